@@ -1,0 +1,102 @@
+"""The command line: one thin file a command, each imported only when it runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ilk.errors import IlkError
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+COMMANDS = {
+    "check": "Say what is wrong with the pictures, before it ruins the model.",
+    "train": "Turn labelled pictures into a classifier, and evaluate it.",
+    "evaluate": "Score a trained model on labelled pictures.",
+    "predict": "Name the pictures in files and folders.",
+    "backbones": "List backbones, or show the parts of one.",
+    "cache": "Show or clear what ilk keeps to be fast.",
+    "demo": "Run all of the above on a small real data set, without any download.",
+}
+ALIASES = {"evaluate": ("evaluate", "val")}
+EPILOGUE = "Begin with: ilk train FOLDER, where FOLDER holds one folder of pictures a class."
+
+
+def build_app() -> App:
+    """Build the command line; commands are imported only when they run."""
+    from cyclopts import App, Parameter
+
+    from ilk import __version__
+
+    app = App(
+        name="ilk",
+        help="Turn a folder of labelled pictures into a classifier you can trust and ship.",
+        help_epilogue=EPILOGUE,
+        version=__version__,
+        default_parameter=Parameter(negative=()),
+        help_format="plaintext",
+    )
+    for name, summary in COMMANDS.items():
+        app.command(f"ilk.cli.{name}:{name}", name=ALIASES.get(name, name), help=summary)
+    return app
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    from cyclopts import CycloptsError
+
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # any file name can be printed
+            stream.reconfigure(errors="backslashreplace")
+    _log_to_stderr()
+    try:
+        code = build_app()(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        return _fail(_usage_message(error), 2)
+    except IlkError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing half-written is left behind", 130)
+    except BrokenPipeError:  # the reader (head, say) has had enough
+        sys.stderr.close()
+        return 0
+    return int(code or 0)
+
+
+def main() -> None:
+    """Run the command that the process was started with, and exit with its code."""
+    sys.exit(run())
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"ilk: {message}", file=sys.stderr)
+    return code
+
+
+def _usage_message(error: Exception) -> str:
+    """Say in one sentence what is wrong with the command line."""
+    from pydantic import ValidationError
+
+    from ilk.recipe import explained
+
+    if isinstance(error.__cause__, ValidationError):
+        return "--" + explained(error.__cause__).replace("_", "-", 1)
+    text = " ".join(str(error).split())
+    return f"{text} See 'ilk --help' or 'ilk COMMAND --help'."
+
+
+def _log_to_stderr() -> None:
+    logger = logging.getLogger("ilk")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    # Pillow warns of large pictures on its way to refusing them, which is said once, by name.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")

@@ -1,0 +1,76 @@
+"""Console: what the commands share in speaking to people. Results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ilk.data.catalog import LeftOut, describe_left_out
+from ilk.evaluation.metrics import Evaluation
+from ilk.inference import Tick
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Tick]:
+    """Show a bar on stderr for what takes longer than a second; nothing if it is no terminal."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=total, desc=what, unit=" pictures", delay=1, disable=None, leave=False
+    ) as bar:  # fmt: skip
+        yield bar.update
+
+
+def print_json(record: Any) -> None:
+    """Print a record as one line of JSON."""
+    print(json.dumps(record))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: the first column to the left, the others to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for i, name in enumerate(header):
+        table.add_column(name, justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # Text: names are never markup
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table)
+
+
+def print_scores(evaluation: Evaluation) -> None:
+    """Print the three scores, one a line."""
+    where = f"the {evaluation.split} split" if evaluation.split else "all pictures"
+    print(f"accuracy           {evaluation.accuracy}  on {where}")
+    print(f"balanced accuracy  {evaluation.balanced_accuracy}")
+    print(f"macro F1           {evaluation.macro_f1}")
+
+
+def print_class_troubles(evaluation: Evaluation) -> None:
+    """Say on stderr which classes do not match between model and data."""
+    if evaluation.unknown:
+        names = ", ".join(f"{name} ({n:,})" for name, n in evaluation.unknown.items())
+        say(f"Not scored, the model does not know these classes: {names}")
+    if evaluation.missing:
+        say(f"The data has no pictures of: {', '.join(evaluation.missing)}")
+
+
+def print_left_out(left_out: Sequence[LeftOut]) -> None:
+    """Say on stderr which files were left out, and why."""
+    if left_out:
+        say(f"Left out {len(left_out):,} file{'s' * (len(left_out) != 1)}:")
+        for line in describe_left_out(left_out):
+            say(f"  {line}")
+
+
+def say(text: str) -> None:
+    """Say something that is no result, on stderr."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,55 @@
+"""``ilk demo``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from ilk.errors import IlkError
+
+
+def demo(folder: Path = Path("ilk-demo"), /) -> int:
+    """Run check, train, evaluate and predict on handwritten digits, without any download.
+
+    Parameters
+    ----------
+    folder
+        Where the pictures and the run go.
+    """
+    from ilk.cli import run
+
+    pictures = folder / "digits"
+    write_digits(pictures)
+    print(f"1,797 handwritten digits, one folder a class, are in {pictures}\n")
+    model = folder / "runs" / "digits" / "model.safetensors"
+    some = [str(next((pictures / digit).iterdir())) for digit in "0123456789"]
+    steps: list[list[str]] = [
+        ["check", str(pictures)],
+        ["train", str(pictures), "--runs", str(folder / "runs"), "--name", "digits", "--exist-ok"],
+        ["evaluate", str(model), str(pictures), "--runs", str(folder / "runs"),
+         "--name", "digits-evaluation", "--exist-ok"],
+        ["predict", str(model), *some],
+    ]  # fmt: skip
+    for step in steps:
+        print(f"$ ilk {shlex.join(step)}", flush=True)
+        code = run(step)
+        if code:
+            return code
+        print(flush=True)
+    print(f"The report is in {model.parent / 'report.html'}, the plots in {model.parent / 'plots'}")
+    return 0
+
+
+def write_digits(folder: Path) -> None:
+    """Write scikit-learn's handwritten digits as PNG files, one folder a class."""
+    from PIL import Image
+
+    from ilk.data.sources import digits
+
+    try:
+        for picture in digits().pictures:
+            file = folder / str(picture.label) / f"{Path(picture.path).name}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture.content).save(file)  # type: ignore[arg-type]
+    except OSError as error:
+        raise IlkError(f"{folder} cannot be written: {error.strerror}.") from None

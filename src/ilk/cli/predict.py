@@ -1,0 +1,112 @@
+"""``ilk predict``."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ilk.cli.console import print_json, progress, say
+from ilk.engines import EngineName, Precision
+from ilk.errors import UsageError, shown
+from ilk.inference import Prediction
+
+SOME_UNREADABLE = 3
+
+
+def predict(
+    model: Path,
+    paths: Annotated[list[str], Parameter(allow_leading_hyphen=True)],
+    /,
+    *,
+    top: int = 1,
+    json: bool = False,
+    csv: bool = False,
+    batch: int = 32,
+    workers: int | None = None,
+    device: str = "auto",
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+) -> int:
+    """Name the pictures in files and folders.
+
+    A picture that cannot be read gets a row with the reason; the rest go on, and the exit code
+    is 3.
+
+    Parameters
+    ----------
+    model
+        A model.safetensors, or the run folder that holds it.
+    paths
+        Files, folders, patterns such as 'photos/**/*.jpg', or - for a list of files on stdin.
+    top
+        Show this many classes a picture.
+    json
+        Print one line of JSON a picture.
+    csv
+        Print comma-separated values.
+    batch
+        Pictures run through the network at once.
+    workers
+        Threads that decode; default: one a core.
+    device
+        auto, cpu, cuda, cuda:1 or mps.
+    engine
+        What runs the network; auto: OpenVINO on a CPU, else PyTorch.
+    precision
+        auto: bf16 where the processor has it.
+    """
+    from ilk import api
+    from ilk.data.sources import find_pictures
+
+    if json and csv:
+        raise UsageError("Give --json or --csv, not both.")
+    if top < 1:
+        raise UsageError(f"--top {top} shows no class; give 1 or more.")
+    pictures = find_pictures(paths, sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+                             if "-" in paths else "")  # fmt: skip
+    if not pictures:
+        raise UsageError(f"No pictures in {', '.join(shown(p) for p in paths)}.")
+    classifier = api.load(model, device=device, engine=engine, precision=precision)
+    top = min(top, len(classifier.classes))
+    show = _json_row if json else _csv_writer(top) if csv else _text_row
+    failed = 0
+    with progress("naming pictures", len(pictures)) as tick:
+        for part in classifier.stream(pictures, batch=batch, workers=workers):
+            for row in range(len(part)):
+                show(part.at(row, top))
+            failed += len(part.errors)
+            tick(len(part))
+    if failed:
+        say(f"{failed:,} of {len(pictures):,} pictures could not be read.")
+    return SOME_UNREADABLE if failed else 0
+
+
+def _json_row(prediction: Prediction) -> None:
+    print_json(prediction.to_dict())
+
+
+def _text_row(prediction: Prediction) -> None:
+    path = shown(prediction.path)
+    if prediction.error:
+        print(f"{'-':>7}  {path}: {prediction.error}")
+        return
+    names = ", ".join(f"{shown(label)} {100 * p:.1f} %" for label, p in prediction.top)
+    print(f"{names}  {path}")
+
+
+def _csv_writer(top: int) -> Callable[[Prediction], None]:
+    writer = csv.writer(sys.stdout)
+    ranks = range(1, top + 1)
+    names = [f"{what}_{k}" for k in ranks for what in ("label", "probability")]
+    writer.writerow(["path", *(names if top > 1 else ["label", "probability"]), "error"])
+
+    def write(prediction: Prediction) -> None:
+        cells = [cell for pair in prediction.top for cell in pair] or [""] * (2 * top)
+        writer.writerow([prediction.path, *cells, prediction.error or ""])
+
+    return write

@@ -1,0 +1,224 @@
+"""Catalog: the table of pictures that every stage takes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilk.errors import DataError, shown
+from ilk.runtime import cores
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture: a file, or pixels ``uint8 [H, W, 3]`` or encoded bytes held in memory."""
+
+    path: str
+    label: str | None = None
+    split: str | None = None
+    digest: str = ""
+    content: Pixels | bytes | None = field(default=None, repr=False, compare=False)
+
+    def read(self) -> Pixels | bytes:
+        """Return the pixels, or the encoded bytes.
+
+        Raises
+        ------
+        OSError
+            The file cannot be read.
+        """
+        return Path(self.path).read_bytes() if self.content is None else self.content
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that takes no part, and why; ``unreadable`` if it should have been a picture."""
+
+    path: str
+    reason: str
+    label: str | None = None
+    split: str | None = None
+    unreadable: bool = True
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Pictures with their labels and splits, and the files that were left out.
+
+    ``source`` is what the user called the data, for messages and reports; ``dealt`` says that the
+    splits were made by ilk and did not come with the data.
+    """
+
+    pictures: tuple[Picture, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    source: str = "the data"
+    dealt: bool = False
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels that occur, sorted by name."""
+        return tuple(sorted({p.label for p in self.pictures if p.label is not None}))
+
+    @property
+    def unreadable_share(self) -> float:
+        """Share of the would-be pictures that cannot be read."""
+        bad = sum(x.unreadable for x in self.left_out)
+        return bad / max(1, bad + len(self.pictures))
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that occur, in the order train, val, test."""
+        present = {p.split for p in self.pictures}
+        return tuple(name for name in SPLITS if name in present)
+
+    def of(self, split: str) -> tuple[Picture, ...]:
+        """Return the pictures of one split."""
+        return tuple(p for p in self.pictures if p.split == split)
+
+    def counts(self) -> Counter[str]:
+        """Count the pictures of each class."""
+        return Counter(p.label for p in self.pictures if p.label is not None)
+
+    def without(self, reasons: Mapping[str, str]) -> Catalog:
+        """Return the catalog less some pictures, given as path: reason, which it remembers."""
+        if not reasons:
+            return self
+        gone = [
+            LeftOut(p.path, reasons[p.path], p.label, p.split)
+            for p in self.pictures
+            if p.path in reasons
+        ]
+        return replace(
+            self,
+            pictures=tuple(p for p in self.pictures if p.path not in reasons),
+            left_out=(*self.left_out, *gone),
+        )
+
+    def digested(self, workers: int | None = None) -> Catalog:
+        """Return the catalog with each picture's content digest; unreadable files are left out."""
+        with ThreadPoolExecutor(workers or cores()) as pool:
+            results = list(pool.map(_digest, self.pictures, chunksize=64))
+        pictures = [
+            replace(p, digest=digest)
+            for p, (digest, reason) in zip(self.pictures, results, strict=True)
+            if not reason
+        ]
+        gone = [
+            LeftOut(p.path, reason, p.label, p.split)
+            for p, (_, reason) in zip(self.pictures, results, strict=True)
+            if reason
+        ]
+        return replace(self, pictures=tuple(pictures), left_out=(*self.left_out, *gone))
+
+    @property
+    def digest(self) -> str:
+        """Identify the pictures and their labels, whatever their names and order."""
+        rows = sorted(f"{p.digest} {p.label}" for p in self.pictures)
+        text = "\n".join(rows).encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+    def save(self, file: Path) -> None:
+        """Write the table ``path,label,split,digest,left_out``, one row a file."""
+        # newline="" and surrogateescape keep any file name that the system allows intact.
+        with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:
+            writer = csv.writer(out)
+            writer.writerow(["path", "label", "split", "digest", "left_out"])
+            writer.writerows([p.path, p.label, p.split, p.digest, ""] for p in self.pictures)
+            writer.writerows([x.path, x.label, x.split, "", x.reason] for x in self.left_out)
+
+
+SPLITS = ("train", "val", "test")
+
+
+def _digest(picture: Picture) -> tuple[str, str]:
+    """Return (digest, reason why there is none)."""
+    try:
+        content = picture.read()
+    except OSError as error:
+        return "", f"cannot be opened: {error.strerror}"
+    if isinstance(content, bytes):
+        return hashlib.blake2b(content, digest_size=16).hexdigest(), ""
+    shape = str(content.shape).encode()
+    return hashlib.blake2b(content.tobytes() + shape, digest_size=16).hexdigest(), ""
+
+
+def from_arrays(
+    images: Sequence[Pixels] | Pixels,
+    labels: Iterable[str] | None = None,
+    *,
+    splits: Iterable[str] | None = None,
+    name: str = "arrays",
+) -> Catalog:
+    """Make a catalog from pictures held in memory.
+
+    Parameters
+    ----------
+    images : sequence of arrays, or one array
+        ``uint8``, each ``[H, W, 3]`` RGB or ``[H, W]`` grey.
+    labels, splits : iterables of str, optional
+        One entry a picture. Labels that are numbers are turned into names.
+    name : str
+        What messages and reports call the data.
+
+    Raises
+    ------
+    DataError
+        An array is of another type or shape, or the lengths differ.
+    """
+    number = len(images)
+    given_labels = [None] * number if labels is None else [str(label) for label in labels]
+    given_splits = [None] * number if splits is None else list(splits)
+    if not len(given_labels) == len(given_splits) == number:
+        raise DataError(
+            f"{number} pictures came with {len(given_labels)} labels and {len(given_splits)} "
+            "splits; give one of each a picture."
+        )
+    width = len(str(number))
+    return Catalog(
+        tuple(
+            Picture(f"{name}/{i:0{width}d}", label, split, content=rgb(image, i))
+            for i, (image, label, split) in enumerate(
+                zip(images, given_labels, given_splits, strict=True)
+            )
+        ),
+        source=name,
+    )
+
+
+def rgb(image: Pixels, index: int) -> Pixels:
+    """Return pixels ``[H, W, 3]``, grey repeated over the channels.
+
+    Raises
+    ------
+    DataError
+        The array is of another type or shape; ``index`` names it in the message.
+    """
+    grey = image.ndim == 2
+    if image.dtype != np.uint8 or not (grey or (image.ndim == 3 and image.shape[2] == 3)):
+        raise DataError(
+            f"Picture {index} is {image.dtype} {list(image.shape)}; "
+            "give uint8 [H, W, 3] in RGB, or uint8 [H, W] in grey, with values 0 to 255."
+        )
+    return np.repeat(image[:, :, None], 3, axis=2) if grey else image
+
+
+def describe_left_out(left_out: Sequence[LeftOut], limit: int = 5) -> list[str]:
+    """Return a line for each of the first files left out, and one for the rest."""
+    lines = [f"{shown(os.path.relpath(x.path))}: {x.reason}" for x in left_out[:limit]]
+    if len(left_out) > limit:
+        lines.append(f"… and {len(left_out) - limit:,} more (catalog.csv names them all)")
+    return lines

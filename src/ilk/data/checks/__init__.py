@@ -1,0 +1,123 @@
+"""Checks: what is wrong with the pictures, before it ruins the model."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ilk.data.catalog import Catalog, Picture
+from ilk.data.stream import Stream
+from ilk.errors import listed
+from ilk.spec import Preprocess
+
+Severity = Literal["error", "warning", "info"]
+ORDER: tuple[Severity, ...] = ("error", "warning", "info")
+FEW = 10
+UNEQUAL = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: its kind, the files concerned, and what to do about it."""
+
+    kind: str
+    severity: Severity
+    paths: tuple[str, ...]
+    detail: str
+    action: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a check of ``n`` files found, the gravest first."""
+
+    n: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of findings of each kind."""
+        return dict(Counter(f.kind for f in self.findings))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record that ``ilk check --json`` prints."""
+        return {
+            "n": self.n,
+            "findings": [asdict(f) for f in self.findings],
+            "counts": self.counts,
+        }
+
+
+def run_checks(catalog: Catalog, workers: int | None = None, tick: Any = bool) -> Findings:
+    """Read every picture of a catalog once, and say what is wrong.
+
+    Exact copies are found by a hash of the file's content.
+    """
+    digested = catalog.digested(workers)
+    readable = digested.without(_undecodable(digested, workers, tick))
+    found = [
+        *_files(readable),
+        *_copies(readable),
+        *_balance(readable),
+    ]
+    found.sort(key=lambda f: ORDER.index(f.severity))
+    return Findings(len(catalog) + len(catalog.left_out), tuple(found))
+
+
+def _undecodable(catalog: Catalog, workers: int | None, tick: Any) -> dict[str, str]:
+    reasons: dict[str, str] = {}
+    # The size hardly matters here: what counts is that each file decodes to its end.
+    for batch in Stream(catalog.pictures, Preprocess(imgsz=64), workers=workers):
+        reasons |= {catalog.pictures[i].path: why for i, why in batch.errors.items()}
+        tick(len(batch.indices) + len(batch.errors))
+    return reasons
+
+
+def _files(catalog: Catalog) -> Iterator[Finding]:
+    for file in catalog.left_out:
+        if file.unreadable:
+            action = "Replace or delete the file; training leaves it out."
+            yield Finding("file.unreadable", "error", (file.path,), file.reason, action)
+        else:
+            action = "Move it into a class folder, or away; training leaves it out."
+            yield Finding("file.ignored", "info", (file.path,), file.reason, action)
+
+
+def _copies(catalog: Catalog) -> Iterator[Finding]:
+    groups: dict[str, list[Picture]] = defaultdict(list)
+    for picture in catalog.pictures:
+        groups[picture.digest].append(picture)
+    for group in (g for g in groups.values() if len(g) > 1):
+        paths = tuple(p.path for p in group)
+        labels = sorted({p.label or "" for p in group})
+        splits = sorted({p.split or "" for p in group})
+        if len(labels) > 1:
+            detail = f"the same file under the labels {listed(labels)}"
+            action = "Keep it under the right label only."
+            yield Finding("duplicate.across_classes", "error", paths, detail, action)
+        elif len(splits) > 1:
+            detail = f"the same file in the splits {listed(splits)}: the score will flatter"
+            action = "Keep it in one split only."
+            yield Finding("duplicate.across_splits", "error", paths, detail, action)
+        else:
+            detail = f"{len(paths)} identical files"
+            yield Finding("duplicate.exact", "warning", paths, detail, "Keep one of them.")
+
+
+def _balance(catalog: Catalog) -> Iterator[Finding]:
+    counts = catalog.counts()
+    if len(counts) < 2:
+        detail = f"{len(counts)} class with pictures"
+        yield Finding("balance.one_class", "error", (), detail, "Add pictures of another class.")
+        return
+    small = [f"{name} ({n})" for name, n in sorted(counts.items()) if n < FEW]
+    if small:
+        action = f"Collect at least {FEW} pictures of each class; 50 are better."
+        yield Finding("balance.few", "warning", (), listed(small), action)
+    (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
+    if many >= UNEQUAL * few:
+        detail = f"{most} has {many:,} pictures, {least} {few:,}"
+        action = "Collect more of the rare class, or train with --class-weights balanced."
+        yield Finding("balance.unequal", "warning", (), detail, action)

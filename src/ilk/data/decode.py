@@ -1,0 +1,177 @@
+"""Decode: bytes from outside become ``uint8`` RGB pixels of the size that a network takes.
+
+The one decoder: training, evaluation, prediction and serving all call `decode`.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageOps
+
+from ilk.data.catalog import Pixels
+from ilk.errors import DecodeError
+from ilk.spec import Preprocess
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+GREY = (127, 127, 127)
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_ORIENTATION_TAG = 0x0112
+_ORIENTATION_CARRIERS = (b"Exif\x00\x00", b"http://ns.adobe.com/xap")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(
+    content: bytes | Pixels, preprocess: Preprocess, formats: tuple[str, ...] = FORMATS
+) -> Pixels:
+    """Turn an encoded picture, or pixels of any size, into pixels for the network.
+
+    The content decides the format, never a file's ending. EXIF orientation is applied, transparent
+    parts are put over white, 16-bit grey is scaled to 8, CMYK becomes RGB, and an animation gives
+    its first frame.
+
+    Parameters
+    ----------
+    content : bytes or uint8 array [H, W, 3]
+        An encoded picture, or RGB pixels.
+    preprocess : Preprocess
+        Size, resize rule and interpolation.
+    formats : tuple of str
+        Pillow's names of the formats that are accepted.
+
+    Returns
+    -------
+    uint8 array [imgsz, imgsz, 3], RGB
+
+    Raises
+    ------
+    DecodeError
+        The content is not a picture, is damaged, or has more pixels than
+        ``PIL.Image.MAX_IMAGE_PIXELS``.
+    """
+    if isinstance(content, np.ndarray):
+        image = Image.fromarray(content)
+    else:
+        image = _open(content, preprocess.imgsz, formats)
+    return np.asarray(_resized(image, preprocess))
+
+
+def from_pil(image: Image.Image) -> Pixels:
+    """Return a PIL image's pixels ``uint8 [H, W, 3]``, treated as `decode` treats a file's."""
+    return np.asarray(_oriented(_to_rgb(image), image))
+
+
+def _open(data: bytes, imgsz: int, formats: tuple[str, ...]) -> Image.Image:
+    if not data:
+        raise DecodeError("is empty")
+    image = _open_jpeg(data, imgsz) if "JPEG" in formats and simplejpeg.is_jpeg(data) else None
+    return image or _open_any(data, formats)
+
+
+def _open_jpeg(data: bytes, imgsz: int) -> Image.Image | None:
+    """Decode a plain JPEG by libjpeg-turbo, already scaled down by its DCT where that is enough.
+
+    Returns None where Pillow should decide: CMYK, too large, or a stream with flaws.
+    """
+    try:
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+        if colorspace in {"CMYK", "YCCK"} or _too_large(width, height):
+            return None
+        pixels = simplejpeg.decode_jpeg(
+            data, fastdct=True, fastupsample=True, min_height=imgsz, min_width=imgsz
+        )
+    except ValueError:
+        return None
+    image = Image.fromarray(pixels)
+    if any(carrier in data[:65536] for carrier in _ORIENTATION_CARRIERS):
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as header:
+            return _oriented(image, header)
+    return image
+
+
+def _open_any(data: bytes, formats: tuple[str, ...]) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            if _too_large(*image.size):
+                raise DecodeError(
+                    f"has {image.width} x {image.height} pixels, over the limit of "
+                    f"{Image.MAX_IMAGE_PIXELS:,}: make it smaller"
+                )
+            return _oriented(_to_rgb(image), image)
+    except DecodeError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise DecodeError(f"is not a picture in a format that is read ({_named(formats)})") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DecodeError(
+            f"has more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,}: make it smaller"
+        ) from None
+    # Pillow's parsers meet hostile bytes with errors of many kinds (OSError, SyntaxError,
+    # struct.error, IndexError, ...): each means the same here.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DecodeError(f"is damaged: {reason}") from None
+
+
+def _named(formats: tuple[str, ...]) -> str:
+    return ", ".join(formats)
+
+
+def _too_large(width: int, height: int) -> bool:
+    limit = Image.MAX_IMAGE_PIXELS
+    return limit is not None and width * height > limit
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return the picture's first frame in RGB."""
+    if image.mode.startswith("I"):
+        image = _from_16_bit(image)
+    if image.mode == "F":
+        raise DecodeError("has floating-point pixels without an agreed range: save it as 8 bit")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Scale grey of 0..65535 to 0..255; Pillow's own conversion would clip it."""
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise DecodeError("has 32-bit pixels without an agreed range: save it as 8 or 16 bit")
+    return Image.fromarray(np.round(values / 257).astype(np.uint8))
+
+
+def _oriented(image: Image.Image, header: Image.Image) -> Image.Image:
+    """Turn a picture as its header's EXIF orientation asks; a damaged EXIF block asks nothing."""
+    try:
+        turn = _TURNS.get(header.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # Pillow's EXIF and XMP parsers, as above
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _resized(image: Image.Image, preprocess: Preprocess) -> Image.Image:
+    size = (preprocess.imgsz, preprocess.imgsz)
+    method = RESAMPLING[preprocess.interpolation]
+    if preprocess.resize == "squash":
+        return image.resize(size, method)
+    if preprocess.resize == "crop":
+        return ImageOps.fit(image, size, method)
+    return ImageOps.pad(image, size, method, color=GREY)

@@ -1,0 +1,106 @@
+"""Split: deal pictures out to train, val and test, the same way every time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from ilk.data.catalog import Catalog
+from ilk.errors import DataError, listed
+
+
+def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed: int) -> Catalog:
+    """Return a digested catalog in which every picture has a split.
+
+    Splits that the data brings are kept. Otherwise the pictures are dealt out stratified by class.
+    Which split a picture lands in depends on its content and the seed alone, not on names or the
+    order of files, and byte-identical files always land in the same split.
+
+    Raises
+    ------
+    DataError
+        There are fewer than two classes, no training pictures, or a class too small to split.
+    """
+    if len(catalog.classes) < 2:
+        raise DataError(
+            f"{catalog.source} has {len(catalog.classes)} class with pictures "
+            f"({listed(catalog.classes)}); a classifier needs at least two."
+        )
+    if any(p.split for p in catalog.pictures):
+        if "train" not in catalog.splits:
+            raise DataError(
+                f"{catalog.source} has the splits {', '.join(catalog.splits)} but no train split."
+            )
+        if catalog.splits != ("train",):
+            return checked(catalog)
+    shares = {"test": test_share, "val": val_share}
+    return checked(_dealt(catalog, {k: v for k, v in shares.items() if v > 0}, seed))
+
+
+def _dealt(catalog: Catalog, shares: dict[str, float], seed: int) -> Catalog:
+    if sum(shares.values()) >= 1:
+        raise DataError(f"The shares held out sum to {sum(shares.values()):g}; keep them under 1.")
+    split_of: dict[str, str] = {}
+    for label, groups in _groups_by_class(catalog, seed):
+        # Copies of a picture already dealt out for an earlier class stay where they are.
+        free = [digest for digest in groups if digest not in split_of]
+        _refuse_if_too_small(label, len(groups), len(shares) + 1)
+        total = sum(groups.values())
+        for split, share in shares.items():
+            quota = max(1, round(share * total))
+            while quota > 0 and len(free) > 1:
+                digest = free.pop(0)
+                split_of[digest] = split
+                quota -= groups[digest]
+        split_of.update(dict.fromkeys(free, "train"))
+    return replace(
+        catalog,
+        pictures=tuple(replace(p, split=split_of[p.digest]) for p in catalog.pictures),
+        dealt=True,
+    )
+
+
+def _groups_by_class(catalog: Catalog, seed: int) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield each class with its distinct pictures in seeded order, as digest: number of copies."""
+    classes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for picture in catalog.pictures:
+        if picture.label is not None:
+            classes[picture.label][picture.digest] += 1
+    for label in sorted(classes):
+        copies = classes[label]
+        yield label, {digest: copies[digest] for digest in _shuffled(copies, seed)}
+
+
+def _shuffled(digests: Iterable[str], seed: int) -> list[str]:
+    """Return digests in an order that looks random but depends on the seed and on them alone."""
+    salt = str(seed).encode()
+    return sorted(
+        digests, key=lambda d: hashlib.blake2b(d.encode(), key=salt, digest_size=16).digest()
+    )
+
+
+def _refuse_if_too_small(label: str, distinct: int, splits: int) -> None:
+    if distinct < splits:
+        raise DataError(
+            f"Class '{label}' has {distinct} distinct picture{'s' * (distinct != 1)}, fewer than "
+            f"the {splits} splits. Add pictures, drop the class, or give the splits yourself."
+        )
+
+
+def checked(catalog: Catalog) -> Catalog:
+    """Return the catalog, or refuse it if a class has no training pictures."""
+    train = {p.label for p in catalog.of("train")}
+    absent = [label for label in catalog.classes if label not in train]
+    if absent:
+        raise DataError(
+            f"No training pictures for the class {listed(absent)}, which other splits of "
+            f"{catalog.source} have. Add some to train, or remove the class."
+        )
+    return catalog
+
+
+def evaluation_split(catalog: Catalog) -> str | None:
+    """Return the split that scores are reported on: test where there is one, else val."""
+    return next((name for name in ("test", "val") if name in catalog.splits), None)

@@ -1,0 +1,95 @@
+"""Stream: decode pictures on threads, ahead of whoever consumes them, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ilk.data.catalog import Picture, Pixels
+from ilk.data.decode import decode
+from ilk.errors import DecodeError
+from ilk.runtime import cores
+from ilk.spec import Preprocess
+
+LOOKAHEAD_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded pixels ``uint8 [N, H, W, 3]``, which pictures they are, and which failed and why."""
+
+    pixels: Pixels
+    indices: list[int]
+    errors: dict[int, str]
+
+
+class Stream:
+    """Iterate over pictures as decoded batches, in order.
+
+    Decoding begins at once, before the first batch is asked for, so that it overlaps with whatever
+    the caller does until then, and runs at most ``LOOKAHEAD_BYTES`` of pixels ahead.
+
+    Parameters
+    ----------
+    pictures : sequence of Picture
+    preprocess : Preprocess
+    batch : int
+        Pictures in a batch; those that cannot be decoded are missing from it.
+    workers : int, optional
+        Decoding threads; default one a core.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        preprocess: Preprocess,
+        *,
+        batch: int = 32,
+        workers: int | None = None,
+    ) -> None:
+        self._pictures = pictures
+        self._preprocess = preprocess
+        self._batch = batch
+        self._next = 0
+        self._pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="ilk-decode")
+        self._pending: deque[Future[Batch]] = deque()
+        ahead = LOOKAHEAD_BYTES // (preprocess.imgsz**2 * 3 * batch)
+        for _ in range(max(2, ahead)):
+            self._submit()
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            while self._pending:
+                yield self._pending.popleft().result()
+                self._submit()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop decoding; what is pending is dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self) -> None:
+        if self._next < len(self._pictures):
+            self._pending.append(self._pool.submit(self._decode, self._next))
+            self._next += self._batch
+
+    def _decode(self, start: int) -> Batch:
+        chunk = self._pictures[start : start + self._batch]
+        size = self._preprocess.imgsz
+        pixels = np.empty((len(chunk), size, size, 3), np.uint8)
+        indices: list[int] = []
+        errors: dict[int, str] = {}
+        for index, picture in enumerate(chunk, start):
+            try:
+                pixels[len(indices)] = decode(picture.read(), self._preprocess)
+                indices.append(index)
+            except DecodeError as error:
+                errors[index] = str(error)
+            except OSError as error:
+                errors[index] = f"cannot be opened: {error.strerror}"
+        return Batch(pixels[: len(indices)], indices, errors)

@@ -1,0 +1,107 @@
+"""Engines: what runs a network. `open_engine` and `open_backbone` choose and make one ready."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ilk.engines.base import Engine, Outputs
+from ilk.engines.prepare import Job, backbone_file, prepare, prepare_apart
+from ilk.errors import EngineError, UsageError
+from ilk.models.bundle import Bundle
+from ilk.runtime import pick_device
+from ilk.spec import Preprocess
+
+EngineName = Literal["auto", "openvino", "pytorch"]
+Precision = Literal["auto", "fp32", "bf16"]
+log = logging.getLogger("ilk")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how a network is to run."""
+
+    device: str = "auto"
+    engine: EngineName = "auto"
+    precision: Precision = "auto"
+
+    def resolved(self) -> Options:
+        """Return the options with ``auto`` decided for this machine.
+
+        Raises
+        ------
+        UsageError
+            OpenVINO is asked for on a GPU, or the device is not there.
+        """
+        from ilk.engines import openvino
+
+        device = pick_device("cpu" if self.engine == "openvino" else self.device)
+        if self.engine == "openvino" and self.device not in {"auto", "cpu"}:
+            raise UsageError(f"--engine openvino runs on the CPU; drop --device {self.device}.")
+        if self.engine != "auto":
+            return Options(device, self.engine, self.precision)
+        use_openvino = device == "cpu" and openvino.available()
+        return Options(device, "openvino" if use_openvino else "pytorch", self.precision)
+
+
+def open_engine(bundle: Bundle, path: Path, options: Options) -> Engine:
+    """Make a Bundle, read from ``path``, ready to run."""
+    return _prepared(Job(str(path), graph=True), bundle, options)[1]
+
+
+def open_backbone(
+    name: str, weights: Path | None, preprocess: Preprocess, options: Options
+) -> tuple[Bundle, Engine]:
+    """Make a pretrained backbone ready to run, from the cache where it has been prepared before."""
+    return _prepared(backbone_job(name, weights, preprocess), None, options)
+
+
+def is_prepared(
+    name: str, weights: Path | None, preprocess: Preprocess, options: Options
+) -> bool:
+    """Say whether `open_backbone` would find everything in the cache."""
+    job = backbone_job(name, weights, preprocess)
+    return replace(job, graph=options.resolved().engine == "openvino").done()
+
+
+def backbone_job(name: str, weights: Path | None, preprocess: Preprocess) -> Job:
+    """Return the job of fetching and converting a pretrained backbone."""
+    return Job(
+        path=str(backbone_file(name, weights, preprocess)),
+        graph=True,
+        name=name,
+        weights=str(weights) if weights else None,
+        preprocess=preprocess.model_dump_json(),
+    )
+
+
+def _prepared(job: Job, bundle: Bundle | None, options: Options) -> tuple[Bundle, Engine]:
+    """Do the job, and start the engine; a network that OpenVINO cannot take runs in PyTorch."""
+    chosen = options.resolved()
+    if chosen.engine == "openvino":
+        try:
+            prepare_apart(job)
+        except EngineError as error:
+            if options.engine != "auto":
+                raise
+            log.warning("%s Going on with PyTorch, which is slower.", error)
+            chosen = replace(chosen, engine="pytorch")
+    if chosen.engine == "pytorch" and job.name:
+        prepare(replace(job, graph=False))
+    bundle = bundle or Bundle.load(Path(job.path))
+    return bundle, _start(bundle, chosen)
+
+
+def _start(bundle: Bundle, options: Options) -> Engine:
+    if options.engine == "openvino":
+        from ilk.engines.openvino import OpenVINOEngine
+
+        return OpenVINOEngine(bundle, options.precision)
+    from ilk.engines.pytorch import PyTorchEngine
+
+    return PyTorchEngine(bundle, options.device, options.precision)
+
+
+__all__ = ["Engine", "Options", "Outputs", "open_backbone", "open_engine"]

@@ -1,0 +1,33 @@
+"""Engine: the one contract by which a network is run, whatever runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilk.data.catalog import Pixels
+
+Floats = NDArray[np.float32]
+
+
+class Outputs(NamedTuple):
+    """What a network makes of N pictures."""
+
+    features: Floats
+    """``float32 [N, D]``."""
+    logits: Floats | None
+    """``float32 [N, K]``; None where the network is a bare backbone."""
+
+
+class Engine(ABC):
+    """Runs batches of pixels through a network."""
+
+    name: str
+    """Says in a few words what runs, and in which precision: part of the feature cache's key."""
+
+    @abstractmethod
+    def run(self, pixels: Pixels) -> Outputs:
+        """Run pixels ``uint8 [N, H, W, 3]`` through the network. Any thread may call it."""

@@ -1,0 +1,153 @@
+"""The OpenVINO engine: the network compiled for this processor. The default on a CPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import uuid
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+
+from ilk.data.catalog import Pixels
+from ilk.engines.base import Engine, Floats, Outputs
+from ilk.errors import EngineError
+from ilk.models.bundle import Bundle
+from ilk.runtime import cache_dir, cores, installed
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class OpenVINOEngine(Engine):
+    """Runs a Bundle's backbone from its converted graph; the head follows in float32.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    precision : {"auto", "fp32", "bf16"}
+        ``auto`` takes bf16 where the processor has it.
+
+    Raises
+    ------
+    EngineError
+        OpenVINO is not installed, or the precision is not to be had.
+    """
+
+    def __init__(self, bundle: Bundle, precision: Precision = "auto") -> None:
+        openvino = import_openvino()
+        core = openvino.Core()
+        bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bf16" and not bf16:
+            raise EngineError("This processor has no bf16; use --precision auto or fp32.")
+        chosen = "bf16" if bf16 and precision != "fp32" else "fp32"
+        self.name = f"openvino-{openvino.get_version().split('-')[0]}-{chosen}"
+        self._bundle = bundle
+        self._compiled = core.compile_model(
+            core.read_model(graph_file(bundle)),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if chosen == "bf16" else "f32",
+                "INFERENCE_NUM_THREADS": cores(),
+                "PERFORMANCE_HINT": "LATENCY",
+            },
+        )
+        self._requests = threading.local()
+
+    def run(self, pixels: Pixels) -> Outputs:
+        """Run pixels ``uint8 [N, H, W, 3]`` through the network. Any thread may call it."""
+        request = getattr(self._requests, "request", None)
+        if request is None:
+            request = self._requests.request = self._compiled.create_infer_request()
+        features: Floats = np.array(request.infer([np.ascontiguousarray(pixels)])[0])
+        logits = self._bundle.logits(features) if self._bundle.spec.classes else None
+        return Outputs(features, logits)
+
+
+def available() -> bool:
+    """Say whether OpenVINO is installed."""
+    return installed("openvino")
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO without its telemetry.
+
+    OpenVINO reports its import and every conversion over the network unless the package
+    ``openvino_telemetry`` is missing. ilk sends nothing anywhere, so here it is missing.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError:
+        raise EngineError("The OpenVINO engine needs openvino: pip install openvino.") from None
+    return openvino  # type: ignore[no-any-return]
+
+
+def graph_file(bundle: Bundle) -> Path:
+    """Return where a Bundle's converted backbone lies, or will lie."""
+    from importlib.metadata import version
+
+    key = f"{bundle.backbone_digest[:32]}-openvino-{version('openvino')}"
+    return cache_dir("graphs") / key / "graph.xml"
+
+
+def has_graph(bundle: Bundle) -> bool:
+    """Say whether a Bundle's backbone has been converted already, and mark it as used."""
+    files = [graph_file(bundle), graph_file(bundle).with_suffix(".bin")]
+    try:
+        for file in files:
+            os.utime(file)
+    except OSError:
+        return False
+    return True
+
+
+def convert(bundle: Bundle) -> None:
+    """Convert a Bundle's backbone, by way of a TorchScript trace, and cache it.
+
+    Raises
+    ------
+    EngineError
+        OpenVINO cannot take this architecture.
+    """
+    openvino = import_openvino()
+    network = _trace(bundle)
+    size = bundle.spec.preprocess.imgsz
+    try:
+        model = openvino.convert_model(
+            network, input=[(openvino.PartialShape([-1, size, size, 3]), openvino.Type.u8)]
+        )
+    except Exception as error:  # the converter raises whatever its front end met
+        first = " ".join(str(error).split())[:300]
+        raise EngineError(
+            f"OpenVINO cannot convert '{bundle.spec.backbone.name}': {first}. Use --engine pytorch."
+        ) from None
+    target = graph_file(bundle).parent
+    part = target.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        openvino.save_model(model, part / "graph.xml", compress_to_fp16=False)
+        shutil.rmtree(target, ignore_errors=True)  # a half-pruned one
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _trace(bundle: Bundle) -> Any:
+    """Trace the backbone; freezing it first spares the converter half its work."""
+    import torch
+
+    from ilk.models.network import build
+
+    bare = Bundle(
+        bundle.spec.model_copy(update={"classes": ()}),
+        {name: value for name, value in bundle.tensors.items() if not name.startswith("head.")},
+    )
+    network = build(bare)
+    size = bundle.spec.preprocess.imgsz
+    # Two pictures, so that nothing takes a batch of one for a constant.
+    example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        return torch.jit.freeze(torch.jit.trace(network, example, check_trace=False))

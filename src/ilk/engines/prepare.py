@@ -1,0 +1,135 @@
+"""Prepare: fetch a backbone and convert it, once, in a process of its own.
+
+Importing torch and timm and converting a network takes seconds and a few hundred megabytes. Done
+apart, it leaves the main process free to decode pictures meanwhile, and gives the memory back.
+
+Run as ``python -m ilk.engines.prepare JOB``, JOB being a `Job` as JSON; answers with JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from ilk import errors
+from ilk.errors import EngineError, IlkError, ModelError, UsageError, shown
+from ilk.models.bundle import Bundle
+from ilk.runtime import cache_dir
+from ilk.spec import Preprocess
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be prepared: a backbone's bundle at ``path``, and its OpenVINO graph if asked."""
+
+    path: str
+    graph: bool
+    name: str = ""
+    weights: str | None = None
+    preprocess: str = ""
+
+    def done(self) -> bool:
+        """Say whether everything is there already."""
+        from ilk.engines.openvino import has_graph
+
+        path = Path(self.path)
+        if not path.is_file():
+            return False
+        try:
+            bundle = Bundle.load(path)
+        except ModelError:
+            if self.name:  # a damaged file in the cache, which can be made again
+                path.unlink(missing_ok=True)
+                return False
+            raise
+        return not self.graph or has_graph(bundle)
+
+
+def backbone_file(name: str, weights: Path | None, preprocess: Preprocess) -> Path:
+    """Return where a backbone's Bundle lies in the cache, or will lie.
+
+    Raises
+    ------
+    UsageError
+        The weights file is not there.
+    """
+    record = [name, preprocess.model_dump(), version("timm"), None]
+    if weights is not None:
+        try:
+            record[-1] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        except OSError as error:
+            raise UsageError(
+                f"The weights file {shown(weights)} cannot be read: {error.strerror}."
+            ) from None
+    key = hashlib.sha256(json.dumps(record).encode()).hexdigest()
+    return cache_dir("backbones") / f"{name}-{key[:16]}.safetensors"
+
+
+def prepare(job: Job) -> None:
+    """Do what is missing of a job, in this process."""
+    path = Path(job.path)
+    if not path.is_file():
+        _fetch(job).save(path)
+    if job.graph:
+        from ilk.engines.openvino import convert, has_graph
+
+        bundle = Bundle.load(path)
+        if not has_graph(bundle):
+            convert(bundle)
+
+
+def prepare_apart(job: Job) -> None:
+    """Do what is missing of a job in a process of its own.
+
+    Raises
+    ------
+    IlkError
+        What the other process raised.
+    """
+    if job.done():
+        return
+    command = [sys.executable, "-m", "ilk.engines.prepare", json.dumps(asdict(job))]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    try:
+        reply = json.loads(answer.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        last = (answer.stderr.strip().splitlines() or ["no output"])[-1]
+        raise EngineError(
+            f"Preparing the network failed with exit code {answer.returncode}: {last}"
+        ) from None
+    if reply["error"]:
+        raise getattr(errors, reply["error"])(reply["message"])
+
+
+def _fetch(job: Job) -> Bundle:
+    """Make the Bundle of a pretrained backbone."""
+    from ilk.models.backbones import describe
+    from ilk.models.network import bundle_of
+    from ilk.models.weights import pretrained
+    from ilk.spec import Spec
+
+    model, source = pretrained(job.name, Path(job.weights) if job.weights else None)
+    spec = Spec(
+        backbone=describe(job.name).spec(source),
+        preprocess=Preprocess.model_validate_json(job.preprocess),
+    )
+    return bundle_of(model, spec)
+
+
+def main(argument: str) -> None:
+    """Do a job, and answer with one line of JSON on stdout."""
+    reply = {"error": "", "message": ""}
+    try:
+        prepare(Job(**json.loads(argument)))
+    except IlkError as error:
+        reply = {"error": type(error).__name__, "message": str(error)}
+    print(json.dumps(reply))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,70 @@
+"""The PyTorch engine: the network as it is, on CPU, CUDA or MPS. The reference for all others."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Literal
+
+import torch
+
+from ilk.data.catalog import Pixels
+from ilk.engines.base import Engine, Outputs
+from ilk.errors import EngineError
+from ilk.models.bundle import Bundle
+from ilk.models.network import build
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class PyTorchEngine(Engine):
+    """Runs a Bundle's Network, channels last, in bf16 where the device has it.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    device : str
+        A torch device that exists here.
+    precision : {"auto", "fp32", "bf16"}
+
+    Raises
+    ------
+    EngineError
+        bf16 is asked for and the device has none.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "cpu", precision: Precision = "auto") -> None:
+        self._device = torch.device(device)
+        self._bf16 = precision != "fp32" and has_bf16(self._device)
+        if precision == "bf16" and not self._bf16:
+            raise EngineError(f"The device '{device}' has no bf16; use --precision auto or fp32.")
+        self.name = f"pytorch-{torch.__version__}-{device}-{'bf16' if self._bf16 else 'fp32'}"
+        network = build(bundle).requires_grad_(False)
+        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def run(self, pixels: Pixels) -> Outputs:
+        """Run pixels ``uint8 [N, H, W, 3]`` through the network. Any thread may call it."""
+        batch = torch.from_numpy(pixels).to(self._device)
+        with self._autocast():
+            outputs = self._network(batch)
+        features, logits = outputs if isinstance(outputs, tuple) else (outputs, None)
+        return Outputs(
+            features.float().cpu().numpy(),
+            None if logits is None else logits.float().cpu().numpy(),
+        )
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        if not self._bf16:
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Say whether a device computes in bf16 faster than in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and (
+            torch.backends.cpu.get_cpu_capability().startswith(("AVX512", "AMX"))
+        )
+    return False

@@ -1,0 +1,63 @@
+"""The exception tree. Every message says what came, what is allowed and how to mend it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+
+class IlkError(Exception):
+    """Anything that ilk refuses or cannot do; the command line prints its text and exits.
+
+    Attributes
+    ----------
+    exit_code : int
+        What the command line exits with: 1 failed, 2 usage, 3 the data did not pass.
+    """
+
+    exit_code = 1
+
+
+class UsageError(IlkError):
+    """A flag, argument or recipe is wrong, or does not apply."""
+
+    exit_code = 2
+
+
+class DataError(IlkError):
+    """The pictures, their labels or their splits cannot be used as they are."""
+
+    exit_code = 3
+
+
+class DecodeError(DataError):
+    """One picture cannot be decoded; the text is the reason, without the file's name."""
+
+
+class ModelError(IlkError):
+    """An artefact is damaged, foreign or of a newer version."""
+
+
+class WeightsError(IlkError):
+    """Pretrained weights cannot be had, or are not what they should be."""
+
+
+class OutputError(IlkError):
+    """Results cannot be written where they should go."""
+
+
+class EngineError(IlkError):
+    """An engine is not installed, or cannot run this network on this machine."""
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Return a path fit for a terminal or a report: odd bytes and control characters escaped."""
+    text = os.fspath(path)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def listed(items: Iterable[str], limit: int = 5) -> str:
+    """Join names for a message, at most ``limit`` of them, saying how many more there are."""
+    names = [shown(item) for item in items]
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

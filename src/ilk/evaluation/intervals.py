@@ -1,0 +1,76 @@
+"""Intervals: how far a score may lie from what a larger sample would give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z95 = 1.959963984540054
+RESAMPLES = 1000
+Confusion = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured quantity with its 95 % interval and the number of pictures it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record that scripts rely on."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{100 * self.value:.1f} % (95 % interval {100 * self.low:.1f} to "
+            f"{100 * self.high:.1f}, n = {self.n:,})"
+        )
+
+
+def wilson(successes: int, n: int) -> Measured:
+    """Return a proportion with its Wilson score interval (Wilson 1927; Brown et al. 2001, eq. 4)."""
+    if n == 0:
+        return Measured(math.nan, 0.0, 1.0, 0)
+    share = successes / n
+    centre = share + Z95**2 / (2 * n)
+    spread = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+    scale = 1 + Z95**2 / n
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    return Measured(share, max(0.0, min(low, share)), min(1.0, max(high, share)), n)
+
+
+def bootstrap(
+    confusion: Confusion, score: Callable[[NDArray[np.float64]], NDArray[np.float64]], seed: int = 0
+) -> Measured:
+    """Return a score of a confusion matrix with its stratified percentile bootstrap interval.
+
+    Drawing pictures with replacement within each true class is drawing each row of the matrix from
+    a multinomial distribution (Efron & Tibshirani 1993, chapter 13), which needs no pictures.
+
+    Parameters
+    ----------
+    confusion : int array [K, K]
+        Rows are true classes, columns predicted ones.
+    score : callable
+        Maps matrices ``[..., K, K]`` to scores ``[...]``.
+    """
+    rows = confusion.sum(axis=1)
+    present = rows > 0
+    rng = np.random.default_rng(seed)
+    chances = confusion[present] / rows[present, None]
+    draws = np.empty(RESAMPLES)
+    sample = np.zeros(confusion.shape)
+    for i in range(RESAMPLES):
+        sample[present] = rng.multinomial(rows[present], chances)
+        draws[i] = score(sample)
+    value = float(score(confusion.astype(np.float64)))
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Measured(value, min(float(low), value), max(float(high), value), int(rows.sum()))

@@ -1,0 +1,72 @@
+"""Report: one self-contained HTML page that opens offline."""
+
+from __future__ import annotations
+
+import base64
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ilk.evaluation.metrics import Evaluation
+
+
+def write(
+    path: Path, evaluation: Evaluation, *, title: str, facts: dict[str, str], plot: Path
+) -> None:
+    """Write the report of an evaluation.
+
+    Parameters
+    ----------
+    path : Path
+        Where the page goes.
+    evaluation : Evaluation
+    title : str
+    facts : dict
+        What was trained on what, by which machine: shown as a table at the end.
+    plot : Path
+        The confusion matrix as PNG; it is put into the page.
+    """
+    from jinja2 import Environment
+
+    template = resources.files(__name__).joinpath("report.html").read_text(encoding="utf-8")
+    page = Environment(autoescape=True).from_string(template)
+    path.write_text(
+        page.render(
+            title=title,
+            e=evaluation,
+            verdict=verdict(evaluation),
+            rows=_rows(evaluation),
+            facts=facts,
+            plot=base64.b64encode(plot.read_bytes()).decode(),
+        ),
+        encoding="utf-8",
+        errors="backslashreplace",
+    )
+
+
+def verdict(evaluation: Evaluation) -> str:
+    """Say in a sentence or two what the score means."""
+    accuracy = evaluation.accuracy
+    wrong = evaluation.n - round(accuracy.value * accuracy.n)
+    if wrong == 0:
+        text = f"All {evaluation.n:,} held-out pictures are named rightly."
+    else:
+        one_in = round(evaluation.n / wrong)
+        text = (
+            f"{evaluation.n - wrong:,} of {evaluation.n:,} held-out pictures are named rightly: "
+            f"about one mistake in {one_in:,}."
+        )
+    text += (
+        f" On more such pictures the accuracy would lie between {100 * accuracy.low:.1f} and "
+        f"{100 * accuracy.high:.1f} %, with 95 % confidence."
+    )
+    worst = min(_rows(evaluation), key=lambda row: row["recall"])
+    if wrong and worst["recall"] < accuracy.value - 0.05:
+        text += f" Weakest class: {worst['name']}, found in {100 * worst['recall']:.0f} % of cases."
+    return text
+
+
+def _rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return the classes that the data has, worst F1 first."""
+    rows = [{"name": n, **v} for n, v in evaluation.per_class.items() if v["support"]]
+    return sorted(rows, key=lambda row: row["f1"])

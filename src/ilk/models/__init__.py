@@ -1,0 +1,1 @@
+"""Networks: backbones and their weights, the Network itself, and the file it is kept in."""

@@ -1,0 +1,79 @@
+"""Network: normalisation, backbone and head as one module that takes raw pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ilk.errors import ModelError, UsageError
+from ilk.models.backbones import create
+from ilk.models.bundle import BACKBONE, Bundle
+from ilk.spec import Backbone, Spec
+
+
+class Network(nn.Module):
+    """Takes pixels ``uint8 [N, H, W, 3]`` in sRGB; gives features, and logits if it has a head.
+
+    Parameters
+    ----------
+    backbone : nn.Module
+        Turns normalised ``float32 [N, 3, H, W]`` into features ``[N, D]``.
+    spec : Backbone
+        The mean and standard deviation to normalise by.
+    head : nn.Linear, optional
+        Turns features ``[N, D]`` into logits ``[N, K]``.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, backbone: nn.Module, spec: Backbone, head: nn.Linear | None = None) -> None:
+        super().__init__()
+        mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
+        self.register_buffer("scale", (1 / (255 * std)).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", (-mean / std).view(3, 1, 1), persistent=False)
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Return features ``[N, D]``, or (features, logits ``[N, K]``)."""
+        image = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        features: Tensor = self.backbone(image)
+        return features if self.head is None else (features, self.head(features))
+
+
+def build(bundle: Bundle) -> Network:
+    """Make the Network of a Bundle, in eval mode, every tensor checked.
+
+    Raises
+    ------
+    ModelError
+        The tensors do not fit the architecture that the Spec names.
+    """
+    spec = bundle.spec
+    try:
+        backbone = create(spec.backbone.name)
+    except UsageError as error:
+        raise ModelError(f"The model's backbone is not to be had here: {error}") from None
+    head = nn.Linear(spec.backbone.features, len(spec.classes)) if spec.classes else None
+    network = Network(backbone, spec.backbone, head)
+    state = {name: torch.from_numpy(np.array(value)) for name, value in bundle.tensors.items()}
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ModelError(f"The weights do not fit '{spec.backbone.name}': {reason}") from None
+    return network.eval()
+
+
+def bundle_of(backbone: nn.Module, spec: Spec) -> Bundle:
+    """Return a Bundle of a bare backbone."""
+    tensors: dict[str, Any] = {
+        BACKBONE + name: value.detach().cpu().numpy()
+        for name, value in backbone.state_dict().items()
+    }
+    return Bundle(spec, tensors)
+

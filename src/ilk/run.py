@@ -1,0 +1,173 @@
+"""Run: the folder that a training writes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ilk import runtime
+from ilk.data.catalog import Catalog
+from ilk.errors import OutputError, shown
+from ilk.evaluation.metrics import Evaluation
+from ilk.inference import Classifier
+from ilk.models.bundle import Bundle
+from ilk.recipe import Recipe
+from ilk.spec import Spec
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Attributes
+    ----------
+    folder : Path
+        Where everything lies.
+    evaluation : Evaluation or None
+        The score on the held-out pictures; None where none were held out.
+    catalog : Catalog
+        Which picture was in which split, and which were left out and why.
+    facts : dict
+        How the training went: the engine, the regularisation, the seconds.
+    """
+
+    folder: Path
+    evaluation: Evaluation | None
+    catalog: Catalog
+    facts: dict[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What ``metrics.json`` holds."""
+        return {**(self.evaluation.to_dict() if self.evaluation else {}), "training": self.facts}
+
+    @property
+    def model(self) -> Path:
+        """The trained model's file."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The report's file."""
+        return self.folder / "report.html"
+
+
+@contextmanager
+def new_folder(
+    parent: Path, name: str | None, exist_ok: bool, default: str = "train"
+) -> Iterator[Path]:
+    """Make a run's folder before the work begins; take it away again if the work fails at once.
+
+    Raises
+    ------
+    OutputError
+        The folder is there already, or cannot be made.
+    """
+    folder = _free_name(parent, default) if name is None else parent / name
+    existed = folder.is_dir()
+    if folder.exists() and not (existed and exist_ok):
+        raise OutputError(
+            f"{shown(folder)} is there already. Choose another --name, or pass --exist-ok to "
+            "replace what it holds."
+        )
+    with readable_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    try:
+        yield folder
+    finally:
+        if not existed and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _free_name(parent: Path, name: str) -> Path:
+    names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+    return next(parent / name for name in names if not (parent / name).exists())
+
+
+@contextmanager
+def readable_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into an OutputError that names where ilk wanted to write."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{shown(path)} cannot be written: {error.strerror}. Choose another place with --runs."
+        ) from None
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write a record as JSON that people can read too."""
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def signed(
+    bundle: Bundle,
+    recipe: Recipe,
+    catalog: Catalog,
+    data_digest: str,
+    evaluation: Evaluation | None,
+) -> Bundle:
+    """Return the bundle with its provenance: what it was trained on, how, by which versions."""
+    shares = {"val_share": recipe.val_share, "test_share": recipe.test_share}
+    provenance = {
+        "data": Path(catalog.source).name,
+        "data_digest": data_digest,
+        "pictures": dict(Counter(p.split for p in catalog.pictures)),
+        "dealing": {**shares, "seed": recipe.seed} if catalog.dealt else None,
+        "recipe": recipe.model_dump(mode="json", exclude={"weights", "device", "workers"}),
+        "accuracy": evaluation.accuracy.to_dict() if evaluation else None,
+        "versions": runtime.versions(),
+    }
+    return replace(bundle, spec=bundle.spec.model_copy(update={"provenance": provenance}))
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation, classifier: Classifier) -> None:
+    """Write ``metrics.json``, the plot and the report of an evaluation."""
+    with readable_errors(folder):
+        write_json(folder / "metrics.json", evaluation.to_dict())
+        write_report(folder, evaluation, classifier.spec, {"Engine": classifier.engine.name})
+
+
+def write_report(
+    folder: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, str]
+) -> None:
+    """Draw the plots and write the report; ``facts`` are told beside the usual ones."""
+    from ilk.evaluation import plots, report
+
+    plot = folder / "plots" / "confusion.png"
+    plots.confusion_heatmap(evaluation, plot)
+    split = f"the {evaluation.split} split" if evaluation.split else "all pictures"
+    report.write(
+        folder / "report.html",
+        evaluation,
+        title=f"{folder.name}: {Path(evaluation.data).name}",
+        facts={
+            "Data": shown(evaluation.data),
+            "Scored on": f"{split}, {evaluation.n:,} pictures, {len(evaluation.left_out)} left out",
+            "Backbone": f"{spec.backbone.name}, weights from {spec.backbone.weights}",
+            "Input": f"{spec.preprocess.imgsz} px, {spec.preprocess.resize}",
+            **facts,
+            "Versions": ", ".join(f"{k} {v}" for k, v in runtime.versions().items()),
+        },
+        plot=plot,
+    )
+
+
+def training_facts(catalog: Catalog, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a report tells of a training."""
+    splits = Counter(p.split for p in catalog.pictures)
+    return {
+        "Pictures": ", ".join(f"{n:,} {split}" for split, n in splits.items()),
+        "Head": f"logistic regression, L2 strength {facts['regularisation']:g}",
+        "Engine": str(facts["engine"]),
+        "Time": f"{facts['seconds']:.1f} s",
+    }

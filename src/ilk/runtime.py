@@ -1,0 +1,100 @@
+"""The machine: cores, devices, caches, and a description of them for reports."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata, util
+from pathlib import Path
+
+from ilk.errors import OutputError, UsageError
+
+PACKAGES = ("ilk", "torch", "timm", "openvino", "numpy", "scikit-learn", "pillow", "simplejpeg")
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def installed(module: str) -> bool:
+    """Say whether a module can be imported, without importing it."""
+    return util.find_spec(module) is not None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides the numbers, for provenance and reports."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def cache_dir(kind: str) -> Path:
+    """Return the folder for cached things of a kind, made if need be.
+
+    ``ILK_CACHE`` moves the whole cache.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made.
+    """
+    folder = cache_root() / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The cache folder {folder} cannot be made: {error.strerror}. "
+            "Set ILK_CACHE to a folder that can be written."
+        ) from None
+    return folder
+
+
+def cache_root() -> Path:
+    """Return the folder that holds all that ilk caches."""
+    chosen = os.environ.get("ILK_CACHE")
+    if chosen:
+        return Path(chosen)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("ilk")
+
+
+def pick_device(wanted: str) -> str:
+    """Turn ``auto`` into the best device here, and check that a named one is there.
+
+    Raises
+    ------
+    UsageError
+        The device is not on this machine.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    if wanted == "auto" and not _may_have_accelerator():
+        return "cpu"  # decided without importing torch, which takes over a second
+    import torch
+
+    present = ["cpu"]
+    if torch.cuda.is_available():
+        present += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        present.append("mps")
+    if wanted == "auto":
+        return next((name for name in ("cuda", "mps") if name in present), "cpu")
+    if wanted not in present:
+        raise UsageError(f"No device '{wanted}' here; there is: {', '.join(present)}.")
+    return wanted
+
+
+def _may_have_accelerator() -> bool:
+    """Say whether asking torch for a GPU could find one."""
+    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    nvidia = any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg"))
+    rocm = Path("/dev/kfd").exists()
+    return apple or nvidia or rocm or platform.system() == "Windows"

@@ -1,0 +1,97 @@
+"""Spec: all that is needed to use a trained model besides its weights, as one JSON record."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ilk.errors import ModelError
+
+SPEC_VERSION = 1
+
+Resize = Literal["squash", "crop", "pad"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Channels = tuple[float, float, float]
+ImageSize = Annotated[int, Field(ge=8, le=4096)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Preprocess(_Record):
+    """How a decoded picture becomes pixels ``uint8 [imgsz, imgsz, 3]``, sRGB."""
+
+    imgsz: ImageSize
+    resize: Resize = "squash"
+    interpolation: Interpolation = "bicubic"
+
+
+class Backbone(_Record):
+    """Which network makes the features, and what it expects.
+
+    ``mean`` and ``std`` are per RGB channel, for pixels scaled to 0..1.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.]+$", max_length=200)
+    features: int = Field(gt=0, description="Length D of the feature vector.")
+    mean: Channels
+    std: Channels
+    weights: str = Field(default="", description="Where the pretrained weights came from.")
+
+
+class Spec(_Record):
+    """The record that travels in the artefact's own metadata.
+
+    ``classes`` are in the order of the logits. A Spec without classes belongs to a bare backbone.
+    """
+
+    version: int = SPEC_VERSION
+    backbone: Backbone
+    preprocess: Preprocess
+    classes: tuple[str, ...] = ()
+    temperature: float = Field(default=1.0, gt=0)
+    thresholds: dict[str, float] = {}
+    provenance: dict[str, Any] = {}
+
+    def to_json(self) -> str:
+        """Return the record as one line of JSON."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str) -> Spec:
+        """Read a Spec that came from outside.
+
+        Raises
+        ------
+        ModelError
+            The text is no Spec, or one of a newer version. ``source`` names it in the message.
+        """
+        version = _VersionOnly.read(text, source)
+        if version > SPEC_VERSION:
+            raise ModelError(
+                f"{source} has a Spec of version {version}; this ilk reads up to {SPEC_VERSION}. "
+                "Upgrade ilk to use it."
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ModelError(
+                f"{source} has a damaged Spec: {where}: {first['msg']}. Export or train it again."
+            ) from None
+
+
+class _VersionOnly(BaseModel):
+    version: int
+
+    @classmethod
+    def read(cls, text: str | bytes, source: str) -> int:
+        try:
+            return cls.model_validate_json(text).version
+        except ValidationError:
+            raise ModelError(
+                f"{source} has a Spec that is not ilk's JSON. Export or train it again."
+            ) from None

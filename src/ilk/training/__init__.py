@@ -1,0 +1,1 @@
+"""Training: how a catalog becomes a Bundle, and the folder that a training writes."""
