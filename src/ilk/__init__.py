@@ -33,7 +33,23 @@ _HOMES = {
     "train": "ilk.api",
 }
 
-__all__ = [*sorted(_HOMES), "__version__"]
+__all__ = [
+    "Catalog",
+    "Classifier",
+    "Evaluation",
+    "IlkError",
+    "Predictions",
+    "Recipe",
+    "Run",
+    "Spec",
+    "check",
+    "evaluate",
+    "from_arrays",
+    "load",
+    "open_catalog",
+    "train",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from ilk.api import check, evaluate, load, train

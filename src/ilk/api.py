@@ -24,7 +24,6 @@ from ilk.evaluation.metrics import Evaluation, score
 from ilk.inference import Classifier, Tick, gathered, ticking
 from ilk.inference import load as load_classifier
 from ilk.recipe import Recipe
-from ilk.spec import Spec
 from ilk.run import (
     Run,
     new_folder,
@@ -34,6 +33,7 @@ from ilk.run import (
     write_json,
     write_report,
 )
+from ilk.spec import Spec
 
 log = logging.getLogger("ilk")
 

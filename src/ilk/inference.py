@@ -20,6 +20,7 @@ from ilk.engines import Engine, Options, open_engine
 from ilk.engines.base import Floats
 from ilk.errors import UsageError
 from ilk.models.bundle import Bundle
+from ilk.runtime import cores
 from ilk.spec import Preprocess, Spec
 
 SHARD = 4096
@@ -63,7 +64,9 @@ def extract(
     tick : callable
         Told of every number of pictures that are done.
     """
-    ahead = None if opening.done() else Stream(pictures, preprocess, batch=batch, workers=workers)
+    # One core stays free for making the backbone ready, which takes longer than decoding.
+    spare = workers or max(1, cores() - 1)
+    ahead = None if opening.done() else Stream(pictures, preprocess, batch=batch, workers=spare)
     try:
         bundle, engine = opening.result()
     except BaseException:
@@ -77,9 +80,7 @@ def extract(
         known = cache.fill([p.digest for p in pictures], features)
         tick(int(known.sum()))
     todo = np.flatnonzero(~known)
-    stream = ahead or Stream(
-        [pictures[i] for i in todo], preprocess, batch=batch, workers=workers
-    )
+    stream = ahead or Stream([pictures[i] for i in todo], preprocess, batch=batch, workers=workers)
     errors: dict[int, str] = {}
     fresh: list[int] = []
     for chunk in stream:
@@ -199,11 +200,10 @@ class Classifier:
         return self.spec.classes
 
     def __repr__(self) -> str:
-        return f"Classifier({self.spec.backbone.name}, {len(self.classes)} classes, {self.engine.name})"
+        name, number = self.spec.backbone.name, len(self.classes)
+        return f"Classifier({name}, {number} classes, {self.engine.name})"
 
-    def predict(
-        self, pictures: Any, *, batch: int = 32, workers: int | None = None
-    ) -> Predictions:
+    def predict(self, pictures: Any, *, batch: int = 32, workers: int | None = None) -> Predictions:
         """Name pictures.
 
         Parameters

@@ -9,7 +9,7 @@ import io
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ilk.data.catalog import Pixels
 from ilk.errors import DecodeError
@@ -115,8 +115,10 @@ def _open_any(data: bytes, formats: tuple[str, ...]) -> Image.Image:
             return _oriented(_to_rgb(image), image)
     except DecodeError:
         raise
-    except Image.UnidentifiedImageError:
-        raise DecodeError(f"is not a picture in a format that is read ({_named(formats)})") from None
+    except UnidentifiedImageError:
+        raise DecodeError(
+            f"is not a picture in a format that is read ({_named(formats)})"
+        ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(
             f"has more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,}: make it smaller"

@@ -13,7 +13,21 @@ from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
 from ilk.errors import DataError, UsageError, listed, shown
 
 PICTURE_ENDINGS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .avif .ppm .pgm".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".ppm",
+        ".pgm",
+    ]
 )
 SPLIT_NAMES = {
     "train": "train",
@@ -114,7 +128,9 @@ def _class_folders(root: Path, split: str | None) -> list[Picture | LeftOut]:
         found += _files(folder, folder.name, split)
     for file in sorted(root.iterdir()):
         if file.is_file() and file.suffix.lower() in PICTURE_ENDINGS and file.name[0] != ".":
-            found.append(LeftOut(str(file), "has no label: not in a class folder", None, split, False))
+            found.append(
+                LeftOut(str(file), "has no label: not in a class folder", None, split, False)
+            )
     return found
 
 
@@ -272,7 +288,7 @@ def fashion_mnist() -> Catalog:
 def _from_torchvision(class_name: str, name: str) -> Catalog:
     import numpy as np
 
-    from ilk.models.operators import import_torchvision
+    from ilk.operators import import_torchvision
     from ilk.runtime import cache_dir
 
     datasets = import_torchvision().datasets

@@ -58,9 +58,7 @@ def open_backbone(
     return _prepared(backbone_job(name, weights, preprocess), None, options)
 
 
-def is_prepared(
-    name: str, weights: Path | None, preprocess: Preprocess, options: Options
-) -> bool:
+def is_prepared(name: str, weights: Path | None, preprocess: Preprocess, options: Options) -> bool:
     """Say whether `open_backbone` would find everything in the cache."""
     job = backbone_job(name, weights, preprocess)
     return replace(job, graph=options.resolved().engine == "openvino").done()

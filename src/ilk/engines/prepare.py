@@ -94,7 +94,7 @@ def prepare_apart(job: Job) -> None:
     if job.done():
         return
     command = [sys.executable, "-m", "ilk.engines.prepare", json.dumps(asdict(job))]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         reply = json.loads(answer.stdout.splitlines()[-1])
     except (IndexError, ValueError):

@@ -62,7 +62,7 @@ class PyTorchEngine(Engine):
 def has_bf16(device: torch.device) -> bool:
     """Say whether a device computes in bf16 faster than in float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and (
             torch.backends.cpu.get_cpu_capability().startswith(("AVX512", "AMX"))

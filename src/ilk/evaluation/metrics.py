@@ -104,7 +104,8 @@ def score(
             f"({listed(classes)}). Classes are matched by name."
         )
     confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, ([index[labels[i]] for i in rows], predicted[rows]), 1)
+    truth = np.array([index[labels[i]] for i in rows])
+    np.add.at(confusion, (truth, predicted[rows]), 1)
     support = confusion.sum(axis=1)
     return Evaluation(
         classes=classes,

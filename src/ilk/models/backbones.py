@@ -49,18 +49,12 @@ KNOWN = {
         BackboneInfo("tf_efficientnet_lite0", 224, 1280, 3_371_008, "bicubic", HALF, HALF),
         BackboneInfo("tf_efficientnet_lite1", 240, 1280, 4_135_680, "bicubic", HALF, HALF),
         BackboneInfo("tf_efficientnet_lite2", 260, 1280, 4_811_072, "bicubic", HALF, HALF),
-        BackboneInfo(
-            "resnet18", 224, 512, 11_176_512, "bicubic", IMAGENET_MEAN, IMAGENET_STD
-        ),
-        BackboneInfo(
-            "resnet50", 224, 2048, 23_508_032, "bicubic", IMAGENET_MEAN, IMAGENET_STD
-        ),
+        BackboneInfo("resnet18", 224, 512, 11_176_512, "bicubic", IMAGENET_MEAN, IMAGENET_STD),
+        BackboneInfo("resnet50", 224, 2048, 23_508_032, "bicubic", IMAGENET_MEAN, IMAGENET_STD),
         BackboneInfo(
             "efficientnet_b0", 224, 1280, 4_007_548, "bicubic", IMAGENET_MEAN, IMAGENET_STD
         ),
-        BackboneInfo(
-            "vgg16", 224, 4096, 134_260_544, "bilinear", IMAGENET_MEAN, IMAGENET_STD
-        ),
+        BackboneInfo("vgg16", 224, 4096, 134_260_544, "bilinear", IMAGENET_MEAN, IMAGENET_STD),
     )
 }
 DEFAULT = "tf_efficientnet_lite0"
@@ -79,7 +73,7 @@ def describe(name: str) -> BackboneInfo:
 
 def import_timm() -> ModuleType:
     """Import timm, which needs a torchvision that can be imported."""
-    from ilk.models.operators import declare_missing_operators
+    from ilk.operators import declare_missing_operators
 
     declare_missing_operators()
     import timm
@@ -101,7 +95,9 @@ def create(name: str, classes: int | None = 0) -> Any:
     if not timm.is_model(name):
         near = timm.list_models(f"*{name}*")[:5] if name.isidentifier() else []
         hint = f" Near it: {', '.join(near)}." if near else ""
-        raise UsageError(f"timm has no model '{name}'.{hint} 'ilk backbones PATTERN' searches them.")
+        raise UsageError(
+            f"timm has no model '{name}'.{hint} 'ilk backbones PATTERN' searches them."
+        )
     extra = {} if classes is None else {"num_classes": classes}
     return timm.create_model(name, pretrained=False, **extra).eval()
 

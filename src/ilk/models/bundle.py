@@ -49,7 +49,8 @@ class Bundle:
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply the head to features ``float32 [N, D]``; returns ``float32 [N, K]``."""
-        return features @ self.tensors[HEAD_WEIGHT].T + self.tensors[HEAD_BIAS]
+        result: NDArray[np.float32] = features @ self.tensors[HEAD_WEIGHT].T
+        return result + self.tensors[HEAD_BIAS]
 
     def save(self, path: Path) -> None:
         """Write the file: a new one beside it, flushed, then renamed, so never a half of one.

@@ -76,4 +76,3 @@ def bundle_of(backbone: nn.Module, spec: Spec) -> Bundle:
         for name, value in backbone.state_dict().items()
     }
     return Bundle(spec, tensors)
-

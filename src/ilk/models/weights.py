@@ -102,7 +102,7 @@ def _nowhere(name: str) -> str:
 
 def _from_package(name: str, package: Package) -> Any:
     spec = importlib.util.find_spec(package.module)
-    assert spec is not None and spec.origin is not None  # noqa: S101 -- checked by the caller
+    assert spec is not None and spec.origin is not None
     path = Path(spec.origin).parent / package.file
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != package.sha256:
         raise WeightsError(
@@ -127,7 +127,9 @@ def _from_file(name: str, path: Path) -> Any:
         raise UsageError(f"There is no weights file {shown(path)}.")
     try:
         state = timm.models.load_state_dict(str(path), weights_only=True)
-    except Exception as error:  # torch and safetensors meet a damaged file with errors of many kinds
+    except (
+        Exception
+    ) as error:  # torch and safetensors meet a damaged file with errors of many kinds
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f"{shown(path)} cannot be read as weights ({first}). "
@@ -172,7 +174,7 @@ def _in_hub_cache(name: str) -> Path | None:
 
 
 def _hub_answers() -> bool:
-    """Say within seconds whether the hub can be reached; its own client retries for most of 1 min."""
+    """Say within seconds whether the hub can be reached; its own client retries for a minute."""
     import socket
     from urllib.parse import urlsplit
 

@@ -74,9 +74,7 @@ def train_probe(catalog: Catalog, recipe: Recipe, tick: Tick = bool) -> Trained:
 
     catalog = less_unreadable(catalog, extracted.errors, recipe.max_unreadable)
     train = _rows(pictures, extracted.errors, "train")
-    head = _solve(
-        [pictures[i] for i in train], extracted.features[train], catalog.classes, recipe
-    )
+    head = _solve([pictures[i] for i in train], extracted.features[train], catalog.classes, recipe)
     bundle = _with_head(backbone, head, catalog.classes)
     held_out = _rows(pictures, extracted.errors, evaluation_split(catalog))
     return Trained(
