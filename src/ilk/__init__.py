@@ -42,13 +42,13 @@ __all__ = [
     "Recipe",
     "Run",
     "Spec",
+    "__version__",
     "check",
     "evaluate",
     "from_arrays",
     "load",
     "open_catalog",
     "train",
-    "__version__",
 ]
 
 if TYPE_CHECKING:

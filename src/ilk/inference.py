@@ -1,4 +1,4 @@
-"""Inference: where all stages meet. Pictures go in; features, or a Classifier's answers, come out."""
+"""Inference, where all stages meet: pictures become features, or a Classifier's answers."""
 
 from __future__ import annotations
 

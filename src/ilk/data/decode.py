@@ -107,11 +107,7 @@ def _open_jpeg(data: bytes, imgsz: int) -> Image.Image | None:
 def _open_any(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
-            if _too_large(*image.size):
-                raise DecodeError(
-                    f"has {image.width} x {image.height} pixels, over the limit of "
-                    f"{Image.MAX_IMAGE_PIXELS:,}: make it smaller"
-                )
+            _refuse_if_too_large(image)
             return _oriented(_to_rgb(image), image)
     except DecodeError:
         raise
@@ -132,6 +128,14 @@ def _open_any(data: bytes, formats: tuple[str, ...]) -> Image.Image:
 
 def _named(formats: tuple[str, ...]) -> str:
     return ", ".join(formats)
+
+
+def _refuse_if_too_large(image: Image.Image) -> None:
+    if _too_large(*image.size):
+        raise DecodeError(
+            f"has {image.width} x {image.height} pixels, over the limit of "
+            f"{Image.MAX_IMAGE_PIXELS:,}: make it smaller"
+        )
 
 
 def _too_large(width: int, height: int) -> bool:

@@ -12,23 +12,10 @@ from typing import Any
 from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
 from ilk.errors import DataError, UsageError, listed, shown
 
-PICTURE_ENDINGS = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".ppm",
-        ".pgm",
-    ]
-)
+PICTURE_ENDINGS = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
+    *(".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"),
+}
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",

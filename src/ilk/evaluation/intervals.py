@@ -36,7 +36,7 @@ class Measured:
 
 
 def wilson(successes: int, n: int) -> Measured:
-    """Return a proportion with its Wilson score interval (Wilson 1927; Brown et al. 2001, eq. 4)."""
+    """Return a proportion with its Wilson score interval (Wilson 1927; Brown et al. 2001)."""
     if n == 0:
         return Measured(math.nan, 0.0, 1.0, 0)
     share = successes / n

@@ -37,7 +37,7 @@ class BackboneInfo:
         return Preprocess(
             imgsz=imgsz or self.imgsz,
             resize=resize,
-            interpolation=self.interpolation,  # type: ignore[arg-type]  # pydantic checks it
+            interpolation=self.interpolation,
         )
 
 

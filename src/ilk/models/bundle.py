@@ -49,8 +49,9 @@ class Bundle:
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply the head to features ``float32 [N, D]``; returns ``float32 [N, K]``."""
-        result: NDArray[np.float32] = features @ self.tensors[HEAD_WEIGHT].T
-        return result + self.tensors[HEAD_BIAS]
+        weight, bias = self.tensors[HEAD_WEIGHT], self.tensors[HEAD_BIAS]
+        result: NDArray[np.float32] = features @ weight.T + bias
+        return result
 
     def save(self, path: Path) -> None:
         """Write the file: a new one beside it, flushed, then renamed, so never a half of one.
