@@ -1,0 +1,43 @@
+# make demo    set everything up and run the main job on handwritten digits, without any download
+# make test    set everything up, then the checks and all tests
+# make check   linters, types, import directions
+# make lint-fix  let ruff mend what it can
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: demo test check lint-fix setup clean
+
+demo: $(READY)
+	$(BIN)/ilk demo .demo
+
+test: check
+	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/e2e
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/unit/test_public.py
+
+lint-fix: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(READY)
+
+# torch first and by its exact version: an open range would bring gigabytes of CUDA libraries.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[weights,parquet,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,140 @@
+"""What the benchmarks share: the machine, cold processes, and how spread is told."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ilk.runtime import cores, versions
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished process: wall time in seconds, peak memory in GB, and what it printed."""
+
+    seconds: float
+    peak_gb: float
+    stdout: str
+
+
+def arguments(description: str, **defaults: int) -> argparse.Namespace:
+    """Parse ``--data`` and the numbers that a benchmark can be given."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("ILK_TEST_DATA"),
+        required="ILK_TEST_DATA" not in os.environ,
+        help="folder that holds cats_dogs, ants_bees and cifar10 (or set ILK_TEST_DATA)",
+    )
+    for name, value in defaults.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
+    parsed = parser.parse_args()
+    parsed.data = parsed.data.resolve()
+    return parsed
+
+
+def headline(title: str) -> None:
+    """Print what ran, where, and with which versions."""
+    print(f"### {title}\n")
+    print(f"`python {' '.join(['benchmarks/' + Path(sys.argv[0]).name, *_shown_arguments()])}`\n")
+    print(
+        f"Machine: {machine()}. Versions: {', '.join(f'{k} {v}' for k, v in versions().items())}."
+    )
+    print()
+
+
+def _shown_arguments() -> list[str]:
+    """Return the arguments less the place where the data lies."""
+    kept = sys.argv[1:]
+    if "--data" in kept:
+        at = kept.index("--data")
+        kept = kept[:at] + kept[at + 2 :]
+    return kept
+
+
+def machine() -> str:
+    """Describe the processor in a line."""
+    model, flags = platform.processor() or platform.machine(), ""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        facts = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+        facts = {k.strip(): v.strip() for k, v in facts.items()}
+        model, flags = facts.get("model name", model), facts.get("flags", "")
+    wanted = ("avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+    has = [flag for flag in wanted if flag in flags.split()]
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return f"{model}, {cores()} cores ({', '.join(has) or 'no AVX-512'}), {pages:.0f} GiB"
+
+
+def run_process(command: Sequence[str], cache: Path | None = None) -> Finished:
+    """Run a command in a process of its own and measure it, its children's memory included.
+
+    The peak is that of the largest single process, as the system counts it.
+    """
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    if cache is not None:
+        environment["ILK_CACHE"] = str(cache)
+    script = (
+        "import json,resource,subprocess,sys,time;"
+        "t=time.perf_counter();"
+        "r=subprocess.run(sys.argv[1:],stdout=subprocess.PIPE,text=True);"
+        "s=time.perf_counter()-t;"
+        "m=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss;"
+        "print(json.dumps([r.returncode,s,m,r.stdout]))"
+    )
+    import json
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    code, seconds, peak, stdout = json.loads(done.stdout)
+    if code:
+        raise SystemExit(f"{' '.join(command)} failed with exit code {code}")
+    return Finished(seconds, peak / 2**20, stdout)
+
+
+def ilk(*words: str, cache: Path | None = None) -> Finished:
+    """Run an ilk command in a cold process."""
+    return run_process([sys.executable, "-m", "ilk", *words], cache)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Give a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="ilk-bench-") as folder:
+        yield Path(folder)
+
+
+def spread(values: Sequence[float], unit: str = "", digits: int = 2) -> str:
+    """Tell the median, the range and the number of values."""
+    middle, low, high = statistics.median(values), min(values), max(values)
+    return (
+        f"median {middle:.{digits}f}{unit} "
+        f"(range {low:.{digits}f} to {high:.{digits}f}, n = {len(values)})"
+    )
+
+
+def own_peak_gb() -> float:
+    """Return this process's own peak memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def timed() -> float:
+    """Return a clock reading."""
+    return time.perf_counter()
