@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +77,7 @@ class Loop:
             self.model.classifier.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4
         )
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 10, 0.5)
-        self.autocast = (
-            (lambda: torch.autocast("cpu", torch.bfloat16)) if bf16 else (lambda: nullcontext())
-        )
+        self.bf16 = bf16
 
     def epoch(self) -> float:
         """Train for one epoch; return its seconds."""
@@ -89,7 +86,7 @@ class Loop:
         self.model.train()
         for images, targets in loader:
             self.optimizer.zero_grad()
-            with self.autocast():
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
                 loss = self.loss(self.model(images), targets)
             loss.backward()
             self.optimizer.step()

@@ -30,9 +30,8 @@ with scratch() as folder:
     guide_accuracy, test_seconds = loop.test()
 
 if options.bf16:
-    print(
-        "(Side A ran in bf16 to learn its final accuracy sooner; its times are not the guide's.)\n"
-    )
+    print("(Side A ran in bf16 to learn its final accuracy sooner: its times are not the guide's.)")
+    print()
 whole = EPOCHS * statistics.median(epochs) + test_seconds
 ours = statistics.median(seconds)
 print("| | wall time | accuracy on the same 500 pictures |\n|---|---|---|")
@@ -43,6 +42,7 @@ print(
 )
 print(
     f"| B: `ilk train`, cold process, cold cache | {spread(seconds, ' s', 1)} | "
-    f"{100 * accuracy['value']:.1f} % ({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}) |"
+    f"{100 * accuracy['value']:.1f} % "
+    f"({100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}) |"
 )
 print(f"\n**Ratio of wall times: {whole / ours:,.0f}** (target: at least 150)\n")
