@@ -10,7 +10,7 @@ from ilk.evaluation.metrics import Evaluation
 
 # Above this the numbers in the cells, above the next the names on the axes, would not be readable.
 MAX_NUMBERED = 20
-MAX_NAMED = 60
+MAX_NAMED = 110
 LONGEST_NAME = 24
 
 
@@ -19,29 +19,33 @@ def confusion_heatmap(evaluation: Evaluation, path: Path) -> None:
 
     Readable at 2 classes and at 100: cells grow small, numbers go, then every n-th name stays.
     """
+    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     counts = evaluation.confusion
     number = len(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = float(np.clip(1.6 + 0.42 * number, 3.2, 14))
+    side = float(np.clip(1.6 + 0.42 * number, 3.2, 15))
     figure = Figure(figsize=(side + 1.6, side + 0.6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    # The root of the share: mistakes of a few percent are what one looks for.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    ticks = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 1)
+    bar = figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8, ticks=ticks)
+    bar.ax.set_yticklabels([f"{100 * tick:g} %" for tick in ticks])
 
     step = int(np.ceil(number / MAX_NAMED))
-    ticks = np.arange(0, number, step)
-    names = [_short(evaluation.classes[i]) for i in ticks]
-    font = 9 if number <= MAX_NUMBERED else 6.5
-    axes.set_xticks(ticks, names, rotation=45 if number <= MAX_NUMBERED else 90, fontsize=font)
-    axes.set_yticks(ticks, names, fontsize=font)
+    places = np.arange(0, number, step)
+    names = [_short(evaluation.classes[i]) for i in places]
+    font = 9 if number <= MAX_NUMBERED else 6
+    axes.set_xticks(places, names, rotation=45 if number <= MAX_NUMBERED else 90, fontsize=font)
+    axes.set_yticks(places, names, fontsize=font)
     if number <= MAX_NUMBERED:
         for tick in axes.get_xticklabels():
             tick.set(ha="right", rotation_mode="anchor")
         for row, column in np.ndindex(counts.shape):
             if counts[row, column]:
-                dark = shares[row, column] > 0.5
+                dark = shares[row, column] > 0.3
                 text = f"{counts[row, column]:,}"
                 colour = "white" if dark else "#1b1f24"
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=font)

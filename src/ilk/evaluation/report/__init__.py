@@ -47,13 +47,14 @@ def write(
 def verdict(evaluation: Evaluation) -> str:
     """Say in a sentence or two what the score means."""
     accuracy = evaluation.accuracy
+    pictures = "held-out pictures" if evaluation.split else "pictures"
     wrong = evaluation.n - round(accuracy.value * accuracy.n)
     if wrong == 0:
-        text = f"All {evaluation.n:,} held-out pictures are named rightly."
+        text = f"All {evaluation.n:,} {pictures} are named rightly."
     else:
         one_in = round(evaluation.n / wrong)
         text = (
-            f"{evaluation.n - wrong:,} of {evaluation.n:,} held-out pictures are named rightly: "
+            f"{evaluation.n - wrong:,} of {evaluation.n:,} {pictures} are named rightly: "
             f"about one mistake in {one_in:,}."
         )
     text += (
