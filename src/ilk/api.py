@@ -83,6 +83,7 @@ def train(
     with new_folder(Path(runs), name, exist_ok) as folder:
         catalog = open_catalog(data).digested(chosen.workers)
         refuse_unreadable(catalog, chosen.max_unreadable)
+        _refuse_idle_shares(catalog, changes)
         catalog = ensure_splits(
             catalog,
             val_share=chosen.val_share,
@@ -113,6 +114,16 @@ def train(
             if evaluation:
                 write_report(folder, evaluation, bundle.spec, training_facts(catalog, facts))
     return run
+
+
+def _refuse_idle_shares(catalog: Catalog, changes: dict[str, Any]) -> None:
+    """Refuse shares asked for by name where the data's own splits leave nothing to deal out."""
+    idle = [key for key in ("val_share", "test_share") if key in changes]
+    if idle and len(catalog.splits) > 1:
+        raise UsageError(
+            f"--{idle[0].replace('_', '-')} does not apply: {catalog.source} has splits of its own "
+            f"({', '.join(catalog.splits)})."
+        )
 
 
 def load(

@@ -137,8 +137,9 @@ def convert(bundle: Bundle) -> None:
     part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
         openvino.save_model(model, part / "graph.xml", compress_to_fp16=False)
-        shutil.rmtree(target, ignore_errors=True)  # a half-pruned one
-        part.rename(target)
+        if not has_graph(bundle):  # another process may have been faster
+            shutil.rmtree(target, ignore_errors=True)  # half pruned
+            part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -108,16 +108,17 @@ def prepare_apart(job: Job) -> None:
 
 def _fetch(job: Job) -> Bundle:
     """Make the Bundle of a pretrained backbone."""
-    from ilk.models.backbones import describe
+    from ilk.models.backbones import check_size, describe
     from ilk.models.network import bundle_of
     from ilk.models.weights import pretrained
     from ilk.spec import Spec
 
+    info = describe(job.name)
+    preprocess = Preprocess.model_validate_json(job.preprocess)
+    if preprocess.imgsz != info.imgsz:
+        check_size(job.name, preprocess.imgsz)
     model, source = pretrained(job.name, Path(job.weights) if job.weights else None)
-    spec = Spec(
-        backbone=describe(job.name).spec(source),
-        preprocess=Preprocess.model_validate_json(job.preprocess),
-    )
+    spec = Spec(backbone=info.spec(source), preprocess=preprocess)
     return bundle_of(model, spec)
 
 

@@ -121,6 +121,26 @@ def _from_timm(name: str) -> BackboneInfo:
     )
 
 
+def check_size(name: str, imgsz: int) -> None:
+    """Refuse a size of input that a backbone cannot take; some take only their own.
+
+    Raises
+    ------
+    UsageError
+        A picture of that size does not go through.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model, picture = create(name), torch.zeros((2, 3, imgsz, imgsz))
+    try:
+        with torch.no_grad():
+            model(picture)
+    except Exception as error:  # each architecture refuses in its own way
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"'{name}' cannot take --imgsz {imgsz}: {reason}") from None
+
+
 def _feature_length(name: str, model: Any) -> int:
     """Return the length of the pooled features (timm's ``num_features`` is not always it)."""
     import torch
