@@ -28,6 +28,7 @@ from ilk.run import (
     Run,
     new_folder,
     readable_errors,
+    remove_report,
     signed,
     training_facts,
     write_json,
@@ -113,6 +114,8 @@ def train(
             write_json(folder / "metrics.json", run.metrics)
             if evaluation:
                 write_report(folder, evaluation, bundle.spec, training_facts(catalog, facts))
+            else:
+                remove_report(folder)
     return run
 
 
@@ -218,20 +221,21 @@ def _evaluation_pictures(
         raise UsageError(f"No split '{split}'; give one of train, val, test, all.")
     if split == "all":
         return catalog, None
-    if not catalog.splits:
+    if catalog.splits in {(), ("train",)}:  # which a training deals out
         catalog = catalog.digested(workers)
         dealing = spec.provenance.get("dealing")
         same = catalog.digest == spec.provenance.get("data_digest")
-        if not dealing or (split is None and not same):
+        if dealing and (same or (split and not catalog.splits)):
+            if not same:
+                log.warning(
+                    "%s is not, or no longer, what this model was trained on: the '%s' split dealt "
+                    "from it may hold pictures from training.", catalog.source, split
+                )  # fmt: skip
+            catalog = ensure_splits(catalog, **dealing)
+        elif not catalog.splits:
             if split is None:
                 return catalog, None
             raise DataError(f"{catalog.source} has no splits, and the model's data had its own.")
-        if not same:
-            log.warning(
-                "%s is not, or no longer, what this model was trained on: the '%s' split dealt "
-                "from it may hold pictures from training.", catalog.source, split
-            )  # fmt: skip
-        catalog = ensure_splits(catalog, **dealing)
     chosen = split or evaluation_split(catalog) or "train"
     if chosen not in catalog.splits:
         raise DataError(

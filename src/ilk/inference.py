@@ -24,6 +24,7 @@ from ilk.runtime import cores
 from ilk.spec import Preprocess, Spec
 
 SHARD = 4096
+ENCODED = (bytes, bytearray, memoryview)
 Tick = Callable[[int], object]
 
 
@@ -276,10 +277,11 @@ def load(path: str | PathLike[str], options: Options | None = None) -> Classifie
 
 def as_pictures(inputs: Any) -> list[Picture]:
     """Turn what users hold in their hands into Pictures."""
-    single = isinstance(inputs, str | PathLike | bytes) or hasattr(inputs, "getexif")
+    inputs = getattr(inputs, "pictures", inputs)
+    single = isinstance(inputs, (str, *ENCODED)) or not isinstance(inputs, Iterable)
     if single or (isinstance(inputs, np.ndarray) and inputs.ndim < 4):
         inputs = [inputs]
-    return [_as_picture(item, i) for i, item in enumerate(getattr(inputs, "pictures", inputs))]
+    return [_as_picture(item, i) for i, item in enumerate(inputs)]
 
 
 def _as_picture(item: Any, index: int) -> Picture:
@@ -288,7 +290,7 @@ def _as_picture(item: Any, index: int) -> Picture:
     if isinstance(item, str | PathLike):
         return Picture(str(item))
     name = f"picture {index}"
-    if isinstance(item, bytes | bytearray | memoryview):
+    if isinstance(item, ENCODED):
         return Picture(name, content=bytes(item))
     if isinstance(item, np.ndarray):
         from ilk.data.catalog import rgb

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from ilk.errors import UsageError, listed
 from ilk.spec import ImageSize, Resize
@@ -45,11 +47,13 @@ class Recipe(BaseModel):
     test_share: float = Field(
         0.25, ge=0, lt=1, description="Share held out as test where the data has no splits."
     )
-    seed: int = Field(0, ge=0, description="Seed of the split and of the cross-validation.")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of the split and of the cross-validation."
+    )
     max_unreadable: float = Field(
         0.05, ge=0, le=1, description="Stop if more than this share of files cannot be read."
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     engine: Literal["auto", "openvino", "pytorch"] = Field(
         "auto", description="What runs the backbone; auto: OpenVINO on a CPU, else PyTorch."
     )
@@ -60,6 +64,13 @@ class Recipe(BaseModel):
     workers: int | None = Field(
         None, gt=0, le=256, description="Threads that decode; default: one a core."
     )
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+            raise PydanticCustomError("device", "give auto, cpu, cuda, cuda:1 or mps")
+        return device
 
     def override(self, changes: dict[str, Any]) -> Recipe:
         """Return this recipe with some fields changed, validated anew.
@@ -85,7 +96,8 @@ def validated(values: dict[str, Any], source: str = "the recipe") -> Recipe:
         near = difflib.get_close_matches(str(unknown[0]), Recipe.model_fields, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise UsageError(
-            f"Unknown key '{unknown[0]}' in {source}.{hint} Known: {', '.join(Recipe.model_fields)}"
+            f"Unknown key '{unknown[0]}' in {source}.{hint} "
+            f"Known: {', '.join(Recipe.model_fields)}."
         )
     try:
         return Recipe.model_validate(values)
@@ -124,10 +136,12 @@ def load(source: str | Path | Recipe | None) -> Recipe:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(
-            f"No recipe '{source}': {error}. Shipped: {listed(shipped())}; or give a YAML file."
+            f"No recipe '{source}': {why}. Shipped: {listed(shipped())}; or give a YAML file."
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: a date that is none, a path with NUL. RecursionError: nested too deep.
         raise UsageError(f"{path} is not YAML: {error}".replace("\n", " ")) from None
     if values is None:
         values = {}

@@ -162,6 +162,12 @@ def write_report(
     )
 
 
+def remove_report(folder: Path) -> None:
+    """Remove the report that an earlier run of the same name wrote: it tells of another model."""
+    for file in (folder / "report.html", folder / "plots" / "confusion.png"):
+        file.unlink(missing_ok=True)
+
+
 def training_facts(catalog: Catalog, facts: Mapping[str, Any]) -> dict[str, str]:
     """Return what a report tells of a training."""
     splits = Counter(p.split for p in catalog.pictures)

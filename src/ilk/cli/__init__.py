@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ilk.errors import IlkError
+from ilk.errors import IlkError, shown
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -37,12 +38,24 @@ def build_app() -> App:
         help="Turn a folder of labelled pictures into a classifier you can trust and ship.",
         help_epilogue=EPILOGUE,
         version=__version__,
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), show_default=_worth_showing),
         help_format="plaintext",
+        suppress_keyboard_interrupt=False,
     )
-    for name, summary in COMMANDS.items():
-        app.command(f"ilk.cli.{name}:{name}", name=ALIASES.get(name, name), help=summary)
+    for place, (name, summary) in enumerate(COMMANDS.items()):
+        app.command(
+            f"ilk.cli.{name}:{name}",
+            name=ALIASES.get(name, name),
+            help=summary,
+            help_epilogue="",
+            sort_key=place,
+        )
     return app
+
+
+def _worth_showing(default: object) -> str | None:
+    """Return a default as the help shows it; what is off or not given goes without saying."""
+    return None if default is None or default is False else str(default)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +70,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = build_app()(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )
+        sys.stdout.flush()
     except CycloptsError as error:
         return _fail(_usage_message(error), 2)
     except IlkError as error:
@@ -64,8 +78,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; nothing half-written is left behind", 130)
     except BrokenPipeError:  # the reader (head, say) has had enough
-        sys.stderr.close()
+        _flush_or_forget()
         return 0
+    except OSError as error:  # a full disk, a folder that may not be read
+        _flush_or_forget()
+        return _fail(f"{error}.", 1)
     return int(code or 0)
 
 
@@ -75,8 +92,16 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"ilk: {message}", file=sys.stderr)
+    print(f"ilk: {shown(message)}", file=sys.stderr)
     return code
+
+
+def _flush_or_forget() -> None:
+    """Write what is still buffered; if it cannot be, spare Python failing on it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage_message(error: Exception) -> str:

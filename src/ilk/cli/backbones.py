@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from ilk.cli.console import print_json, print_table
+from ilk.cli.console import Count, print_json, print_table
 from ilk.errors import UsageError
 
 LOOK = "Any other timm model works too: ilk backbones 'convnext*'"
 
 
 def backbones(
-    pattern: str | None = None, /, *, model: str | None = None, classes: int = 2, json: bool = False
+    pattern: str | None = None,
+    /,
+    *,
+    model: str | None = None,
+    classes: Count = 2,
+    json: bool = False,
 ) -> None:
     """List backbones, or show the parts of one.
 
@@ -26,8 +31,6 @@ def backbones(
     """
     if model and pattern:
         raise UsageError("Give a pattern or --model, not both.")
-    if classes < 1:
-        raise UsageError(f"--classes {classes}: give 1 or more.")
     if model:
         _show_parts(model, classes, json)
     elif pattern:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from ilk.cli.console import print_json, progress
+from ilk.cli.console import Count, print_json, progress
 from ilk.data.checks import Finding
 from ilk.errors import listed, shown
 
 MOST = 5
 
 
-def check(data: str, /, *, json: bool = False, workers: int | None = None) -> None:
+def check(data: str, /, *, json: bool = False, workers: Count | None = None) -> None:
     """Say what is wrong with the pictures, before it ruins the model.
 
     Parameters

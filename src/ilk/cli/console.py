@@ -6,11 +6,16 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter, validators
 
 from ilk.data.catalog import LeftOut, describe_left_out
+from ilk.errors import shown
 from ilk.evaluation.metrics import Evaluation
 from ilk.inference import Tick
+
+Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
 @contextmanager
@@ -43,7 +48,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 160
-    console.print(table)
+    with console.capture() as capture:  # rich itself would exit with 1 when the reader goes away
+        console.print(table)
+    print(capture.get(), end="")
 
 
 def print_scores(evaluation: Evaluation) -> None:
@@ -57,10 +64,10 @@ def print_scores(evaluation: Evaluation) -> None:
 def print_class_troubles(evaluation: Evaluation) -> None:
     """Say on stderr which classes do not match between model and data."""
     if evaluation.unknown:
-        names = ", ".join(f"{name} ({n:,})" for name, n in evaluation.unknown.items())
+        names = ", ".join(f"{shown(name)} ({n:,})" for name, n in evaluation.unknown.items())
         say(f"Not scored, the model does not know these classes: {names}")
     if evaluation.missing:
-        say(f"The data has no pictures of: {', '.join(evaluation.missing)}")
+        say(f"The data has no pictures of: {', '.join(map(shown, evaluation.missing))}")
 
 
 def print_left_out(left_out: Sequence[LeftOut]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ilk.cli.console import (
+    Count,
     print_class_troubles,
     print_json,
     print_left_out,
@@ -28,8 +29,8 @@ def evaluate(
     runs: Path = Path("runs"),
     exist_ok: bool = False,
     json: bool = False,
-    batch: int = 32,
-    workers: int | None = None,
+    batch: Count = 32,
+    workers: Count | None = None,
     device: str = "auto",
     engine: EngineName = "auto",
     precision: Precision = "auto",

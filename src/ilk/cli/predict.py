@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ilk.cli.console import print_json, progress, say
+from ilk.cli.console import Count, print_json, progress, say
 from ilk.engines import EngineName, Precision
 from ilk.errors import UsageError, shown
 from ilk.inference import Prediction
@@ -23,11 +23,11 @@ def predict(
     paths: Annotated[list[str], Parameter(allow_leading_hyphen=True)],
     /,
     *,
-    top: int = 1,
+    top: Count = 1,
     json: bool = False,
     csv: bool = False,
-    batch: int = 32,
-    workers: int | None = None,
+    batch: Count = 32,
+    workers: Count | None = None,
     device: str = "auto",
     engine: EngineName = "auto",
     precision: Precision = "auto",
@@ -63,10 +63,11 @@ def predict(
     from ilk import api
     from ilk.data.sources import find_pictures
 
+    strange = [p for p in paths if p.startswith("-") and p != "-" and not Path(p).exists()]
+    if strange:
+        raise UsageError(f"Unknown option: {strange[0]}. See 'ilk predict --help'.")
     if json and csv:
         raise UsageError("Give --json or --csv, not both.")
-    if top < 1:
-        raise UsageError(f"--top {top} shows no class; give 1 or more.")
     pictures = find_pictures(paths, sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
                              if "-" in paths else "")  # fmt: skip
     if not pictures:
@@ -100,13 +101,15 @@ def _text_row(prediction: Prediction) -> None:
 
 
 def _csv_writer(top: int) -> Callable[[Prediction], None]:
-    writer = csv.writer(sys.stdout)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    text = shown if sys.stdout.isatty() else str
     ranks = range(1, top + 1)
     names = [f"{what}_{k}" for k in ranks for what in ("label", "probability")]
     writer.writerow(["path", *(names if top > 1 else ["label", "probability"]), "error"])
 
     def write(prediction: Prediction) -> None:
-        cells = [cell for pair in prediction.top for cell in pair] or [""] * (2 * top)
-        writer.writerow([prediction.path, *cells, prediction.error or ""])
+        cells = [cell for label, p in prediction.top for cell in (text(label), p)]
+        cells = cells or [""] * (2 * top)
+        writer.writerow([text(prediction.path), *cells, prediction.error or ""])
 
     return write

@@ -32,14 +32,12 @@ def train(
 ) -> None:
     """Turn labelled pictures into a classifier, and evaluate it.
 
-    DATA is a folder (CLASS/picture.jpg, or train/, val/ and test/ with such folders in them), a
-    .csv or .parquet table with the columns path,label[,split], or a data set's name: digits,
-    cifar10, fashion-mnist.
-
     Parameters
     ----------
     data
-        Folder, table or name.
+        Folder with CLASS/picture.jpg, perhaps in train/, val/, test/;
+        .csv or .parquet table with the columns path,label[,split];
+        or the name of a data set: digits, cifar10, fashion-mnist.
     recipe
         A shipped recipe's name, or a YAML file; flags override it.
     name

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.errors import UsageError
 from ilk.runtime import cache_dir, cache_root
 
 Features = NDArray[np.float32]
@@ -33,8 +34,7 @@ class FeatureCache:
     """
 
     def __init__(self, key: str) -> None:
-        self._folder = cache_dir("features") / key
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder = cache_dir(f"features/{key}")
 
     def fill(self, digests: Sequence[str], features: Features) -> NDArray[np.bool_]:
         """Copy what is known into the rows of ``features [N, D]``; return which rows those are."""
@@ -67,7 +67,8 @@ class FeatureCache:
                 part.replace(self._folder / name)
             finally:
                 part.unlink(missing_ok=True)
-        prune()
+        with contextlib.suppress(OSError):
+            prune()
 
     def _shards(self) -> Iterator[tuple[list[bytes], Features]]:
         from safetensors import SafetensorError
@@ -86,7 +87,11 @@ class FeatureCache:
 
 def limit_bytes() -> int:
     """Return the size that the whole cache may have: ``ILK_CACHE_GB``, 4 GB by default."""
-    return int(float(os.environ.get("ILK_CACHE_GB", DEFAULT_LIMIT_GB)) * 1e9)
+    given = os.environ.get("ILK_CACHE_GB", DEFAULT_LIMIT_GB)
+    try:
+        return int(float(given) * 1e9)
+    except (ValueError, OverflowError):
+        raise UsageError(f"ILK_CACHE_GB is '{given}'; give a number of gigabytes.") from None
 
 
 def prune(limit: int | None = None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,13 +133,20 @@ class Catalog:
         return hashlib.blake2b(text, digest_size=16).hexdigest()
 
     def save(self, file: Path) -> None:
-        """Write the table ``path,label,split,digest,left_out``, one row a file."""
+        """Write the table ``path,label,split,digest,left_out``, one row a file.
+
+        Paths of files are absolute, so that the table can be read from where it lies.
+        """
         # newline="" and surrogateescape keep any file name that the system allows intact.
         with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:
             writer = csv.writer(out)
             writer.writerow(["path", "label", "split", "digest", "left_out"])
-            writer.writerows([p.path, p.label, p.split, p.digest, ""] for p in self.pictures)
-            writer.writerows([x.path, x.label, x.split, "", x.reason] for x in self.left_out)
+            for p in self.pictures:
+                path = os.path.abspath(p.path) if p.content is None else p.path  # noqa: PTH100
+                writer.writerow([path, p.label, p.split, p.digest, ""])
+            for x in self.left_out:
+                path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
+                writer.writerow([path, x.label, x.split, "", x.reason])
 
 
 SPLITS = ("train", "val", "test")
@@ -177,15 +185,20 @@ def from_arrays(
     Raises
     ------
     DataError
-        An array is of another type or shape, or the lengths differ.
+        An array is of another type or shape, the lengths differ, or a split is unknown.
     """
     number = len(images)
     given_labels = [None] * number if labels is None else [str(label) for label in labels]
-    given_splits = [None] * number if splits is None else list(splits)
+    given_splits: list[str | None] = [None] * number if splits is None else list(splits)
     if not len(given_labels) == len(given_splits) == number:
         raise DataError(
             f"{number} pictures came with {len(given_labels)} labels and {len(given_splits)} "
             "splits; give one of each a picture."
+        )
+    unknown = [] if splits is None else [s for s in given_splits if s not in SPLITS]
+    if unknown:
+        raise DataError(
+            f"Unknown split {unknown[0]!r}; give each picture one of: {', '.join(SPLITS)}."
         )
     width = len(str(number))
     return Catalog(
@@ -199,7 +212,7 @@ def from_arrays(
     )
 
 
-def rgb(image: Pixels, index: int) -> Pixels:
+def rgb(image: Any, index: int) -> Pixels:
     """Return pixels ``[H, W, 3]``, grey repeated over the channels.
 
     Raises
@@ -207,8 +220,11 @@ def rgb(image: Pixels, index: int) -> Pixels:
     DataError
         The array is of another type or shape; ``index`` names it in the message.
     """
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"Picture {index} is a {type(image).__name__}; give a NumPy array.")
     grey = image.ndim == 2
-    if image.dtype != np.uint8 or not (grey or (image.ndim == 3 and image.shape[2] == 3)):
+    shaped = grey or (image.ndim == 3 and image.shape[2] == 3)
+    if image.dtype != np.uint8 or not shaped or not image.size:
         raise DataError(
             f"Picture {index} is {image.dtype} {list(image.shape)}; "
             "give uint8 [H, W, 3] in RGB, or uint8 [H, W] in grey, with values 0 to 255."

@@ -25,6 +25,7 @@ RESAMPLING = {
 }
 _ORIENTATION_TAG = 0x0112
 _ORIENTATION_CARRIERS = (b"Exif\x00\x00", b"http://ns.adobe.com/xap")
+_HEADER_BYTES = 2**20  # colour profiles and thumbnails may come before the orientation
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -98,9 +99,12 @@ def _open_jpeg(data: bytes, imgsz: int) -> Image.Image | None:
     except ValueError:
         return None
     image = Image.fromarray(pixels)
-    if any(carrier in data[:65536] for carrier in _ORIENTATION_CARRIERS):
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as header:
-            return _oriented(image, header)
+    if any(data.find(carrier, 0, _HEADER_BYTES) >= 0 for carrier in _ORIENTATION_CARRIERS):
+        try:
+            with Image.open(io.BytesIO(data), formats=("JPEG",)) as header:
+                return _oriented(image, header)
+        except Exception:  # a header that only Pillow finds fault with asks no turn
+            return image
     return image
 
 

@@ -84,7 +84,7 @@ def from_folder(root: Path) -> Catalog:
             f"{shown(root)} has split folders, and beside them: {listed(strange)}. "
             "Allowed are train, val (or valid, validation) and test, each with class folders."
         )
-    found: list[Picture | LeftOut] = []
+    found: list[Picture | LeftOut] = [*_unlabelled(root, None)]
     for folder in split_folders:
         found += _class_folders(folder, SPLIT_NAMES[folder.name.lower()])
     return _complete(root, found)
@@ -113,12 +113,13 @@ def _class_folders(root: Path, split: str | None) -> list[Picture | LeftOut]:
     found: list[Picture | LeftOut] = []
     for folder in _folders(root):
         found += _files(folder, folder.name, split)
-    for file in sorted(root.iterdir()):
+    return [*found, *_unlabelled(root, split)]
+
+
+def _unlabelled(folder: Path, split: str | None) -> Iterator[LeftOut]:
+    for file in sorted(folder.iterdir()):
         if file.is_file() and file.suffix.lower() in PICTURE_ENDINGS and file.name[0] != ".":
-            found.append(
-                LeftOut(str(file), "has no label: not in a class folder", None, split, False)
-            )
-    return found
+            yield LeftOut(str(file), "has no label: not in a class folder", None, split, False)
 
 
 def _files(folder: Path, label: str, split: str | None) -> Iterator[Picture | LeftOut]:
@@ -184,11 +185,14 @@ def from_table(path: Path) -> Catalog:
         split = _split_name(row.get("split"), path)
         reason = row.get("left_out") or _row_trouble(file, label)
         if reason:
-            left_out.append(LeftOut(file, reason, label, split))
+            # A file that is there was left out by choice: no reason to think the data damaged.
+            gone = not Path(file).is_file()
+            left_out.append(LeftOut(file, reason, label, split, unreadable=gone))
         else:
             pictures.append(Picture(file, label, split))
     if not pictures:
-        why = f" The first: {left_out[0].reason}." if left_out else ""
+        first = left_out[0] if left_out else None
+        why = f" The first: {shown(first.path)} {first.reason}." if first else ""
         raise DataError(f"{shown(path)} names no picture that can be used.{why}")
     if any(p.split for p in pictures) and not all(p.split for p in pictures):
         bare = next(p.path for p in pictures if not p.split)

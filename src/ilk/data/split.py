@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ilk.data.catalog import Catalog
-from ilk.errors import DataError, listed
+from ilk.errors import DataError, listed, shown
 
 
 def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed: int) -> Catalog:
@@ -21,13 +21,15 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
     Raises
     ------
     DataError
-        There are fewer than two classes, no training pictures, or a class too small to split.
+        There are fewer than two classes, no training pictures, a class too small to split, or one
+        whose name is not UTF-8.
     """
     if len(catalog.classes) < 2:
         raise DataError(
             f"{catalog.source} has {len(catalog.classes)} class with pictures "
             f"({listed(catalog.classes)}); a classifier needs at least two."
         )
+    _refuse_if_unwritable(catalog.classes)
     if any(p.split for p in catalog.pictures):
         if "train" not in catalog.splits:
             raise DataError(
@@ -48,9 +50,10 @@ def _dealt(catalog: Catalog, shares: dict[str, float], seed: int) -> Catalog:
         free = [digest for digest in groups if digest not in split_of]
         _refuse_if_too_small(label, len(groups), len(shares) + 1)
         total = sum(groups.values())
-        for split, share in shares.items():
+        for done, (split, share) in enumerate(shares.items()):
             quota = max(1, round(share * total))
-            while quota > 0 and len(free) > 1:
+            others = len(shares) - done  # the splits still to come, train among them: one for each
+            while quota > 0 and len(free) > others:
                 digest = free.pop(0)
                 split_of[digest] = split
                 quota -= groups[digest]
@@ -79,6 +82,14 @@ def _shuffled(digests: Iterable[str], seed: int) -> list[str]:
     return sorted(
         digests, key=lambda d: hashlib.blake2b(d.encode(), key=salt, digest_size=16).digest()
     )
+
+
+def _refuse_if_unwritable(classes: Iterable[str]) -> None:
+    for label in classes:
+        try:
+            label.encode()
+        except UnicodeEncodeError:  # a folder's name may be any bytes; an artefact's JSON may not
+            raise DataError(f"The class name '{shown(label)}' is not UTF-8; rename it.") from None
 
 
 def _refuse_if_too_small(label: str, distinct: int, splits: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ilk.data.catalog import Picture, Pixels
 from ilk.data.decode import decode
-from ilk.errors import DecodeError
+from ilk.errors import DecodeError, UsageError
 from ilk.runtime import cores
 from ilk.spec import Preprocess
 
@@ -51,6 +51,8 @@ class Stream:
         batch: int = 32,
         workers: int | None = None,
     ) -> None:
+        if batch < 1 or (workers is not None and workers < 1):
+            raise UsageError(f"batch = {batch}, workers = {workers}: give 1 or more.")
         self._pictures = pictures
         self._preprocess = preprocess
         self._batch = batch

@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 import uuid
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -50,7 +51,7 @@ class OpenVINOEngine(Engine):
         self.name = f"openvino-{openvino.get_version().split('-')[0]}-{chosen}"
         self._bundle = bundle
         self._compiled = core.compile_model(
-            core.read_model(graph_file(bundle)),
+            _read(core, bundle),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "bf16" if chosen == "bf16" else "f32",
@@ -113,6 +114,16 @@ def has_graph(bundle: Bundle) -> bool:
     return True
 
 
+def _read(core: Any, bundle: Bundle) -> Any:
+    """Read a Bundle's converted backbone; one that is damaged in the cache is made again."""
+    try:
+        return core.read_model(graph_file(bundle))
+    except RuntimeError:
+        shutil.rmtree(graph_file(bundle).parent, ignore_errors=True)
+        convert(bundle)
+        return core.read_model(graph_file(bundle))
+
+
 def convert(bundle: Bundle) -> None:
     """Convert a Bundle's backbone, by way of a TorchScript trace, and cache it.
 
@@ -158,5 +169,6 @@ def _trace(bundle: Bundle) -> Any:
     size = bundle.spec.preprocess.imgsz
     # Two pictures, so that nothing takes a batch of one for a constant.
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which OpenVINO reads
         return torch.jit.freeze(torch.jit.trace(network, example, check_trace=False))

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +24,8 @@ from ilk.errors import EngineError, IlkError, ModelError, UsageError, shown
 from ilk.models.bundle import Bundle
 from ilk.runtime import cache_dir
 from ilk.spec import Preprocess
+
+_running: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def backbone_file(name: str, weights: Path | None, preprocess: Preprocess) -> Pa
 def prepare(job: Job) -> None:
     """Do what is missing of a job, in this process."""
     path = Path(job.path)
-    if not path.is_file():
+    if not replace(job, graph=False).done():
         _fetch(job).save(path)
     if job.graph:
         from ilk.engines.openvino import convert, has_graph
@@ -93,17 +98,39 @@ def prepare_apart(job: Job) -> None:
     """
     if job.done():
         return
-    command = [sys.executable, "-m", "ilk.engines.prepare", json.dumps(asdict(job))]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    # -P: no module is taken from the folder that the user happens to be in.
+    command = [sys.executable, "-P", "-m", "ilk.engines.prepare", json.dumps(asdict(job))]
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as child,
+        ended_on_error(),
+    ):
+        _running.add(child)
+        out, err = child.communicate()
+        _running.discard(child)
+    if child.returncode in {-signal.SIGINT, -signal.SIGTERM}:  # nothing to fall back from
+        raise IlkError("Preparing the network was interrupted.")
     try:
-        reply = json.loads(answer.stdout.splitlines()[-1])
+        reply = json.loads(out.splitlines()[-1])
     except (IndexError, ValueError):
-        last = (answer.stderr.strip().splitlines() or ["no output"])[-1]
+        last = (err.strip().splitlines() or ["no output"])[-1]
         raise EngineError(
-            f"Preparing the network failed with exit code {answer.returncode}: {last}"
+            f"Preparing the network failed with exit code {child.returncode}: {last}"
         ) from None
     if reply["error"]:
         raise getattr(errors, reply["error"])(reply["message"])
+
+
+@contextmanager
+def ended_on_error() -> Iterator[None]:
+    """End the processes of `prepare_apart`, whichever thread waits for them, if the body fails."""
+    try:
+        yield
+    except BaseException:
+        for child in tuple(_running):
+            child.terminate()
+        raise
 
 
 def _fetch(job: Job) -> Bundle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Literal
 
+import numpy as np
 import torch
 
 from ilk.data.catalog import Pixels
@@ -44,7 +45,7 @@ class PyTorchEngine(Engine):
     @torch.inference_mode()
     def run(self, pixels: Pixels) -> Outputs:
         """Run pixels ``uint8 [N, H, W, 3]`` through the network. Any thread may call it."""
-        batch = torch.from_numpy(pixels).to(self._device)
+        batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device)
         with self._autocast():
             outputs = self._network(batch)
         features, logits = outputs if isinstance(outputs, tuple) else (outputs, None)

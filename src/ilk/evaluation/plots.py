@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 
+from ilk.errors import shown
 from ilk.evaluation.metrics import Evaluation
 
 # Above this the numbers in the cells, above the next the names on the axes, would not be readable.
@@ -53,10 +55,14 @@ def confusion_heatmap(evaluation: Evaluation, path: Path) -> None:
     axes.set_ylabel("true")
     axes.set_title(f"accuracy {100 * evaluation.accuracy.value:.1f} %, n = {evaluation.n:,}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with warnings.catch_warnings():
+        # Its own font lacks many scripts, and draws a box; the report tells the names in full.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path)
 
 
 def _short(name: str) -> str:
     """Return a name that fits an axis, without what matplotlib would read as mathematics."""
-    text = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    text = shown(name)
+    text = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
     return text.replace("$", r"\$")

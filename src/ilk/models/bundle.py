@@ -63,7 +63,9 @@ class Bundle:
         """
         from safetensors.numpy import save
 
-        data = save(dict(self.tensors), metadata={SPEC_KEY: self.spec.to_json()})
+        # safetensors writes memory as it lies: a transposed array would come back scrambled.
+        tensors = {name: np.asarray(value, order="C") for name, value in self.tensors.items()}
+        data = save(tensors, metadata={SPEC_KEY: self.spec.to_json()})
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             try:
@@ -90,7 +92,8 @@ class Bundle:
 
         name = shown(path)
         if not path.is_file():
-            raise ModelError(f"There is no model file {name}.")
+            what = "is a folder without a model.safetensors" if path.is_dir() else "is not there"
+            raise ModelError(f"The model {name} {what}. 'ilk train' writes one.")
         try:
             with safe_open(path, framework="numpy") as file:
                 text = (file.metadata() or {}).get(SPEC_KEY)

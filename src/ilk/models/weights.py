@@ -152,10 +152,11 @@ def _load_checked(model: Any, state: State, source: str) -> None:
         what = f"lacks {listed(missing, 3)}" if missing else f"also holds {listed(extra, 3)}"
         raise WeightsError(f"{source} does not fit this architecture: it {what}.")
     for key, tensor in own.items():
-        if tuple(state[key].shape) != tuple(tensor.shape):
+        found = list(state[key].shape) if hasattr(state[key], "shape") else "none"
+        if found != list(tensor.shape):
             raise WeightsError(
-                f"{source} does not fit this architecture: {key} has shape "
-                f"{list(state[key].shape)}, expected {list(tensor.shape)}."
+                f"{source} does not fit this architecture: {key} has shape {found}, "
+                f"expected {list(tensor.shape)}."
             )
     model.load_state_dict(state, strict=True)
 

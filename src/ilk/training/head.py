@@ -7,11 +7,11 @@ the same way: L-BFGS, with the strength of L2 regularisation chosen on held-out 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,19 @@ Targets = NDArray[np.int64]
 STRENGTHS = (1e4, 3e3, 1e3, 3e2, 1e2, 3e1, 1e1, 3.0, 1.0, 0.3)
 DEFAULT_STRENGTH = 10.0
 FOLDS = 5
-ENOUGH = 10_000
+ENOUGH = 5_000
 TOLERANCE = 1e-4
+
+
+class Linear(NamedTuple):
+    """A fitted layer as scikit-learn keeps it, under its names."""
+
+    coef_: Floats
+    intercept_: Floats
+    classes_: Targets
+
+
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 @dataclass(frozen=True)
@@ -63,15 +74,16 @@ def solve(
     inputs = features - mean
     inputs /= scale
     weighting = "balanced" if balanced else None
-    scores: dict[float, float] = {}
-    if strength is None:
-        scores = _cross_validate(inputs, targets, weighting, seed)
-        strength = min(scores, key=scores.__getitem__) if scores else DEFAULT_STRENGTH
-    model = _fit(inputs, targets, strength, weighting)
-    weight, bias = _softmax_form(model.coef_, model.intercept_)
+    search = Search({}, None)
+    with _quietly_on_one_blas_thread():
+        if strength is None:
+            search = _cross_validate(inputs, targets, weighting, seed)
+            strength = search.best or DEFAULT_STRENGTH
+        model = _fit(inputs, targets, strength, weighting, search.start)
+    weight, bias = _softmax_form(model)
     weight = weight / scale
     bias = bias - weight @ mean
-    return Head(weight.astype(np.float32), bias.astype(np.float32), strength, scores)
+    return Head(weight.astype(np.float32), bias.astype(np.float32), strength, search.scores)
 
 
 def _scale(features: Floats) -> Floats:
@@ -82,46 +94,79 @@ def _scale(features: Floats) -> Floats:
     ants_bees (0.154 to 0.145) and cats_dogs (0.0373 to 0.0367, 500 pictures).
     """
     spread = features.std(axis=0, dtype=np.float32)
-    spread[spread < 1e-6] = 1  # a feature that never changes
-    typical = np.sqrt(np.mean(spread**2))
-    result: Floats = np.sqrt(spread * typical)
+    changing = spread > 1e-6
+    typical = np.sqrt(np.mean(spread**2, where=changing)) if changing.any() else 1
+    result: Floats = np.where(changing, np.sqrt(spread * typical), np.float32(1))
     return result
 
 
-def _cross_validate(
-    inputs: Floats, targets: Targets, weighting: str | None, seed: int
-) -> dict[float, float]:
-    """Return the out-of-fold log loss of each strength; nothing if a class has but one picture."""
-    from scipy.special import log_softmax
+@dataclass(frozen=True)
+class Search:
+    """What cross-validation found: log losses by strength, and where a last fit may begin."""
+
+    scores: dict[float, float]
+    start: Linear | None
+
+    @property
+    def best(self) -> float | None:
+        """The strength of the lowest log loss; None if none was tried."""
+        return min(self.scores, key=self.scores.__getitem__) if self.scores else None
+
+
+def _cross_validate(inputs: Floats, targets: Targets, weighting: str | None, seed: int) -> Search:
+    """Score ever weaker strengths out of fold, until the log loss has risen twice.
+
+    Nothing is tried if a class has but one picture. The folds run side by side, each fit beginning
+    where the one before it, with a stronger penalty, ended.
+    """
     from sklearn.model_selection import StratifiedKFold
 
     if len(targets) > ENOUGH:
         kept = _stratified_sample(targets, seed)
         inputs, targets = inputs[kept], targets[kept]
-    folds = min(FOLDS, int(np.bincount(targets).min()))
-    if folds < 2:
-        return {}
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    number = min(FOLDS, int(np.bincount(targets).min()))
+    if number < 2:
+        return Search({}, None)
+    splitter = StratifiedKFold(number, shuffle=True, random_state=seed)
+    folds = list(splitter.split(inputs, targets))
     weights = _sample_weights(targets, weighting)
-
-    def losses(fold: tuple[NDArray[np.intp], NDArray[np.intp]]) -> NDArray[np.float64]:
-        """Return the summed log loss of one fold at each strength, weakest last."""
-        train, held_out = fold
-        model = None
-        result = []
+    scores: dict[float, float] = {}
+    models: list[Linear | None] = [None] * number
+    best: Sequence[Linear | None] = models
+    with ThreadPoolExecutor(cores()) as pool:
         for strength in STRENGTHS:
-            model = _fit(inputs[train], targets[train], strength, weighting, start=model)
-            weight, bias = _softmax_form(model.coef_, model.intercept_)
-            log_p = log_softmax(inputs[held_out] @ weight.T + bias, axis=1)
-            chosen = log_p[np.arange(len(held_out)), targets[held_out]]
-            result.append(-(chosen * weights[held_out]).sum())
-        return np.array(result)
 
-    # One thread a fold: for matrices of this size that beats many threads in one product.
-    with _one_blas_thread(), ThreadPoolExecutor(cores()) as pool:
-        total = sum(pool.map(losses, splitter.split(inputs, targets)))
-    mean = total / weights.sum()
-    return {s: float(loss) for s, loss in zip(STRENGTHS, mean, strict=True)}
+            def fit_and_score(fold: Fold, model: Linear | None, strength: float = strength) -> Any:
+                train, held_out = fold
+                model = _fit(inputs[train], targets[train], strength, weighting, model)
+                losses = _log_losses(model, inputs[held_out], targets[held_out])
+                return model, float(losses @ weights[held_out])
+
+            models, losses = map(list, zip(*pool.map(fit_and_score, folds, models), strict=True))
+            scores[strength] = sum(losses) / float(weights.sum())
+            if scores[strength] == min(scores.values()):
+                best = models
+            elif min(list(scores.values())[:-2], default=np.inf) < min(list(scores.values())[-2:]):
+                break
+    return Search(scores, _mean([model for model in best if model]))
+
+
+def _log_losses(model: Linear, inputs: Floats, targets: Targets) -> NDArray[np.float64]:
+    """Return the log loss of each picture."""
+    from scipy.special import log_softmax
+
+    weight, bias = _softmax_form(model)
+    log_p = log_softmax(inputs @ weight.T + bias, axis=1)
+    losses: NDArray[np.float64] = -log_p[np.arange(len(targets)), targets]
+    return losses
+
+
+def _mean(models: Sequence[Linear]) -> Linear:
+    return Linear(
+        np.mean([m.coef_ for m in models], axis=0),
+        np.mean([m.intercept_ for m in models], axis=0),
+        models[0].classes_,
+    )
 
 
 def _stratified_sample(targets: Targets, seed: int) -> NDArray[np.intp]:
@@ -143,33 +188,41 @@ def _sample_weights(targets: Targets, weighting: str | None) -> NDArray[np.float
 
 
 def _fit(
-    inputs: Floats, targets: Targets, strength: float, weighting: str | None, start: Any = None
-) -> Any:
-    """Fit scikit-learn's logistic regression, from another fit's solution if one is given."""
+    inputs: Floats,
+    targets: Targets,
+    strength: float,
+    weighting: str | None,
+    start: Linear | None = None,
+) -> Linear:
+    """Fit scikit-learn's logistic regression, beginning at another solution if one is given."""
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(
         C=1 / strength, class_weight=weighting, max_iter=500, tol=TOLERANCE, warm_start=True
     )
     if start is not None:
-        model.coef_, model.intercept_, model.classes_ = (
-            start.coef_, start.intercept_, start.classes_
-        )  # fmt: skip
-    return model.fit(inputs, targets)
+        for name, value in start._asdict().items():
+            setattr(model, name, value)
+    model.fit(inputs, targets)
+    return Linear(model.coef_, model.intercept_, model.classes_)
 
 
-def _softmax_form(coef: Floats, intercept: Floats) -> tuple[Floats, Floats]:
+def _softmax_form(model: Linear) -> tuple[Floats, Floats]:
     """Return one row of weights a class; scikit-learn keeps a single row for two classes."""
-    if len(coef) > 1:
-        return coef, intercept
-    return np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
+    weight, bias = model.coef_, model.intercept_
+    if len(weight) > 1:
+        return weight, bias
+    return np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
+def _quietly_on_one_blas_thread() -> Iterator[None]:
+    """Fit on one thread of BLAS: with few classes the products are thin, and more are slower.
+
+    A fit cut short warns no one: it is still a fit, and held-out data judges it.
+    """
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1), warnings.catch_warnings():
-        # A fit cut short at max_iter is still a fit, and its loss on held-out data decides.
         warnings.filterwarnings("ignore", message="lbfgs failed to converge")
         yield

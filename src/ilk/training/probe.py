@@ -14,6 +14,7 @@ from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import checked, evaluation_split
 from ilk.engines import Engine, Options, is_prepared, open_backbone
 from ilk.engines.base import Floats
+from ilk.engines.prepare import ended_on_error
 from ilk.errors import DataError, listed, shown
 from ilk.inference import Tick, extract
 from ilk.models.backbones import describe
@@ -64,7 +65,7 @@ def train_probe(catalog: Catalog, recipe: Recipe, tick: Tick = bool) -> Trained:
     """
     preprocess = describe(recipe.model).preprocess(recipe.imgsz, recipe.resize)
     pictures = catalog.pictures
-    with ThreadPoolExecutor(2) as background:
+    with ThreadPoolExecutor(2) as background, ended_on_error():
         opening = _open(background, recipe)
         background.submit(_import_solver)
         extracted = extract(

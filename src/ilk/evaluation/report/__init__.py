@@ -47,16 +47,14 @@ def write(
 def verdict(evaluation: Evaluation) -> str:
     """Say in a sentence or two what the score means."""
     accuracy = evaluation.accuracy
-    pictures = "held-out pictures" if evaluation.split else "pictures"
+    pictures = "held-out pictures" if evaluation.split in {"val", "test"} else "pictures"
     wrong = evaluation.n - round(accuracy.value * accuracy.n)
     if wrong == 0:
         text = f"All {evaluation.n:,} {pictures} are named rightly."
     else:
+        text = f"{evaluation.n - wrong:,} of {evaluation.n:,} {pictures} are named rightly"
         one_in = round(evaluation.n / wrong)
-        text = (
-            f"{evaluation.n - wrong:,} of {evaluation.n:,} {pictures} are named rightly: "
-            f"about one mistake in {one_in:,}."
-        )
+        text += f": about one mistake in {one_in:,}." if one_in > 1 else "."
     text += (
         f" On more such pictures the accuracy would lie between {100 * accuracy.low:.1f} and "
         f"{100 * accuracy.high:.1f} %, with 95 % confidence."

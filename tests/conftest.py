@@ -1,0 +1,55 @@
+"""What every test gets: a cache of its own, no network, and a way to make small pictures."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """Keep each test's cache in its own folder, and hubs out of reach."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("ILK_CACHE", str(folder))
+    monkeypatch.delenv("ILK_CACHE_GB", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return folder
+
+
+def _noise(seed=0, size=(24, 16), mode="RGB"):
+    width, height = size
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def _encoded(image, file_format, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def noise():
+    """Return ``noise(seed, size, mode)``: a PIL image that differs with the seed."""
+    return _noise
+
+
+@pytest.fixture
+def encoded():
+    """Return ``encoded(image, format, **options)``: the bytes of the file."""
+    return _encoded
+
+
+@pytest.fixture
+def write_picture():
+    """Return ``write_picture(path, seed)``: a small PNG, its folders made."""
+
+    def write(path, seed=0):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_encoded(_noise(seed, (5, 4)), "PNG"))
+        return path
+
+    return write

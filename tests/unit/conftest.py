@@ -1,0 +1,93 @@
+"""A backbone that needs no torch: its features are the mean colours of a picture's quarters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ilk.data.catalog import from_arrays
+from ilk.engines.base import Engine, Outputs
+from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
+from ilk.spec import Backbone, Preprocess, Spec
+
+QUARTERS = 12
+
+
+class QuarterEngine(Engine):
+    name = "quarters"
+
+    def __init__(self, bundle):
+        self.bundle = bundle
+        self.pictures = 0
+
+    def run(self, pixels):
+        assert pixels.dtype == np.uint8
+        number, size = len(pixels), pixels.shape[1]
+        self.pictures += number
+        blocks = pixels.reshape(number, 2, size // 2, 2, size // 2, 3).mean(axis=(2, 4)) / 255
+        features = blocks.reshape(number, QUARTERS).astype(np.float32)
+        return Outputs(features, self.bundle.logits(features) if self.bundle.spec.classes else None)
+
+
+def make_bundle(classes=(), **changes):
+    backbone = Backbone(name="resnet18", features=QUARTERS, mean=(0, 0, 0), std=(1, 1, 1))
+    spec = Spec(backbone=backbone, preprocess=Preprocess(imgsz=8), classes=classes)
+    rng = np.random.default_rng(0)
+    tensors = {"backbone.conv": rng.normal(size=(3, 2)).astype(np.float32)}
+    if classes:
+        tensors[HEAD_WEIGHT] = rng.normal(size=(len(classes), QUARTERS)).astype(np.float32)
+        tensors[HEAD_BIAS] = rng.normal(size=len(classes)).astype(np.float32)
+    return Bundle(spec.model_copy(update=changes), tensors)
+
+
+@pytest.fixture
+def bundle():
+    return make_bundle(("cat", "dog", "eel"))
+
+
+@pytest.fixture
+def bare_bundle():
+    return make_bundle()
+
+
+@pytest.fixture
+def engine(bundle):
+    return QuarterEngine(bundle)
+
+
+@pytest.fixture
+def as_engine():
+    return QuarterEngine
+
+
+@pytest.fixture
+def fake_backbone(monkeypatch):
+    """Make `train_probe` use the quarters; returns the engine, which counts its pictures."""
+    from ilk.training import probe
+
+    backbone = make_bundle()
+    engine = QuarterEngine(backbone)
+    monkeypatch.setattr(probe, "is_prepared", lambda *_: True)
+    monkeypatch.setattr(probe, "open_backbone", lambda *_: (backbone, engine))
+    return engine
+
+
+def coloured(number, seed=0, classes=("blue", "green", "red")):
+    """Return noisy pictures in the colour of their class, and their labels."""
+    rng = np.random.default_rng(seed)
+    labels = [classes[i % len(classes)] for i in range(number)]
+    hues = {"red": 0, "green": 1, "blue": 2}
+    pictures = rng.integers(0, 120, (number, 16, 16, 3)).astype(np.uint8)
+    for picture, label in zip(pictures, labels, strict=True):
+        picture[..., hues[label]] += 60
+    return pictures, labels
+
+
+@pytest.fixture
+def colours():
+    return coloured
+
+
+@pytest.fixture
+def catalog():
+    return from_arrays(*coloured(60))

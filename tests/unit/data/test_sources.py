@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from ilk.data import sources
+from ilk.data.catalog import Catalog, Picture
+from ilk.data.sources import find_pictures, open_catalog
+from ilk.errors import DataError, UsageError
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def tree(root, write_picture):
+    """Return ``tree(*names)``: a folder with a picture under each name."""
+
+    def make(*names):
+        for i, name in enumerate(names):
+            write_picture(root / name, i)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def table(root, tree):
+    """Return ``table(text)``: a CSV file beside the pictures cat/1.png and dog/2.png."""
+
+    def make(text, name="list.csv"):
+        tree("cat/1.png", "dog/2.png")
+        path = root / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return make
+
+
+def rows(data, root):
+    return [(str(Path(p.path).relative_to(root)), p.label, p.split) for p in data.pictures]
+
+
+# --- folders ------------------------------------------------------------------------------------
+
+
+def test_a_flat_folder_has_a_class_a_folder_and_no_splits(tree, root):
+    data = open_catalog(tree("dog/2.png", "cat/1.png", "cat/0.png"))
+    assert rows(data, root) == [
+        ("cat/0.png", "cat", None),
+        ("cat/1.png", "cat", None),
+        ("dog/2.png", "dog", None),
+    ]
+    assert data.left_out == ()
+    assert data.source == str(root)
+    assert open_catalog(str(root)) == data
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
+def test_a_folder_of_splits(tree, root, val):
+    data = open_catalog(tree("train/cat/1.png", f"{val}/cat/2.png", "test/dog/3.png"))
+    assert sorted(rows(data, root)) == sorted(
+        [
+            ("train/cat/1.png", "cat", "train"),
+            (f"{val}/cat/2.png", "cat", "val"),
+            ("test/dog/3.png", "dog", "test"),
+        ]
+    )
+
+
+def test_a_class_may_be_called_as_a_split_is(tree):
+    data = open_catalog(tree("train/1.png", "plane/2.png", "test/3.png"))
+    assert data.classes == ("plane", "test", "train")
+    assert data.splits == ()
+
+
+def test_classes_are_searched_in_depth(tree, root):
+    data = open_catalog(tree("cat/a/b/1.png", "cat/2.png", "dog/3.png"))
+    assert ("cat/a/b/1.png", "cat", None) in rows(data, root)
+    assert data.counts() == {"cat": 2, "dog": 1}
+
+
+def test_a_strange_folder_beside_the_splits_is_refused_by_name(tree):
+    with pytest.raises(DataError, match="beside them: extra"):
+        open_catalog(tree("train/cat/1.png", "test/cat/2.png", "extra/3.png"))
+
+
+def test_hidden_and_system_files_are_passed_over(tree, root):
+    tree("cat/1.png", "cat/.2.png", "cat/.git/3.png", ".hidden/4.png", "dog/5.png", ".6.png")
+    (root / "cat" / "Thumbs.db").write_bytes(b"x")
+    data = open_catalog(root)
+    assert [r[0] for r in rows(data, root)] == ["cat/1.png", "dog/5.png"]
+    assert data.left_out == ()
+
+
+def test_a_file_that_does_not_end_as_a_picture_is_left_out_but_not_called_unreadable(tree, root):
+    tree("cat/1.png", "dog/2.png")
+    (root / "cat" / "notes.txt").write_text("x")
+    (left,) = open_catalog(root).left_out
+    assert (Path(left.path).name, left.label, left.unreadable) == ("notes.txt", "cat", False)
+
+
+@pytest.mark.parametrize(
+    "name", ["A.JPG", "a.jpeg", "a.jfif", "a.webp", "a.TIFF", "a.avif", "a.pgm"]
+)
+def test_endings_of_pictures_in_any_case(tree, name):
+    data = open_catalog(tree(f"cat/{name}"))
+    assert len(data) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "stray", "split"),
+    [
+        (("cat/1.png", "dog/2.png"), "stray.png", None),
+        (("train/cat/1.png", "test/dog/2.png"), "train/stray.png", "train"),
+        (("train/cat/1.png", "test/dog/2.png"), "stray.png", None),
+    ],
+)
+def test_a_picture_outside_the_classes_is_left_out_for_want_of_a_label(
+    tree, root, names, stray, split
+):
+    data = open_catalog(tree(*names, stray))
+    (left,) = data.left_out
+    assert left.path == str(root / stray)
+    assert (left.label, left.split, left.unreadable) == (None, split, False)
+    assert "no label" in left.reason
+    assert len(data) == 2
+
+
+@pytest.mark.parametrize("names", [(), ("1.png",), (".cat/1.png",)])
+def test_a_folder_without_labelled_pictures_is_refused_with_what_is_expected(tree, root, names):
+    root.mkdir()
+    with pytest.raises(DataError, match=r"no labelled pictures.*CLASS/picture\.jpg"):
+        open_catalog(tree(*names))
+
+
+ODD_NAMES = ["a b.png", "two\nlines.png", 'quo"te,.png', " .png", "größe 猫.png", "caf\udce9.png"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_file_name_that_the_system_allows(tree, name):
+    (picture,) = open_catalog(tree(f"cat/{name}")).pictures
+    assert os.path.basename(picture.path) == name  # noqa: PTH119
+    assert picture.read()
+
+
+def test_the_order_of_files_is_by_name(tree, root):
+    names = ["cat/b.png", "cat/B.png", "cat/10.png", "cat/9.png", "cat/ä.png"]
+    assert [r[0] for r in rows(open_catalog(tree(*names)), root)] == sorted(names, key=os.fsencode)
+
+
+# --- paths that are not folders -----------------------------------------------------------------
+
+
+def test_a_path_that_is_not_there_is_refused_with_what_is_allowed(root):
+    with pytest.raises(DataError, match=r"There is no .*photos\. Give a folder.*digits"):
+        open_catalog(root)
+    with pytest.raises(DataError, match="There is no"):
+        open_catalog(root / "list.csv")
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path):
+    (tmp_path / "x.zip").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"x\.zip is not a folder or a table"):
+        open_catalog(tmp_path / "x.zip")
+
+
+@pytest.mark.parametrize("data", [None, 3, ["a"], (1, 2, 3)])
+def test_data_of_another_type_is_refused(data):
+    with pytest.raises(UsageError, match=f"Data is a {type(data).__name__}"):
+        open_catalog(data)
+
+
+def test_a_catalog_and_arrays_are_taken_as_they_are():
+    data = Catalog((Picture("x", "cat"),))
+    assert open_catalog(data) is data
+    arrays = open_catalog((np.zeros((2, 4, 4, 3), np.uint8), ["cat", "dog"]))
+    assert arrays.classes == ("cat", "dog")
+
+
+def test_digits_come_by_name():
+    data = open_catalog("digits")
+    assert len(data) == 1797
+    assert data.classes == tuple("0123456789")
+    assert data.source == "digits"
+    assert max(p.read().max() for p in data.pictures) == 255
+
+
+def test_a_folder_goes_before_a_data_set_of_the_same_name(tmp_path, monkeypatch, write_picture):
+    monkeypatch.chdir(tmp_path)
+    write_picture(tmp_path / "digits" / "one" / "1.png")
+    assert open_catalog("digits").classes == ("one",)
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def test_a_csv_table_with_paths_relative_to_it(table, root, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    data = open_catalog(table("path,label\ncat/1.png,cat\ndog/2.png,dog\n"))
+    assert rows(data, root) == [("cat/1.png", "cat", None), ("dog/2.png", "dog", None)]
+    assert all(p.read() for p in data.pictures)
+
+
+def test_absolute_paths_other_columns_and_their_order(table, root):
+    text = f"note,split,label,path\nx,train,cat,{root / 'cat/1.png'}\n,test,dog,dog/2.png\n"
+    data = open_catalog(table(text))
+    assert rows(data, root) == [("cat/1.png", "cat", "train"), ("dog/2.png", "dog", "test")]
+
+
+def test_a_csv_table_as_a_spreadsheet_writes_it(table, root):
+    data = open_catalog(table('\ufeffpath,label\r\n"cat/1.png","a, ""b"""\r\n', "list.CSV"))
+    assert rows(data, root) == [("cat/1.png", 'a, "b"', None)]
+
+
+def test_paths_of_any_bytes(tree, root):
+    tree("cat/caf\udce9.png")
+    path = root / "list.csv"
+    path.write_bytes(b"path,label\ncat/caf\xe9.png,cat\n")
+    (picture,) = open_catalog(path).pictures
+    assert picture.read()
+
+
+@pytest.mark.parametrize("name", ["valid", "VALIDATION", "val"])
+def test_split_names_in_a_table(table, name):
+    text = f"path,label,split\ncat/1.png,cat,Train\ndog/2.png,dog,{name}\n"
+    assert open_catalog(table(text)).splits == ("train", "val")
+
+
+def test_an_unknown_split_is_refused_by_name(table):
+    with pytest.raises(DataError, match=r"unknown split 'holdout'\. Allowed: train, val"):
+        open_catalog(table("path,label,split\ncat/1.png,cat,holdout\n"))
+
+
+def test_a_split_given_to_some_rows_only_is_refused(table):
+    with pytest.raises(DataError, match=r"some rows a split and others none.*dog/2\.png"):
+        open_catalog(table("path,label,split\ncat/1.png,cat,train\ndog/2.png,dog,\n"))
+
+
+def test_an_empty_split_column_is_none(table):
+    data = open_catalog(table("path,label,split\ncat/1.png,cat,\ndog/2.png,dog,\n"))
+    assert data.splits == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "lacks", "has"),
+    [
+        ("path,class", "label", "path, class"),
+        ("a,b", "path and label", "a, b"),
+        ("", "path and", ""),
+    ],
+)
+def test_a_missing_column_is_named_with_those_that_are_there(table, header, lacks, has):
+    with pytest.raises(DataError, match=f"lacks the column {lacks}.*it has {has}"):
+        open_catalog(table(f"{header}\n1,2\n"))
+
+
+def test_rows_without_a_file_or_a_label_are_left_out_with_the_reason(table):
+    data = open_catalog(table("path,label\ncat/1.png,cat\ncat/0.png,cat\ndog/2.png,\n,dog\nx\n"))
+    assert len(data) == 1
+    found = {Path(x.path).name: (x.reason, x.label, x.unreadable) for x in data.left_out}
+    assert found["0.png"] == ("is named in the table but is not there", "cat", True)
+    assert found["2.png"] == ("has no label in the table", None, False)
+    assert len(data.left_out) == 4
+
+
+def test_rows_that_the_table_leaves_out_are_left_out_and_not_held_against_the_data(table):
+    data = open_catalog(table("path,label,left_out\ncat/1.png,cat,\ndog/2.png,dog,blurred\n"))
+    (left,) = data.left_out
+    assert left.reason == "blurred"
+    assert data.unreadable_share == 0
+
+
+def test_a_table_without_a_usable_picture_says_why(table):
+    with pytest.raises(DataError, match=r"names no picture.*nope\.png is named in the table but"):
+        open_catalog(table("path,label\nnope.png,cat\n"))
+    with pytest.raises(DataError, match="names no picture"):
+        open_catalog(table("path,label\n"))
+
+
+@pytest.mark.parametrize("text", ['path,label\n"cat/1.png,cat\n', 'path,label\n"a"b,cat\n'])
+def test_a_broken_csv_is_refused(table, text):
+    with pytest.raises(DataError, match="cannot be read as CSV"):
+        open_catalog(table(text))
+
+
+def test_bytes_that_are_no_table_are_refused(table):
+    with pytest.raises(DataError):
+        open_catalog(table(bytes(range(256))))
+
+
+def test_a_parquet_table(tree, root):
+    tree("cat/1.png", "dog/2.png")
+    columns = {
+        "path": ["cat/1.png", "dog/2.png"],
+        "label": ["cat", "dog"],
+        "split": ["train", "test"],
+    }
+    parquet.write_table(pyarrow.table(columns), root / "list.parquet")
+    data = open_catalog(root / "list.parquet")
+    assert rows(data, root) == [("cat/1.png", "cat", "train"), ("dog/2.png", "dog", "test")]
+
+
+def test_numbers_and_gaps_in_a_parquet_table(tree, root):
+    tree("cat/1.png", "dog/2.png")
+    columns = {"path": ["cat/1.png", "dog/2.png"], "label": [0, None], "split": [None, None]}
+    parquet.write_table(pyarrow.table(columns), root / "list.parquet")
+    data = open_catalog(root / "list.parquet")
+    assert rows(data, root) == [("cat/1.png", "0", None)]
+    assert len(data.left_out) == 1
+
+
+def test_a_broken_parquet_file_is_refused_in_one_line(table):
+    with pytest.raises(DataError, match="cannot be read as Parquet") as caught:
+        open_catalog(table("nonsense", "list.parquet"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_data_set_that_cannot_be_downloaded_is_refused_with_a_way_out(monkeypatch):
+    class Datasets:
+        def CIFAR10(self, *_, **__):
+            raise RuntimeError("no network")
+
+    class Torchvision:
+        datasets = Datasets()
+
+    monkeypatch.setattr("ilk.operators.import_torchvision", Torchvision)
+    with pytest.raises(DataError, match=r"'cifar10' is not in .* cannot be downloaded: no network"):
+        open_catalog("cifar10")
+
+
+def test_a_downloaded_data_set_keeps_its_splits_and_names(monkeypatch):
+    class Data:
+        classes = ("plane", "car")
+
+        def __init__(self, folder, train, download):
+            self.data = np.full((3, 4, 4, 3), 200 if train else 100, np.uint8)
+            self.targets = [0, 1, 0]
+
+    class Torchvision:
+        class datasets:
+            CIFAR10 = Data
+
+    monkeypatch.setattr("ilk.operators.import_torchvision", Torchvision)
+    data = open_catalog("cifar10")
+    assert data.counts() == {"plane": 4, "car": 2}
+    assert [len(data.of(s)) for s in ("train", "test")] == [3, 3]
+    assert data.of("test")[0].read().mean() == 100
+    assert len({p.path for p in data.pictures}) == 6
+
+
+# --- pictures to predict ------------------------------------------------------------------------
+
+
+def paths(found):
+    return [p.path for p in found]
+
+
+def test_files_are_kept_in_order_and_as_they_were_named(tree, root, monkeypatch):
+    tree("b.png", "a.png", "notes.txt")
+    monkeypatch.chdir(root)
+    found = find_pictures(["b.png", "./a.png", "notes.txt", "missing.png"])
+    assert paths(found) == ["b.png", "./a.png", "notes.txt", "missing.png"]
+    assert {p.label for p in found} == {None}
+
+
+def test_a_folder_gives_its_pictures_at_any_depth(tree, root):
+    tree("b.png", "a/c.jpg", "a/notes.txt", ".hidden.png")
+    assert sorted(paths(find_pictures([str(root)]))) == [str(root / "a/c.jpg"), str(root / "b.png")]
+
+
+def test_a_pattern_gives_the_files_that_match_sorted(tree, root):
+    tree("b.png", "a.png", "c.jpg", "deep/er/d.png", "folder.png/x.jpg")
+    assert paths(find_pictures([str(root / "*.png")])) == [str(root / "a.png"), str(root / "b.png")]
+    assert str(root / "deep/er/d.png") in paths(find_pictures([str(root / "**/*.png")]))
+
+
+def test_a_pattern_that_matches_nothing_is_kept_for_the_error():
+    assert paths(find_pictures(["nothing*.png"])) == ["nothing*.png"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tree, root):
+    tree("a[1].png", "a1.png")
+    assert paths(find_pictures([str(root / "a[1].png")])) == [str(root / "a[1].png")]
+
+
+@pytest.mark.parametrize(
+    ("stdin", "names"),
+    [
+        ("a b.png\nc.png\n", ["a b.png", "c.png"]),
+        ("a.png\n\nb.png", ["a.png", "b.png"]),
+        ("two\nlines.png\0b.png\0", ["two\nlines.png", "b.png"]),
+        ("", []),
+    ],
+)
+def test_a_dash_stands_for_the_names_on_stdin(stdin, names):
+    assert paths(find_pictures(["first.png", "-", "last.png"], stdin)) == [
+        "first.png",
+        *names,
+        "last.png",
+    ]
+
+
+def test_every_named_data_set_is_offered_in_the_message(root):
+    with pytest.raises(DataError) as caught:
+        open_catalog(root)
+    assert all(name in str(caught.value) for name in sources.NAMED)

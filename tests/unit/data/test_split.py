@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from ilk.data.catalog import SPLITS, Catalog, Picture
+from ilk.data.split import ensure_splits, evaluation_split
+from ilk.errors import DataError
+
+
+def pictures(label, number, split=None, first=0):
+    """Return distinct pictures; the digest stands for the content."""
+    return [
+        Picture(f"{label}/{i}.jpg", label, split, digest=f"{label}{i:04d}".encode().hex())
+        for i in range(first, first + number)
+    ]
+
+
+def catalog(**classes):
+    return Catalog(tuple(p for label, n in classes.items() for p in pictures(label, n)))
+
+
+def dealt(data, val=0.0, test=0.25, seed=0):
+    return ensure_splits(data, val_share=val, test_share=test, seed=seed)
+
+
+def where(data):
+    return {p.digest: p.split for p in data.pictures}
+
+
+def shares(data, label):
+    found = Counter(p.split for p in data.pictures if p.label == label)
+    return tuple(found[split] for split in SPLITS)
+
+
+def test_the_same_seed_deals_the_same():
+    data = catalog(cat=40, dog=40)
+    assert dealt(data, seed=3) == dealt(data, seed=3)
+
+
+def test_another_seed_deals_otherwise():
+    data = catalog(cat=40, dog=40)
+    assert where(dealt(data, seed=3)) != where(dealt(data, seed=4))
+
+
+def test_names_and_order_of_files_do_not_matter():
+    data = catalog(cat=40, dog=40)
+    other = Catalog(tuple(replace(p, path=f"x/{i}") for i, p in enumerate(reversed(data.pictures))))
+    assert where(dealt(data)) == where(dealt(other))
+
+
+def test_a_class_more_does_not_move_the_pictures_of_others():
+    few = where(dealt(catalog(cat=40, dog=40)))
+    many = where(dealt(catalog(ant=40, cat=40, dog=40)))
+    assert few.items() <= many.items()
+
+
+@pytest.mark.parametrize(
+    ("val", "test", "cat", "dog"),
+    [
+        (0.0, 0.25, (30, 0, 10), (6, 0, 2)),
+        (0.25, 0.25, (20, 10, 10), (4, 2, 2)),
+        (0.5, 0.0, (20, 20, 0), (4, 4, 0)),
+        (0.0, 0.0, (40, 0, 0), (8, 0, 0)),
+    ],
+)
+def test_each_class_has_its_share_in_each_split(val, test, cat, dog):
+    data = dealt(catalog(cat=40, dog=8), val, test)
+    assert shares(data, "cat") == cat
+    assert shares(data, "dog") == dog
+
+
+def test_a_small_class_is_in_every_split():
+    data = dealt(catalog(cat=100, dog=3), val=0.01, test=0.01)
+    assert shares(data, "dog") == (1, 1, 1)
+
+
+def test_a_large_share_leaves_pictures_for_the_other_splits():
+    data = dealt(catalog(cat=5, dog=3), val=0.1, test=0.8)
+    assert shares(data, "cat") == (1, 1, 3)
+    assert shares(data, "dog") == (1, 1, 1)
+
+
+def test_identical_files_stay_together():
+    data = catalog(cat=30, dog=30)
+    copies = tuple(replace(p, path=p.path + " copy") for p in data.pictures for _ in range(2))
+    result = dealt(replace(data, pictures=data.pictures + copies))
+    splits = {}
+    for p in result.pictures:
+        splits.setdefault(p.digest, set()).add(p.split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert shares(result, "cat")[2] in range(21, 25)  # a quarter of 90, but for whole groups of 3
+
+
+def test_identical_files_stay_together_across_classes():
+    data = catalog(cat=30, dog=30)
+    strays = tuple(replace(p, label="dog", path="dog/" + p.path) for p in pictures("cat", 30))
+    result = dealt(replace(data, pictures=data.pictures + strays))
+    of_cats = {p.digest: p.split for p in result.pictures if p.label == "cat"}
+    of_strays = {p.digest: p.split for p in result.pictures if p.path.startswith("dog/cat")}
+    assert of_strays == of_cats
+
+
+@pytest.mark.parametrize(("val", "number"), [(0.0, 1), (0.25, 2)])
+def test_a_class_too_small_for_the_splits_is_refused(val, number):
+    with pytest.raises(DataError, match=f"'dog' has {number} distinct picture"):
+        dealt(catalog(cat=40, dog=number), val)
+
+
+def test_copies_do_not_make_a_class_large_enough():
+    data = catalog(cat=40, dog=1)
+    copies = (replace(data.pictures[-1], path="copy"),) * 5
+    with pytest.raises(DataError, match="'dog' has 1 distinct picture,"):
+        dealt(replace(data, pictures=data.pictures + copies))
+
+
+def test_shares_that_leave_nothing_to_train_on_are_refused():
+    with pytest.raises(DataError, match="sum to 1"):
+        dealt(catalog(cat=40, dog=40), val=0.5, test=0.5)
+
+
+@pytest.mark.parametrize("other", ["val", "test"])
+def test_splits_that_the_data_brings_are_kept(other):
+    given = [p for split in ("train", other) for c in ("cat", "dog") for p in pictures(c, 3, split)]
+    data = Catalog(tuple(given))
+    result = dealt(data, val=0.3, test=0.3)
+    assert result == data
+    assert not result.dealt
+
+
+def test_data_with_a_train_split_alone_is_dealt_out():
+    data = Catalog((*pictures("cat", 8, "train"), *pictures("dog", 8, "train")))
+    result = dealt(data)
+    assert shares(result, "cat") == shares(result, "dog") == (6, 0, 2)
+    assert result.dealt
+
+
+def test_what_ilk_dealt_out_is_marked():
+    assert dealt(catalog(cat=8, dog=8)).dealt
+
+
+def test_data_without_a_train_split_is_refused():
+    data = Catalog((*pictures("cat", 3, "val"), *pictures("dog", 3, "test")))
+    with pytest.raises(DataError, match="the splits val, test but no train split"):
+        dealt(data)
+
+
+@pytest.mark.parametrize("classes", [{}, {"cat": 9}])
+def test_fewer_than_two_classes_are_refused(classes):
+    with pytest.raises(DataError, match="at least two"):
+        dealt(catalog(**classes))
+
+
+def test_a_class_without_training_pictures_is_refused_by_name():
+    data = Catalog((*pictures("cat", 3, "train"), *pictures("dog", 3, "test")))
+    with pytest.raises(DataError, match="No training pictures for the class dog"):
+        dealt(data)
+
+
+def test_a_class_of_copies_that_all_went_elsewhere_is_refused():
+    data = catalog(cat=8, dog=9)
+    held_out = {p.digest for p in dealt(data).of("test") if p.label == "cat"}
+    eels = tuple(replace(p, label="eel") for p in data.pictures if p.digest in held_out)
+    assert len(eels) == 2
+    with pytest.raises(DataError, match="No training pictures for the class eel"):
+        dealt(replace(data, pictures=data.pictures + eels))
+
+
+def test_a_class_name_that_cannot_be_written_is_refused_before_training():
+    data = Catalog((*pictures("cat", 4), *pictures("caf", 4)))
+    odd = tuple(replace(p, label="caf\udce9") if p.label == "caf" else p for p in data.pictures)
+    with pytest.raises(DataError, match=r"caf\\udce9.*UTF-8"):
+        dealt(replace(data, pictures=odd))
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        (("train", "val", "test"), "test"),
+        (("train", "val"), "val"),
+        (("train",), None),
+        ((None,), None),
+    ],
+)
+def test_scores_are_reported_on_test_where_there_is_one(splits, expected):
+    data = Catalog(tuple(p for split in splits for p in pictures("cat", 1, split)))
+    assert evaluation_split(data) == expected

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ilk import engines
+from ilk.engines import Options, open_engine, openvino
+from ilk.engines.base import Engine
+from ilk.errors import EngineError, UsageError
+
+
+def test_engine_is_abstract():
+    with pytest.raises(TypeError):
+        Engine()
+
+
+def test_options_resolve_to_openvino_on_a_cpu_where_it_is_installed(monkeypatch):
+    assert Options("cpu").resolved() == Options("cpu", "openvino")
+    monkeypatch.setattr(openvino, "available", lambda: False)
+    assert Options("cpu").resolved() == Options("cpu", "pytorch")
+
+
+def test_options_keep_what_was_asked_for():
+    asked = Options("cpu", "pytorch", "fp32")
+    assert asked.resolved() == asked
+    assert Options("auto", "openvino", "bf16").resolved() == Options("cpu", "openvino", "bf16")
+
+
+def test_openvino_on_a_gpu_is_refused():
+    with pytest.raises(UsageError, match=r"runs on the CPU; drop --device cuda:1"):
+        Options("cuda:1", "openvino").resolved()
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="No device 'cuda' here; there is: cpu"):
+        Options("cuda", "pytorch").resolved()
+
+
+@pytest.fixture
+def no_conversion(monkeypatch):
+    def fail(_):
+        raise EngineError("OpenVINO cannot convert this.")
+
+    monkeypatch.setattr(engines, "prepare_apart", fail)
+    monkeypatch.setattr(engines, "_start", lambda bundle, options: options.engine)
+
+
+@pytest.mark.usefixtures("no_conversion")
+def test_a_failed_conversion_falls_back_to_pytorch_with_a_warning(bundle, tmp_path, caplog):
+    assert open_engine(bundle, tmp_path / "m", Options("cpu")) == "pytorch"
+    assert "cannot convert this. Going on with PyTorch" in caplog.text
+
+
+@pytest.mark.usefixtures("no_conversion")
+def test_a_failed_conversion_is_an_error_where_openvino_was_asked_for(bundle, tmp_path):
+    with pytest.raises(EngineError, match="cannot convert this"):
+        open_engine(bundle, tmp_path / "m", Options("cpu", "openvino"))
+
+
+def test_a_graph_counts_only_when_whole(bundle):
+    folder = openvino.graph_file(bundle).parent
+    folder.mkdir(parents=True)
+    assert not openvino.has_graph(bundle)
+    (folder / "graph.xml").touch()
+    assert not openvino.has_graph(bundle)
+    (folder / "graph.bin").touch()
+    assert openvino.has_graph(bundle)
+
+
+def test_the_pytorch_engine_takes_any_pixels(monkeypatch):
+    import torch
+    from torch import nn
+
+    from ilk.engines import pytorch
+
+    class Mean(nn.Module):
+        def forward(self, pixels):
+            return pixels.float().mean(dim=(1, 2))
+
+    monkeypatch.setattr(pytorch, "build", lambda _: Mean())
+    engine = pytorch.PyTorchEngine(None, "cpu", "fp32")
+    assert engine.name == f"pytorch-{torch.__version__}-cpu-fp32"
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype(np.uint8)
+    pixels.flags.writeable = False
+    for view in (pixels, pixels[..., ::-1], pixels[:, ::2], pixels[:0]):
+        found = engine.run(view)
+        assert found.logits is None
+        np.testing.assert_allclose(found.features, view.mean(axis=(1, 2)), rtol=1e-6)

@@ -1,0 +1,248 @@
+"""Training and evaluation from end to end, with a backbone that needs no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import ilk
+from ilk.data.catalog import Catalog
+from ilk.errors import DataError, OutputError, UsageError
+from ilk.inference import Classifier
+from ilk.models.bundle import Bundle
+
+ARTEFACTS = [
+    "catalog.csv",
+    "metrics.json",
+    "model.safetensors",
+    "plots",
+    "recipe.yaml",
+    "report.html",
+]
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def train(fake_backbone, runs):
+    assert fake_backbone
+
+    def call(data, **options):
+        return ilk.train(data, **{"runs": runs, "imgsz": 8, **options})
+
+    return call
+
+
+@pytest.fixture
+def loaded(as_engine):
+    def call(run):
+        bundle = Bundle.load(run.model)
+        return Classifier(bundle.spec, as_engine(bundle), str(run.model))
+
+    return call
+
+
+@pytest.fixture
+def folder(catalog, tmp_path):
+    root = tmp_path / "photos"
+    for i, picture in enumerate(catalog.pictures):
+        file = root / picture.label / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.content).save(file)
+    return root
+
+
+def test_the_run_folder_holds_what_the_design_says(train, folder):
+    run = train(folder, seed=3)
+    assert sorted(os.listdir(run.folder)) == ARTEFACTS
+    assert os.listdir(run.folder / "plots") == ["confusion.png"]
+    assert run.model.is_file()
+    assert run.report.is_file()
+    recipe = yaml.safe_load((run.folder / "recipe.yaml").read_text())
+    assert recipe["seed"] == 3
+    assert set(recipe) == set(ilk.Recipe.model_fields)
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert metrics == json.loads(json.dumps(run.metrics))
+    assert metrics["split"] == "test"
+    assert metrics["n"] == 15
+    rows = (run.folder / "catalog.csv").read_text().splitlines()
+    assert rows[0] == "path,label,split,digest,left_out"
+    assert len(rows) == 61
+    assert "photos" in run.report.read_text()
+
+
+def test_the_model_says_what_it_was_trained_on(train, folder):
+    run = train(folder)
+    spec = Bundle.load(run.model).spec
+    found = spec.provenance
+    assert spec.classes == ("blue", "green", "red")
+    assert found["data"] == "photos"
+    assert found["pictures"] == {"train": 45, "test": 15}
+    assert found["dealing"] == {"val_share": 0.0, "test_share": 0.25, "seed": 0}
+    assert found["accuracy"] == run.evaluation.accuracy.to_dict()
+    assert {"ilk", "numpy", "python"} <= set(found["versions"])
+    assert not {"weights", "device", "workers"} & set(found["recipe"])
+    assert str(folder.parent) not in json.dumps(found)
+
+
+@pytest.mark.parametrize("source", ["arrays", "folder", "train folder"])
+def test_evaluation_reproduces_the_training_s_own_score(
+    train, loaded, folder, colours, tmp_path, source
+):
+    if source == "train folder":
+        (tmp_path / "split").mkdir()
+        folder = folder.rename(tmp_path / "split" / "train").parent
+    data = colours(60) if source == "arrays" else folder
+    run = train(data)
+    again = ilk.evaluate(loaded(run), data)
+    assert again.split == run.evaluation.split == "test"
+    assert again.n == run.evaluation.n == 15
+    np.testing.assert_array_equal(again.confusion, run.evaluation.confusion)
+    assert again.accuracy == run.evaluation.accuracy
+    assert again.macro_f1 == run.evaluation.macro_f1
+
+
+def test_each_split_can_be_scored(train, loaded, colours):
+    data = colours(60)
+    classifier = loaded(train(data, val_share=0.2))
+    sizes = {s: ilk.evaluate(classifier, data, split=s).n for s in ("train", "val", "test", "all")}
+    assert sizes == {"train": 33, "val": 12, "test": 15, "all": 60}
+    with pytest.raises(UsageError, match="No split 'holdout'; give one of train, val, test, all"):
+        ilk.evaluate(classifier, data, split="holdout")
+
+
+def test_other_data_is_scored_whole_by_default(train, loaded, colours, caplog):
+    classifier = loaded(train(colours(60)))
+    found = ilk.evaluate(classifier, colours(30, seed=9))
+    assert (found.n, found.split) == (30, None)
+    assert caplog.text == ""
+    part = ilk.evaluate(classifier, colours(30, seed=9), split="test")
+    assert part.n < 30
+    assert "may hold pictures from training" in caplog.text
+
+
+def test_data_that_brings_its_splits_keeps_them(train, loaded, colours):
+    images, labels = colours(60)
+    splits = ["train"] * 40 + ["val"] * 20
+    data = ilk.from_arrays(images, labels, splits=splits)
+    run = train(data)
+    classifier = loaded(run)
+    assert run.evaluation.split == "val"
+    assert run.evaluation.n == ilk.evaluate(classifier, data).n == 20
+    assert classifier.spec.provenance["dealing"] is None
+    with pytest.raises(DataError, match="has no split 'test'; it has train, val"):
+        ilk.evaluate(classifier, data, split="test")
+    with pytest.raises(DataError, match="has no splits"):
+        ilk.evaluate(classifier, (images, labels), split="test")
+
+
+def test_unknown_and_missing_classes_are_told(train, loaded, colours):
+    classifier = loaded(train(colours(60)))
+    images, labels = colours(30, seed=9)
+    renamed = [{"red": "violet", "green": "green", "blue": "blue"}[label] for label in labels]
+    found = ilk.evaluate(classifier, (images, renamed))
+    assert found.unknown == {"violet": 10}
+    assert found.missing == ("red",)
+    assert found.n == 20
+    with pytest.raises(DataError, match="matched by name"):
+        ilk.evaluate(classifier, (images, ["violet"] * 30))
+
+
+def test_unreadable_files_are_left_out_and_listed(train, loaded, folder):
+    (folder / "red" / "broken.png").write_bytes(b"not a picture")
+    (folder / "red" / "notes.txt").write_text("hello")
+    run = train(folder)
+    reasons = {Path(x.path).name: x.reason for x in run.catalog.left_out}
+    assert set(reasons) == {"broken.png", "notes.txt"}
+    table = (run.folder / "catalog.csv").read_text()
+    assert f"broken.png,red,train,,{reasons['broken.png']}" in table.replace('"', "") or (
+        "broken.png,red,test," in table
+    )
+    assert "notes.txt" in table
+    again = ilk.evaluate(loaded(run), folder)
+    np.testing.assert_array_equal(again.confusion, run.evaluation.confusion)
+    everything = ilk.evaluate(loaded(run), folder, split="all")
+    assert everything.n == 60
+    assert "broken.png" in str(everything.left_out)
+
+
+def test_too_many_unreadable_files_stop_the_training_and_leave_nothing(train, folder, runs):
+    for i in range(4):
+        (folder / "red" / f"broken{i}.png").write_bytes(b"not a picture %d" % i)
+    with pytest.raises(DataError, match="max-unreadable"):
+        train(folder)
+    assert not runs.exists() or list(runs.iterdir()) == []
+    assert train(folder, max_unreadable=0.1).folder.name == "train"
+
+
+def test_no_picture_that_can_be_scored_is_an_error(train, loaded, catalog):
+    classifier = loaded(train(catalog))
+    junk = Catalog(tuple(p.__class__(p.path, p.label, content=b"x") for p in catalog.pictures))
+    with pytest.raises(DataError, match="None of the 60 pictures"):
+        ilk.evaluate(classifier, junk)
+
+
+def test_runs_are_numbered_named_and_never_overwritten(train, catalog):
+    assert [train(catalog).folder.name for _ in range(2)] == ["train", "train-2"]
+    before = train(catalog, name="mine").model.read_bytes()
+    with pytest.raises(OutputError, match="already"):
+        train(catalog, name="mine", seed=1)
+    run = train(catalog, name="mine", seed=1, exist_ok=True)
+    assert run.model.read_bytes() != before
+
+
+def test_without_held_out_pictures_there_is_no_score_and_no_old_report(train, catalog):
+    train(catalog, name="mine")
+    whole = ilk.from_arrays(
+        np.stack([p.content for p in catalog.pictures]), [p.label for p in catalog.pictures]
+    )
+    run = train(whole, name="mine", exist_ok=True, test_share=0.0)
+    assert run.evaluation is None
+    assert set(run.metrics) == {"training"}
+    assert not run.report.exists()
+    assert not list(run.folder.glob("plots/*"))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_while_saving_leaves_no_half_written_model(
+    train, catalog, runs, error, monkeypatch
+):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises((OutputError, KeyboardInterrupt)):
+        train(catalog)
+    assert not [name for name in os.listdir(runs / "train") if "model" in name]
+
+
+def test_the_same_training_gives_the_same_model(train, catalog):
+    one, two = Bundle.load(train(catalog).model), Bundle.load(train(catalog).model)
+    for name, tensor in one.tensors.items():
+        np.testing.assert_array_equal(tensor, two.tensors[name])
+    assert one.spec == two.spec
+
+
+def test_everything_is_ticked_once(train, loaded, catalog):
+    ticks = []
+    run = train(catalog, tick=ticks.append)
+    assert sum(ticks) == 60
+    ticks.clear()
+    ilk.evaluate(loaded(run), catalog, split="all", tick=ticks.append)
+    assert sum(ticks) == 60
+
+
+@pytest.mark.parametrize("changes", [{"epochs": 3}, {"imgsz": -1}, {"mode": "magic"}])
+def test_a_wrong_field_is_refused_before_anything_is_made(train, catalog, runs, changes):
+    with pytest.raises(UsageError, match=next(iter(changes))):
+        train(catalog, **changes)
+    assert not runs.exists()

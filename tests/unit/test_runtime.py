@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from ilk import runtime
+from ilk.errors import OutputError, UsageError
+
+
+def test_there_is_at_least_one_core():
+    assert runtime.cores() >= 1
+
+
+def test_installed_tells_without_importing():
+    assert runtime.installed("json")
+    assert not runtime.installed("ilk_nonesuch")
+    code = (
+        "from ilk.runtime import *; installed('torch'); import sys; print('torch' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
+def test_versions_name_what_decides_the_numbers():
+    found = runtime.versions()
+    assert found["python"] == platform.python_version()
+    assert {"ilk", "torch", "numpy", "pillow"} <= set(found)
+
+
+def test_versions_pass_over_what_is_not_installed(monkeypatch):
+    monkeypatch.setattr(runtime, "PACKAGES", ("numpy", "ilk-nonesuch"))
+    assert set(runtime.versions()) == {"python", "numpy"}
+
+
+def test_the_cache_goes_where_the_environment_says(cache):
+    assert runtime.cache_root() == cache
+    assert runtime.cache_dir("features") == cache / "features"
+    assert (cache / "features").is_dir()
+    assert runtime.cache_dir("features").is_dir()
+
+
+def test_the_cache_is_in_the_users_own_folder_by_default(monkeypatch):
+    monkeypatch.setenv("ILK_CACHE", "")
+    assert runtime.cache_root().name == "ilk"
+
+
+def test_a_cache_that_cannot_be_made_says_how_to_move_it(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ILK_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match="Set ILK_CACHE"):
+        runtime.cache_dir("features")
+
+
+def test_the_cpu_is_always_there():
+    assert runtime.pick_device("cpu") == "cpu"
+
+
+class FakeTorch:
+    """As much of torch as `pick_device` asks."""
+
+    def __init__(self, gpus=0, mps=False):
+        self.cuda = self.backends = self.mps = self
+        self._gpus, self._mps = gpus, mps
+        self.asked = 0
+
+    def is_available(self):
+        self.asked += 1
+        return self._gpus > 0 if self.asked == 1 else self._mps  # cuda is asked first
+
+    def device_count(self):
+        return self._gpus
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    def set_up(gpus=0, mps=False):
+        monkeypatch.setitem(sys.modules, "torch", FakeTorch(gpus, mps))
+        monkeypatch.setattr(runtime, "_may_have_accelerator", lambda: gpus > 0 or mps)
+
+    return set_up
+
+
+@pytest.mark.parametrize(
+    ("gpus", "mps", "wanted", "got"),
+    [
+        (0, False, "auto", "cpu"),
+        (2, False, "auto", "cuda"),
+        (2, False, "cuda:1", "cuda:1"),
+        (0, True, "auto", "mps"),
+        (0, True, "mps", "mps"),
+        (1, False, "cpu", "cpu"),
+    ],
+)
+def test_the_best_device_or_the_named_one_is_picked(machine, gpus, mps, wanted, got):
+    machine(gpus, mps)
+    assert runtime.pick_device(wanted) == got
+
+
+@pytest.mark.parametrize(("gpus", "wanted"), [(0, "cuda"), (2, "cuda:2"), (2, "mps")])
+def test_a_device_that_is_not_there_is_refused_naming_those_that_are(machine, gpus, wanted):
+    machine(gpus)
+    with pytest.raises(UsageError, match=f"No device '{wanted}' here; there is: cpu"):
+        runtime.pick_device(wanted)

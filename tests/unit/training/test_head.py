@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+
+from ilk.training import head
+from ilk.training.head import DEFAULT_STRENGTH, STRENGTHS, solve
+
+
+def blobs(n=300, classes=3, width=8, noise=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(1).normal(size=(classes, width)) * 2
+    targets = np.arange(n) % classes
+    features = centres[targets] + rng.normal(size=(n, width)) * noise
+    return features.astype(np.float32), targets
+
+
+def logits(found, features):
+    return features @ found.weight.T + found.bias
+
+
+def loss(found, features, targets):
+    return -log_softmax(logits(found, features), axis=1)[np.arange(len(targets)), targets].mean()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("noise", [0.3, 2.0])
+def test_the_head_does_as_well_as_plain_logistic_regression(classes, noise):
+    train, test = blobs(classes=classes, noise=noise), blobs(classes=classes, noise=noise, seed=5)
+    found = solve(*train)
+    plain = LogisticRegression(max_iter=1000).fit(*train)
+    own = (logits(found, test[0]).argmax(axis=1) == test[1]).mean()
+    assert own >= plain.score(*test) - 0.03
+    assert found.weight.shape == (classes, 8)
+    assert found.bias.shape == (classes,)
+    assert found.weight.dtype == found.bias.dtype == np.float32
+
+
+def test_the_folded_layer_gives_the_logits_of_the_fit_on_scaled_features():
+    features, targets = blobs()
+    found = solve(features, targets, strength=10.0)
+    scale = head._scale(features)
+    scaled = (features - features.mean(axis=0)) / scale
+    plain = LogisticRegression(C=0.1, max_iter=500, tol=head.TOLERANCE).fit(scaled, targets)
+    expected = scaled @ plain.coef_.T + plain.intercept_
+    np.testing.assert_allclose(logits(found, features), expected, atol=2e-3)
+
+
+def test_two_classes_get_two_rows_with_the_same_probabilities():
+    features, targets = blobs(classes=2)
+    found = solve(features, targets, strength=10.0)
+    scaled = (features - features.mean(axis=0)) / head._scale(features)
+    plain = LogisticRegression(C=0.1, max_iter=500, tol=head.TOLERANCE).fit(scaled, targets)
+    own = np.exp(log_softmax(logits(found, features), axis=1))
+    np.testing.assert_allclose(own, plain.predict_proba(scaled), atol=1e-4)
+
+
+def test_the_strength_is_the_best_out_of_fold():
+    found = solve(*blobs(noise=3.0))
+    assert list(found.scores) == list(STRENGTHS)
+    assert found.strength == min(found.scores, key=found.scores.__getitem__)
+    noisy = solve(*blobs(n=60, noise=6.0, width=40))
+    assert noisy.strength > found.strength
+
+
+def test_a_given_strength_is_taken_and_not_searched():
+    found = solve(*blobs(), strength=42.0)
+    assert (found.strength, found.scores) == (42.0, {})
+
+
+def test_features_that_never_change_change_nothing():
+    features, targets = blobs()
+    features *= 0.01
+    constant = np.full((len(features), 200), 7, np.float32)
+    alone = solve(features, targets, strength=10.0)
+    with_constants = np.hstack([features, constant])
+    beside = solve(with_constants, targets, strength=10.0)
+    assert np.isfinite(beside.weight).all()
+    np.testing.assert_allclose(
+        logits(beside, with_constants), logits(alone, features), rtol=1e-2, atol=1e-2
+    )
+
+
+def test_features_that_are_all_constant_give_the_class_shares():
+    targets = np.array([0, 0, 0, 1] * 10)
+    found = solve(np.ones((40, 3), np.float32), targets)
+    probabilities = np.exp(log_softmax(logits(found, np.ones((1, 3), np.float32)), axis=1))
+    np.testing.assert_allclose(probabilities, [[0.75, 0.25]], atol=0.01)
+
+
+def test_balanced_weights_find_more_of_a_rare_class():
+    rng = np.random.default_rng(0)
+    targets = np.array([0] * 570 + [1] * 30)
+    features = (targets[:, None] * 1.0 + rng.normal(size=(600, 2))).astype(np.float32)
+    recall = {}
+    for balanced in (False, True):
+        found = solve(features, targets, balanced=balanced)
+        recall[balanced] = (logits(found, features[570:]).argmax(axis=1) == 1).mean()
+    assert recall[True] > recall[False] + 0.3
+
+
+def test_a_class_with_one_picture_is_fitted_without_cross_validation():
+    features, targets = blobs(n=31, classes=2, noise=0.3)
+    targets = targets.copy()
+    targets[0] = 2
+    features[0] = 20
+    found = solve(features, targets)
+    assert (found.strength, found.scores) == (DEFAULT_STRENGTH, {})
+    assert (logits(found, features).argmax(axis=1) == targets).mean() > 0.9
+
+
+def test_two_pictures_a_class_are_enough_to_cross_validate():
+    features, targets = blobs(n=4, classes=2, noise=0.1)
+    assert set(solve(features, targets).scores) == set(STRENGTHS)
+
+
+def test_many_rows_are_sampled_for_cross_validation(monkeypatch):
+    seen = []
+    sample = head._stratified_sample
+    monkeypatch.setattr(
+        head, "_stratified_sample", lambda t, s: seen.append(sample(t, s)) or seen[-1]
+    )
+    features, targets = blobs(n=12_000, width=4)
+    targets = targets.copy()
+    targets[:8] = 3  # a rare class keeps enough rows to be in every fold
+    found = solve(features, targets)
+    kept = seen[0]
+    assert len(set(kept)) == len(kept)
+    assert abs(len(kept) - head.ENOUGH) < 10
+    counts = np.bincount(targets[kept])
+    assert counts[3] >= head.FOLDS
+    assert counts[:3].max() - counts[:3].min() < 10
+    assert len(found.scores) == len(STRENGTHS)
+
+
+def test_the_same_features_give_the_same_head():
+    features, targets = blobs()
+    first, second = solve(features, targets, seed=3), solve(features.copy(), targets, seed=3)
+    assert np.array_equal(first.weight, second.weight)
+    assert np.array_equal(first.bias, second.bias)
+    assert first.scores == second.scores
+
+
+def test_the_features_are_not_changed():
+    features, targets = blobs()
+    before = features.copy()
+    solve(features, targets, strength=1.0)
+    assert np.array_equal(features, before)
+
+
+def test_a_fit_that_is_cut_short_warns_nobody(monkeypatch):
+    monkeypatch.setattr(head, "TOLERANCE", 1e-12)
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(200, 50)) * np.logspace(-4, 4, 50)).astype(np.float32)
+    targets = (rng.random(200) < 0.5).astype(np.int64)
+    solve(features, targets, strength=1e-9)

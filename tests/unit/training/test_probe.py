@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
+from ilk.data.split import ensure_splits
+from ilk.errors import DataError
+from ilk.models.bundle import Bundle
+from ilk.recipe import Recipe
+from ilk.training.probe import less_unreadable, refuse_unreadable, train_probe
+
+RECIPE = Recipe(imgsz=8)
+
+
+def prepared(catalog):
+    return ensure_splits(catalog.digested(), val_share=0.0, test_share=0.25, seed=0)
+
+
+def test_training_yields_a_bundle_that_names_the_held_out_pictures(catalog, fake_backbone):
+    catalog = prepared(catalog)
+    trained = train_probe(catalog, RECIPE)
+    assert isinstance(trained.bundle, Bundle)
+    assert trained.bundle.spec.classes == ("blue", "green", "red")
+    held_out = catalog.of("test")
+    assert trained.logits.shape == (len(held_out), 3)
+    named = [trained.bundle.spec.classes[k] for k in trained.logits.argmax(axis=1)]
+    assert np.mean([a == p.label for a, p in zip(named, held_out, strict=True)]) > 0.9
+    assert trained.facts["engine"] == fake_backbone.name
+    assert trained.facts["features_computed"] == 60
+
+
+def test_the_held_out_pictures_have_no_part_in_the_head(catalog, fake_backbone):
+    catalog = prepared(catalog)
+    with_test = train_probe(catalog, RECIPE).bundle.tensors["head.weight"]
+    without = train_probe(Catalog(catalog.of("train")), RECIPE).bundle.tensors["head.weight"]
+    np.testing.assert_array_equal(with_test, without)
+    assert fake_backbone.pictures == 60
+
+
+def test_without_held_out_pictures_there_are_no_logits(catalog, fake_backbone):
+    trained = train_probe(Catalog(prepared(catalog).of("train")), RECIPE)
+    assert trained.logits.shape == (0, 3)
+    assert fake_backbone.pictures
+
+
+def test_a_given_strength_and_balance_reach_the_head(catalog, fake_backbone):
+    recipe = RECIPE.override({"regularisation": 7.0, "class_weights": "balanced"})
+    trained = train_probe(prepared(catalog), recipe)
+    assert trained.facts["regularisation"] == 7.0
+    assert trained.facts["cross_validation_log_loss"] == {}
+    assert fake_backbone.pictures
+
+
+def with_junk(catalog, number):
+    junk = [Picture(f"bad/{i}", "red", content=b"junk%d" % i) for i in range(number)]
+    return Catalog((*catalog.pictures, *junk), source="mixed")
+
+
+@pytest.mark.usefixtures("fake_backbone")
+def test_pictures_that_cannot_be_decoded_are_left_out(catalog):
+    trained = train_probe(prepared(with_junk(catalog, 3)), RECIPE)
+    assert len(trained.catalog) == 60
+    assert {x.path for x in trained.catalog.left_out} == {"bad/0", "bad/1", "bad/2"}
+    assert all("not a picture" in x.reason for x in trained.catalog.left_out)
+
+
+@pytest.mark.usefixtures("fake_backbone")
+def test_too_many_of_them_stop_the_training(catalog):
+    catalog = prepared(with_junk(catalog, 4))
+    with pytest.raises(DataError, match=r"4 of 64 files of mixed.*--max-unreadable 0\.05.*bad/"):
+        train_probe(catalog, RECIPE)
+    assert train_probe(catalog, RECIPE.override({"max_unreadable": 0.1})).bundle
+
+
+def test_a_class_that_loses_its_last_training_picture_is_refused():
+    pictures = [Picture(str(i), "ab"[i % 2], "train", str(i)) for i in range(4)]
+    catalog = Catalog((*pictures, Picture("c", "c", "train", "5"), Picture("d", "c", "test", "6")))
+    with pytest.raises(DataError, match="No training pictures for the class c"):
+        less_unreadable(catalog, {4: "is damaged"}, 1.0)
+
+
+def test_files_that_never_were_pictures_do_not_count_as_unreadable():
+    notes = LeftOut("notes.txt", "its ending is not a picture's", unreadable=False)
+    catalog = Catalog(from_arrays(np.zeros((2, 4, 4, 3), np.uint8)).pictures, (notes,) * 50)
+    refuse_unreadable(catalog, 0.0)
