@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata, util
 from pathlib import Path
 
 from ilk.errors import OutputError, UsageError
 
 PACKAGES = ("ilk", "torch", "timm", "openvino", "numpy", "scikit-learn", "pillow", "simplejpeg")
+
+
+Tick = Callable[[int], object]
+Progress = Callable[[str, int], AbstractContextManager[Tick]]
+
+
+@contextmanager
+def silent(what: str, total: int) -> Iterator[Tick]:
+    """Show no progress. Other kinds of `Progress` show how many of ``total`` are done.
+
+    Parameters
+    ----------
+    what : str
+        What is going on.
+    total : int
+        The number of pictures; the function that is yielded takes how many more are done.
+    """
+    yield bool
 
 
 def cores() -> int:

@@ -100,7 +100,7 @@ def test_no_pictures_at_all(classifier):
 
 @pytest.mark.parametrize("inputs", [None, 3, [None], [3.5], object(), [["a.png"]]])
 def test_what_is_no_picture_is_a_usage_error(classifier, inputs):
-    with pytest.raises(UsageError, match="Picture 0 is a .*give a path"):
+    with pytest.raises(UsageError, match=r"Picture 0 is a .*give a path"):
         classifier.predict(inputs)
 
 

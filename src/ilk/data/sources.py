@@ -152,7 +152,7 @@ def find_pictures(paths: Sequence[str], stdin: str = "") -> list[Picture]:
             found += [Picture(name) for name in names if name]
         elif os.path.isdir(path):  # noqa: PTH112 -- keeps the name as it was given
             found += [x for x in _files(Path(path), "", None) if isinstance(x, Picture)]
-        elif os.path.exists(path) or not glob.has_magic(path):  # noqa: PTH110 -- as above
+        elif os.path.exists(path):  # noqa: PTH110 -- as above; it may look like a pattern
             found.append(Picture(path))
         else:
             matches = sorted(glob.iglob(path, recursive=True))  # noqa: PTH207 -- as above

@@ -10,6 +10,7 @@ from ilk.data import stream as module
 from ilk.data.catalog import Picture
 from ilk.data.decode import decode
 from ilk.data.stream import Stream
+from ilk.errors import UsageError
 from ilk.spec import Preprocess
 
 PREPROCESS = Preprocess(imgsz=8)
@@ -63,6 +64,12 @@ def test_a_batch_of_bad_pictures_only_is_empty_but_there():
     (batch,) = Stream([Picture("x", content=b"x")] * 3, PREPROCESS)
     assert batch.pixels.shape == (0, 8, 8, 3)
     assert set(batch.errors) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("options", [{"batch": 0}, {"workers": 0}, {"batch": -1}])
+def test_numbers_that_make_no_sense_are_refused(pictures, options):
+    with pytest.raises(UsageError, match="give 1 or more"):
+        Stream(pictures, PREPROCESS, **options)
 
 
 class Counting:
@@ -123,12 +130,14 @@ def gone(deadline=5.0):
 
 
 def test_threads_end_with_the_stream(pictures):
-    list(Stream(pictures, PREPROCESS))
+    stream = Stream(pictures, PREPROCESS)
+    list(stream)
     assert gone()
 
 
 def test_threads_end_if_the_consumer_stops_early(pictures):
-    batches = iter(Stream(pictures, PREPROCESS, batch=1))
+    stream = Stream(pictures, PREPROCESS, batch=1)
+    batches = iter(stream)
     next(batches)
     batches.close()
     assert gone()

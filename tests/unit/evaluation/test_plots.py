@@ -15,7 +15,7 @@ def evaluation_of(names, n=2000):
     return score([names[k] for k in truth], guess, names)
 
 
-@pytest.mark.parametrize("number", [2, 20, 21, 100])
+@pytest.mark.parametrize("number", [2, 21, 100])
 def test_a_plot_is_written_for_few_and_many_classes(number, tmp_path):
     names = tuple(f"a long class name {k}" for k in range(number))
     file = tmp_path / "plots" / "confusion.png"
@@ -27,11 +27,20 @@ def test_a_plot_is_written_for_few_and_many_classes(number, tmp_path):
         assert len(set(image.convert("L").resize((64, 64)).tobytes())) > 10
 
 
-@pytest.mark.parametrize(
-    "name", ["$x^2$ costs $5", "50 %", "a\nb", "<b>&", "_", "x" * 300, r"\frac{", "tab\t", "猫"]
-)
-def test_any_name_can_be_drawn(name, tmp_path):
-    confusion_heatmap(evaluation_of((name, "other"), 50), tmp_path / "plot.png")
+def test_any_name_can_be_drawn(tmp_path):
+    strange = (
+        "$x^2$ costs $5",
+        "50 %",
+        "a\nb",
+        "<b>&",
+        "_",
+        "x" * 300,
+        r"\frac{",
+        "tab\t",
+        "猫",
+        "$",
+    )
+    confusion_heatmap(evaluation_of(strange, 200), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 

@@ -45,7 +45,7 @@ def test_any_other_timm_model_is_described_by_running_it_on_no_data():
 
 
 def test_a_name_that_is_nearly_right_gets_a_hint():
-    with pytest.raises(UsageError, match="timm has no model 'vgg1'.*Near it: .*vgg16"):
+    with pytest.raises(UsageError, match=r"timm has no model 'vgg1'.*Near it: .*vgg16"):
         create("vgg1")
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.stream import Stream
 from ilk.errors import listed
+from ilk.runtime import Progress, silent
 from ilk.spec import Preprocess
 
 Severity = Literal["error", "warning", "info"]
@@ -50,13 +51,15 @@ class Findings:
         }
 
 
-def run_checks(catalog: Catalog, workers: int | None = None, tick: Any = bool) -> Findings:
+def run_checks(
+    catalog: Catalog, workers: int | None = None, progress: Progress = silent
+) -> Findings:
     """Read every picture of a catalog once, and say what is wrong.
 
     Exact copies are found by a hash of the file's content.
     """
     digested = catalog.digested(workers)
-    readable = digested.without(_undecodable(digested, workers, tick))
+    readable = digested.without(_undecodable(digested, workers, progress))
     found = [
         *_files(readable),
         *_copies(readable),
@@ -66,12 +69,15 @@ def run_checks(catalog: Catalog, workers: int | None = None, tick: Any = bool) -
     return Findings(len(catalog) + len(catalog.left_out), tuple(found))
 
 
-def _undecodable(catalog: Catalog, workers: int | None, tick: Any) -> dict[str, str]:
+def _undecodable(
+    catalog: Catalog, workers: int | None, progress: Progress
+) -> dict[str, str]:
     reasons: dict[str, str] = {}
-    # The size hardly matters here: what counts is that each file decodes to its end.
-    for batch in Stream(catalog.pictures, Preprocess(imgsz=64), workers=workers):
-        reasons |= {catalog.pictures[i].path: why for i, why in batch.errors.items()}
-        tick(len(batch.indices) + len(batch.errors))
+    with progress("checking pictures", len(catalog)) as tick:
+        # The size hardly matters here: what counts is that each file decodes to its end.
+        for batch in Stream(catalog.pictures, Preprocess(imgsz=64), workers=workers):
+            reasons |= {catalog.pictures[i].path: why for i, why in batch.errors.items()}
+            tick(len(batch.indices) + len(batch.errors))
     return reasons
 
 
