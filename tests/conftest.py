@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -53,3 +54,17 @@ def write_picture():
         return path
 
     return write
+
+
+@pytest.fixture
+def telling():
+    """Return ``telling(told)``: a Progress that appends what it is told of to a list."""
+
+    def make(told):
+        @contextmanager
+        def progress(what, total):
+            yield told.append
+
+        return progress
+
+    return make

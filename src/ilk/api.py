@@ -21,7 +21,7 @@ from ilk.data.split import ensure_splits, evaluation_split
 from ilk.engines import EngineName, Options, Precision
 from ilk.errors import DataError, UsageError
 from ilk.evaluation.metrics import Evaluation, score
-from ilk.inference import Classifier, Tick, gathered, ticking
+from ilk.inference import Classifier, gathered
 from ilk.inference import load as load_classifier
 from ilk.recipe import Recipe
 from ilk.run import (
@@ -34,6 +34,7 @@ from ilk.run import (
     write_json,
     write_report,
 )
+from ilk.runtime import Progress, silent
 from ilk.spec import Spec
 
 log = logging.getLogger("ilk")
@@ -46,7 +47,7 @@ def train(
     name: str | None = None,
     runs: str | PathLike[str] = "runs",
     exist_ok: bool = False,
-    tick: Tick = bool,
+    progress: Progress = silent,
     **changes: Any,
 ) -> Run:
     """Train a classifier, evaluate it on held-out pictures, and write everything to a run folder.
@@ -63,8 +64,8 @@ def train(
         The folder that holds the runs.
     exist_ok : bool
         Whether to replace what an existing run of that name holds.
-    tick : callable
-        Told of every number of pictures that are done.
+    progress : Progress
+        Shows how far the work has come; default: nothing. See `ilk.runtime.silent`.
     **changes
         Fields of `Recipe` to change.
 
@@ -92,7 +93,7 @@ def train(
             seed=chosen.seed,
         )
         data_digest = catalog.digest
-        trained = train_probe(catalog, chosen, tick)
+        trained = train_probe(catalog, chosen, progress)
         catalog = trained.catalog
         model = folder / "model.safetensors"
         evaluation = _scored(
@@ -168,7 +169,7 @@ def evaluate(
     split: str | None = None,
     batch: int = 32,
     workers: int | None = None,
-    tick: Tick = bool,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Score a classifier on labelled pictures; classes are matched by name.
 
@@ -182,8 +183,8 @@ def evaluate(
         data, all pictures are taken.
     batch, workers : int
         Pictures in a batch, and decoding threads.
-    tick : callable
-        Told of every number of pictures that are done.
+    progress : Progress
+        Shows how far the work has come; default: nothing. See `ilk.runtime.silent`.
 
     Raises
     ------
@@ -193,10 +194,12 @@ def evaluate(
     classifier = model if isinstance(model, Classifier) else load(model)
     catalog = open_catalog(data)
     catalog, chosen = _evaluation_pictures(catalog, classifier.spec, split, workers)
-    predictions = gathered(
-        ticking(classifier.stream(catalog.pictures, batch=batch, workers=workers), tick),
-        classifier,
-    )
+    with progress("scoring pictures", len(catalog)) as tick:
+        parts = []
+        for part in classifier.stream(catalog.pictures, batch=batch, workers=workers):
+            parts.append(part)
+            tick(len(part))
+    predictions = gathered(parts, classifier.classes)
     rest = catalog.without({predictions.paths[i]: why for i, why in predictions.errors.items()})
     kept = [i for i in range(len(predictions)) if i not in predictions.errors]
     evaluation = _scored(
@@ -258,7 +261,7 @@ def _scored(
     return replace(score(labels, scores.argmax(axis=1), classes), **context)
 
 
-def check(data: Any, *, workers: int | None = None, tick: Tick = bool) -> Findings:
+def check(data: Any, *, workers: int | None = None, progress: Progress = silent) -> Findings:
     """Read every picture once, and say what is wrong with the data.
 
     Parameters
@@ -266,7 +269,7 @@ def check(data: Any, *, workers: int | None = None, tick: Tick = bool) -> Findin
     data : str, Path, Catalog, or tuple (images, labels)
     workers : int, optional
         Decoding threads; default one a core.
-    tick : callable
-        Told of every number of pictures that are done.
+    progress : Progress
+        Shows how far the work has come; default: nothing. See `ilk.runtime.silent`.
     """
-    return run_checks(open_catalog(data), workers, tick)
+    return run_checks(open_catalog(data), workers, progress)

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ilk.errors import UsageError, listed
@@ -72,6 +72,14 @@ class Recipe(BaseModel):
             raise PydanticCustomError("device", "give auto, cpu, cuda, cuda:1 or mps")
         return device
 
+    @model_validator(mode="after")
+    def _something_left_to_train_on(self) -> Recipe:
+        if self.val_share + self.test_share >= 1:
+            raise PydanticCustomError(
+                "shares", "val_share and test_share leave nothing to train on"
+            )
+        return self
+
     def override(self, changes: dict[str, Any]) -> Recipe:
         """Return this recipe with some fields changed, validated anew.
 
@@ -108,8 +116,9 @@ def validated(values: dict[str, Any], source: str = "the recipe") -> Recipe:
 def explained(error: ValidationError) -> str:
     """Say in one line what a value was and what is allowed."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "value"
-    return f"{where} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
+    message = f"{first['msg'][0].lower()}{first['msg'][1:]}."
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where} = {first['input']!r}: {message}" if where else message
 
 
 def shipped() -> dict[str, Path]:

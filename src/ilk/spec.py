@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from ilk.errors import ModelError
 
@@ -37,7 +45,7 @@ class Backbone(_Record):
     name: str = Field(pattern=r"^[A-Za-z0-9_.]+$", max_length=200)
     features: int = Field(gt=0, description="Length D of the feature vector.")
     mean: Channels
-    std: Channels
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     weights: str = Field(default="", description="Where the pretrained weights came from.")
 
 
@@ -54,6 +62,13 @@ class Spec(_Record):
     temperature: float = Field(default=1.0, gt=0)
     thresholds: dict[str, float] = {}
     provenance: dict[str, Any] = {}
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) < len(classes):
+            raise PydanticCustomError("classes", "two classes have the same name")
+        return classes
 
     def to_json(self) -> str:
         """Return the record as one line of JSON."""

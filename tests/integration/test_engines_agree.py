@@ -35,9 +35,8 @@ def test_float32_features_are_the_same_in_both_engines(pixels):
     assert one.logits is two.logits is None
     assert one.features.dtype == two.features.dtype == np.float32
     assert one.features.shape == (12, 1280)
-    spread = two.features.std()
-    assert spread > 0.05
-    assert np.abs(one.features - two.features).max() < 1e-3 * spread * 10
+    assert two.features.std() > 0.1
+    np.testing.assert_allclose(one.features, two.features, atol=2e-4)
 
 
 def test_a_picture_gets_the_same_features_in_any_company(pixels):
@@ -57,7 +56,7 @@ def test_bf16_is_close_and_names_the_same_classes(run, digits, engine):
     except EngineError:
         pytest.skip("no bf16 here")
     error = np.linalg.norm(rough.features - exact.features) / np.linalg.norm(exact.features)
-    assert 0 < error < 0.1
+    assert 0 < error < 0.2  # 0.09 where this was written
     assert (rough.logits.argmax(axis=1) == exact.logits.argmax(axis=1)).mean() >= 0.95
 
 

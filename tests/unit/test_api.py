@@ -246,12 +246,12 @@ def test_the_same_training_gives_the_same_model(train, catalog):
     assert one.spec == two.spec
 
 
-def test_everything_is_ticked_once(train, loaded, catalog):
+def test_everything_is_ticked_once(train, loaded, catalog, telling):
     ticks = []
-    run = train(catalog, tick=ticks.append)
+    run = train(catalog, progress=telling(ticks))
     assert sum(ticks) == 60
     ticks.clear()
-    ilk.evaluate(loaded(run), catalog, split="all", tick=ticks.append)
+    ilk.evaluate(loaded(run), catalog, split="all", progress=telling(ticks))
     assert sum(ticks) == 60
 
 

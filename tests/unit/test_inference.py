@@ -199,10 +199,12 @@ def ready(bundle, engine):
 PREPROCESS = Preprocess(imgsz=8)
 
 
-def test_features_are_computed_once_and_then_cached(bare_bundle, as_engine, catalog):
+def test_features_are_computed_once_and_then_cached(bare_bundle, as_engine, catalog, telling):
     pictures, engine = catalog.digested().pictures, as_engine(bare_bundle)
     ticks = []
-    first = extract(pictures, ready(bare_bundle, engine), PREPROCESS, batch=7, tick=ticks.append)
+    first = extract(
+        pictures, ready(bare_bundle, engine), PREPROCESS, batch=7, progress=telling(ticks)
+    )
     assert (first.computed, engine.pictures, sum(ticks)) == (60, 60, 60)
     again = extract(pictures[::-1], ready(bare_bundle, engine), PREPROCESS)
     assert (again.computed, engine.pictures) == (0, 60)

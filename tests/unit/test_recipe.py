@@ -154,3 +154,8 @@ def test_a_recipe_that_is_not_there_is_refused(source):
 def test_the_message_for_a_missing_recipe_names_those_shipped():
     with pytest.raises(UsageError, match=r"Shipped: .*probe"):
         load("nonesuch")
+
+
+def test_shares_that_leave_nothing_to_train_on_are_refused():
+    with pytest.raises(UsageError, match="leave nothing to train on"):
+        load(None).override({"val_share": 0.5, "test_share": 0.5})

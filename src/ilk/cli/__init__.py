@@ -111,7 +111,8 @@ def _usage_message(error: Exception) -> str:
     from ilk.recipe import explained
 
     if isinstance(error.__cause__, ValidationError):
-        return "--" + explained(error.__cause__).replace("_", "-", 1)
+        dashes = "--" if error.__cause__.errors()[0]["loc"] else ""
+        return dashes + explained(error.__cause__).replace("_", "-", 1)
     text = " ".join(str(error).split())
     return f"{text} See 'ilk --help' or 'ilk COMMAND --help'."
 

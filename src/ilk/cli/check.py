@@ -25,8 +25,7 @@ def check(data: str, /, *, json: bool = False, workers: Count | None = None) -> 
     """
     from ilk import api
 
-    with progress("checking pictures") as tick:
-        result = api.check(data, workers=workers, tick=tick)
+    result = api.check(data, workers=workers, progress=progress)
     if json:
         print_json(result.to_dict())
         return

@@ -13,13 +13,13 @@ from cyclopts import Parameter, validators
 from ilk.data.catalog import LeftOut, describe_left_out
 from ilk.errors import shown
 from ilk.evaluation.metrics import Evaluation
-from ilk.inference import Tick
+from ilk.runtime import Tick
 
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
 @contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Tick]:
+def progress(what: str, total: int) -> Iterator[Tick]:
     """Show a bar on stderr for what takes longer than a second; nothing if it is no terminal."""
     from tqdm import tqdm
 

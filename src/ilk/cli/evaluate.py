@@ -69,10 +69,9 @@ def evaluate(
 
     with new_folder(runs, name, exist_ok, default="evaluate") as folder:
         classifier = api.load(model, device=device, engine=engine, precision=precision)
-        with progress("scoring pictures") as tick:
-            result = api.evaluate(
-                classifier, data, split=split, batch=batch, workers=workers, tick=tick
-            )
+        result = api.evaluate(
+            classifier, data, split=split, batch=batch, workers=workers, progress=progress
+        )
         write_evaluation(folder, result, classifier)
     print_left_out(result.left_out)
     print_class_troubles(result)

@@ -54,8 +54,9 @@ def train(
 
     base = recipes.load(recipe)
     changes = flags.model_dump(exclude_unset=True) if flags else {}
-    with progress("reading pictures") as tick:
-        run = api.train(data, base, name=name, runs=runs, exist_ok=exist_ok, tick=tick, **changes)
+    run = api.train(
+        data, base, name=name, runs=runs, exist_ok=exist_ok, progress=progress, **changes
+    )
     print_left_out(run.catalog.left_out)
     if run.evaluation:
         print_class_troubles(run.evaluation)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ilk.runtime import cache_dir, cache_root
 
 Features = NDArray[np.float32]
 DEFAULT_LIMIT_GB = 4.0
+SHARD = 4096
 # What is pruned and cleared, and nothing else: ILK_CACHE may point to a folder with more in it.
 KINDS = ("features", "backbones", "graphs")
 
@@ -69,6 +71,32 @@ class FeatureCache:
                 part.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             prune()
+
+    @contextmanager
+    def collecting(self) -> Iterator[Callable[[Sequence[str], Features], None]]:
+        """Give a function that takes features in small lots, and add them shard by shard.
+
+        What was collected is kept even if the body fails or is interrupted.
+        """
+        digests: list[str] = []
+        lots: list[Features] = []
+
+        def collect(more: Sequence[str], features: Features) -> None:
+            digests.extend(more)
+            lots.append(features)
+            if len(digests) >= SHARD:
+                add()
+
+        def add() -> None:
+            if digests:
+                self.add(digests, np.concatenate(lots))
+                digests.clear()
+                lots.clear()
+
+        try:
+            yield collect
+        finally:
+            add()
 
     def _shards(self) -> Iterator[tuple[list[bytes], Features]]:
         from safetensors import SafetensorError

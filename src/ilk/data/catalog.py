@@ -188,7 +188,7 @@ def from_arrays(
         An array is of another type or shape, the lengths differ, or a split is unknown.
     """
     number = len(images)
-    given_labels = [None] * number if labels is None else [str(label) for label in labels]
+    given_labels = [None] * number if labels is None else [_name(label) for label in labels]
     given_splits: list[str | None] = [None] * number if splits is None else list(splits)
     if not len(given_labels) == len(given_splits) == number:
         raise DataError(
@@ -210,6 +210,10 @@ def from_arrays(
         ),
         source=name,
     )
+
+
+def _name(label: object) -> str | None:
+    return None if label is None else str(label)
 
 
 def rgb(image: Any, index: int) -> Pixels:

@@ -75,8 +75,8 @@ def from_folder(root: Path) -> Catalog:
     Hidden files and folders are passed over; classes are searched in depth.
     """
     folders = _folders(root)
-    split_folders = [f for f in folders if f.name.lower() in SPLIT_NAMES and _folders(f)]
-    if not split_folders:
+    split_folders = [f for f in folders if f.name.lower() in SPLIT_NAMES]
+    if not any(_folders(f) for f in split_folders):  # a class may be called 'test' too
         return _complete(root, _class_folders(root, None))
     strange = [f.name for f in folders if f not in split_folders]
     if strange:

@@ -16,10 +16,11 @@ from ilk.engines import Engine, Options, is_prepared, open_backbone
 from ilk.engines.base import Floats
 from ilk.engines.prepare import ended_on_error
 from ilk.errors import DataError, listed, shown
-from ilk.inference import Tick, extract
+from ilk.inference import extract
 from ilk.models.backbones import describe
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.recipe import Recipe
+from ilk.runtime import Progress, silent
 from ilk.training.head import Head, solve
 
 log = logging.getLogger("ilk")
@@ -47,7 +48,7 @@ class Trained:
     facts: dict[str, Any]
 
 
-def train_probe(catalog: Catalog, recipe: Recipe, tick: Tick = bool) -> Trained:
+def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -> Trained:
     """Train a head on frozen features.
 
     Parameters
@@ -55,8 +56,8 @@ def train_probe(catalog: Catalog, recipe: Recipe, tick: Tick = bool) -> Trained:
     catalog : Catalog
         Digested, every picture with a label and a split.
     recipe : Recipe
-    tick : callable
-        Told of every number of pictures that are done.
+    progress : Progress
+        Shows how far the work has come.
 
     Raises
     ------
@@ -69,7 +70,12 @@ def train_probe(catalog: Catalog, recipe: Recipe, tick: Tick = bool) -> Trained:
         opening = _open(background, recipe)
         background.submit(_import_solver)
         extracted = extract(
-            pictures, opening, preprocess, batch=recipe.batch, workers=recipe.workers, tick=tick
+            pictures,
+            opening,
+            preprocess,
+            batch=recipe.batch,
+            workers=recipe.workers,
+            progress=progress,
         )
         backbone, engine = opening.result()
 

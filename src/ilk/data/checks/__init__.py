@@ -69,9 +69,7 @@ def run_checks(
     return Findings(len(catalog) + len(catalog.left_out), tuple(found))
 
 
-def _undecodable(
-    catalog: Catalog, workers: int | None, progress: Progress
-) -> dict[str, str]:
+def _undecodable(catalog: Catalog, workers: int | None, progress: Progress) -> dict[str, str]:
     reasons: dict[str, str] = {}
     with progress("checking pictures", len(catalog)) as tick:
         # The size hardly matters here: what counts is that each file decodes to its end.

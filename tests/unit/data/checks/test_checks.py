@@ -118,9 +118,9 @@ def test_the_record_is_json_with_a_count_of_each_kind(clean):
     assert set(record["findings"][0]) == {"kind", "severity", "paths", "detail", "action"}
 
 
-def test_progress_is_told_of_every_picture(clean):
+def test_progress_is_told_of_every_picture(clean, telling):
     told = []
-    run_checks(Catalog((*clean, Picture("bad", "cat", content=b"x"))), tick=told.append)
+    run_checks(Catalog((*clean, Picture("bad", "cat", content=b"x"))), progress=telling(told))
     assert sum(told) == 25
 
 

@@ -1,0 +1,19 @@
+"""Inference, where all stages meet: pictures become features, or a Classifier's answers."""
+
+from __future__ import annotations
+
+from ilk.inference.classifier import Classifier, as_pictures, load, softmax
+from ilk.inference.features import Extracted, extract
+from ilk.inference.predictions import Prediction, Predictions, gathered
+
+__all__ = [
+    "Classifier",
+    "Extracted",
+    "Prediction",
+    "Predictions",
+    "as_pictures",
+    "extract",
+    "gathered",
+    "load",
+    "softmax",
+]

@@ -1,0 +1,131 @@
+"""Classifier: a Spec and an Engine, ready to name pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ilk.data.catalog import Picture, rgb
+from ilk.data.decode import from_pil
+from ilk.data.stream import Stream
+from ilk.engines import Engine, Options, open_engine
+from ilk.engines.base import Floats
+from ilk.errors import UsageError
+from ilk.inference.predictions import Predictions, gathered
+from ilk.models.bundle import Bundle
+from ilk.spec import Spec
+
+ENCODED = (bytes, bytearray, memoryview)
+
+
+class Classifier:
+    """A trained model, ready to name pictures: a Spec and an Engine.
+
+    Make one with `ilk.load`.
+    """
+
+    def __init__(self, spec: Spec, engine: Engine, source: str = "") -> None:
+        self.spec = spec
+        self.engine = engine
+        self.source = source
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the probabilities."""
+        return self.spec.classes
+
+    def __repr__(self) -> str:
+        name, number = self.spec.backbone.name, len(self.classes)
+        return f"Classifier({name}, {number} classes, {self.engine.name})"
+
+    def predict(self, pictures: Any, *, batch: int = 32, workers: int | None = None) -> Predictions:
+        """Name pictures.
+
+        Parameters
+        ----------
+        pictures : path, array, PIL image, bytes, or a list or Catalog of them
+            Arrays are ``uint8 [H, W, 3]`` RGB or ``[H, W]`` grey of any size; an array
+            ``[N, H, W, 3]`` is N pictures. Bytes are an encoded picture.
+        batch, workers : int
+            Pictures in a batch, and decoding threads.
+
+        Returns
+        -------
+        Predictions
+            A picture that cannot be read has an error in its row; the others are not harmed.
+        """
+        return gathered(
+            self.stream(as_pictures(pictures), batch=batch, workers=workers), self.classes
+        )
+
+    def stream(
+        self, pictures: Sequence[Picture], *, batch: int = 32, workers: int | None = None
+    ) -> Iterator[Predictions]:
+        """Yield the predictions batch by batch, in order and in bounded memory."""
+        start = 0
+        for chunk in Stream(pictures, self.spec.preprocess, batch=batch, workers=workers):
+            number = len(chunk.indices) + len(chunk.errors)
+            values = np.full((number, len(self.classes)), np.nan, np.float32)
+            if chunk.indices:
+                rows = np.array(chunk.indices) - start
+                logits = self.engine.run(chunk.pixels).logits
+                if logits is None:
+                    raise UsageError("This is a bare backbone, not a classifier.")
+                values[rows] = softmax(logits, self.spec.temperature)
+            yield Predictions(
+                tuple(p.path for p in pictures[start : start + number]),
+                self.classes,
+                values,
+                {i - start: reason for i, reason in chunk.errors.items()},
+            )
+            start += number
+
+
+def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
+    """Return probabilities ``float32 [N, K]`` of logits ``[N, K]`` divided by a temperature."""
+    scaled = logits / np.float32(temperature)
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    result: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return result
+
+
+def load(path: str | PathLike[str], options: Options | None = None) -> Classifier:
+    """Load a trained model; see `ilk.load`."""
+    file = Path(path)
+    if (file / "model.safetensors").is_file():  # a run folder
+        file = file / "model.safetensors"
+    bundle = Bundle.load(file)
+    if not bundle.spec.classes:
+        raise UsageError(f"{file} is a bare backbone without classes, not a classifier.")
+    return Classifier(bundle.spec, open_engine(bundle, file, options or Options()), str(file))
+
+
+def as_pictures(inputs: Any) -> list[Picture]:
+    """Turn what users hold in their hands into Pictures."""
+    inputs = getattr(inputs, "pictures", inputs)
+    single = isinstance(inputs, (str, *ENCODED)) or not isinstance(inputs, Iterable)
+    if single or (isinstance(inputs, np.ndarray) and inputs.ndim < 4):
+        inputs = [inputs]
+    return [_as_picture(item, i) for i, item in enumerate(inputs)]
+
+
+def _as_picture(item: Any, index: int) -> Picture:
+    if isinstance(item, Picture):
+        return item
+    if isinstance(item, str | PathLike):
+        return Picture(str(item))
+    name = f"picture {index}"
+    if isinstance(item, ENCODED):
+        return Picture(name, content=bytes(item))
+    if isinstance(item, np.ndarray):
+        return Picture(name, content=rgb(item, index))
+    if hasattr(item, "getexif"):  # a PIL image
+        return Picture(name, content=from_pil(item))
+    raise UsageError(
+        f"Picture {index} is a {type(item).__name__}; give a path, encoded bytes, a PIL image, or "
+        "a uint8 array [H, W, 3]."
+    )

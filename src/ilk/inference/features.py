@@ -1,0 +1,95 @@
+"""Features: run pictures through a frozen backbone, once, taking from the cache what it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from ilk.data.cache import FeatureCache
+from ilk.data.catalog import Picture
+from ilk.data.stream import Stream
+from ilk.engines import Engine
+from ilk.engines.base import Floats
+from ilk.models.bundle import Bundle
+from ilk.runtime import Progress, cores, silent
+from ilk.spec import Preprocess
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Features ``float32 [N, D]``, one row a picture, and the pictures that failed, with reasons.
+
+    ``computed`` counts the pictures that went through the backbone; the others were cached.
+    """
+
+    features: Floats
+    errors: dict[int, str]
+    computed: int
+
+
+def extract(
+    pictures: Sequence[Picture],
+    opening: Future[tuple[Bundle, Engine]],
+    preprocess: Preprocess,
+    *,
+    batch: int = 32,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Extracted:
+    """Run digested pictures through a backbone once, taking from the cache what it knows.
+
+    While the backbone is still being made ready, decoding goes ahead.
+
+    Parameters
+    ----------
+    pictures : sequence of Picture
+        With their digests.
+    opening : Future of (Bundle, Engine)
+        The backbone, perhaps still in the making.
+    preprocess : Preprocess
+    batch, workers : int
+        Pictures in a batch, and decoding threads.
+    progress : Progress
+        Shows how far the work has come.
+    """
+    ahead = None if opening.done() else _decode_ahead(pictures, preprocess, batch, workers)
+    try:
+        bundle, engine = opening.result()
+    except BaseException:
+        if ahead:
+            ahead.close()
+        raise
+    cache = FeatureCache(_cache_key(bundle, engine, preprocess))
+    features = np.zeros((len(pictures), bundle.spec.backbone.features), np.float32)
+    known = np.zeros(len(pictures), bool)
+    if ahead is None:  # else the backbone is new, and nothing can be known
+        known = cache.fill([p.digest for p in pictures], features)
+    rows = np.flatnonzero(~known)
+    todo = [pictures[i] for i in rows]
+    stream = ahead or Stream(todo, preprocess, batch=batch, workers=workers)
+    errors: dict[int, str] = {}
+    with progress("reading pictures", len(pictures)) as tick, cache.collecting() as collect:
+        tick(int(known.sum()))
+        for chunk in stream:
+            if chunk.indices:
+                values = engine.run(chunk.pixels).features
+                features[rows[chunk.indices]] = values
+                collect([todo[i].digest for i in chunk.indices], values)
+            errors |= {int(rows[i]): reason for i, reason in chunk.errors.items()}
+            tick(len(chunk.indices) + len(chunk.errors))
+    return Extracted(features, errors, computed=len(todo) - len(errors))
+
+
+def _decode_ahead(
+    pictures: Sequence[Picture], preprocess: Preprocess, batch: int, workers: int | None
+) -> Stream:
+    """Begin to decode, with one core left for making the backbone ready, which takes longer."""
+    return Stream(pictures, preprocess, batch=batch, workers=workers or max(1, cores() - 1))
+
+
+def _cache_key(bundle: Bundle, engine: Engine, preprocess: Preprocess) -> str:
+    rule = f"{preprocess.imgsz}-{preprocess.resize}-{preprocess.interpolation}"
+    return f"{bundle.backbone_digest[:32]}-{rule}-{engine.name}".replace(":", "_")
