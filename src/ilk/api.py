@@ -226,7 +226,7 @@ def _evaluation_pictures(
         return catalog, None
     if catalog.splits in {(), ("train",)}:  # which a training deals out
         catalog = catalog.digested(workers)
-        dealing = spec.provenance.get("dealing")
+        dealing = spec.dealing
         same = catalog.digest == spec.provenance.get("data_digest")
         if dealing and (same or (split and not catalog.splits)):
             if not same:
@@ -234,12 +234,14 @@ def _evaluation_pictures(
                     "%s is not, or no longer, what this model was trained on: the '%s' split dealt "
                     "from it may hold pictures from training.", catalog.source, split
                 )  # fmt: skip
-            catalog = ensure_splits(catalog, **dealing)
+            catalog = ensure_splits(catalog, **dealing.model_dump())
         elif not catalog.splits:
             if split is None:
                 return catalog, None
             raise DataError(f"{catalog.source} has no splits, and the model's data had its own.")
     chosen = split or evaluation_split(catalog) or "train"
+    if chosen == "train":
+        log.warning("These are the pictures that the model was trained on: the score flatters it.")
     if chosen not in catalog.splits:
         raise DataError(
             f"{catalog.source} has no split '{chosen}'; it has {', '.join(catalog.splits)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections import Counter
@@ -13,12 +14,12 @@ from typing import Any
 
 from ilk import runtime
 from ilk.data.catalog import Catalog
-from ilk.errors import OutputError, shown
+from ilk.errors import OutputError, UsageError, shown
 from ilk.evaluation.metrics import Evaluation
 from ilk.inference import Classifier
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
-from ilk.spec import Spec
+from ilk.spec import Dealing, Spec
 
 
 @dataclass(frozen=True)
@@ -69,28 +70,42 @@ def new_folder(
     OutputError
         The folder is there already, or cannot be made.
     """
-    folder = _free_name(parent, default) if name is None else parent / name
-    existed = folder.is_dir()
-    if folder.exists() and not (existed and exist_ok):
-        raise OutputError(
-            f"{shown(folder)} is there already. Choose another --name, or pass --exist-ok to "
-            "replace what it holds."
-        )
-    with readable_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+    if name is not None and Path(name).name != name:
+        raise UsageError(f"--name '{shown(name)}' is no folder's name; --runs says where it lies.")
+    existed = name is not None and (parent / name).is_dir()
+    with readable_errors(parent):
+        parent_existed = parent.exists()
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = _make_free(parent, default) if name is None else _make(parent / name, exist_ok)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
     try:
         yield folder
     finally:
         if not existed and not any(folder.iterdir()):
             folder.rmdir()
+            if not parent_existed:
+                parent.rmdir()
 
 
-def _free_name(parent: Path, name: str) -> Path:
-    names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
-    return next(parent / name for name in names if not (parent / name).exists())
+def _make(folder: Path, exist_ok: bool) -> Path:
+    if folder.exists() and not (exist_ok and folder.is_dir()):
+        raise OutputError(
+            f"{shown(folder)} is there already. Choose another --name, or pass --exist-ok to "
+            "replace what it holds."
+        )
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _make_free(parent: Path, name: str) -> Path:
+    """Make the first of name, name-2, name-3, … that is free, also if others do so meanwhile."""
+    for number in itertools.count(1):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("there are always more numbers")
 
 
 @contextmanager
@@ -117,17 +132,17 @@ def signed(
     evaluation: Evaluation | None,
 ) -> Bundle:
     """Return the bundle with its provenance: what it was trained on, how, by which versions."""
-    shares = {"val_share": recipe.val_share, "test_share": recipe.test_share}
+    dealing = Dealing(val_share=recipe.val_share, test_share=recipe.test_share, seed=recipe.seed)
     provenance = {
         "data": Path(catalog.source).name,
         "data_digest": data_digest,
         "pictures": dict(Counter(p.split for p in catalog.pictures)),
-        "dealing": {**shares, "seed": recipe.seed} if catalog.dealt else None,
         "recipe": recipe.model_dump(mode="json", exclude={"weights", "device", "workers"}),
         "accuracy": evaluation.accuracy.to_dict() if evaluation else None,
         "versions": runtime.versions(),
     }
-    return replace(bundle, spec=bundle.spec.model_copy(update={"provenance": provenance}))
+    changes = {"provenance": provenance, "dealing": dealing if catalog.dealt else None}
+    return replace(bundle, spec=bundle.spec.model_copy(update=changes))
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, classifier: Classifier) -> None:

@@ -49,6 +49,14 @@ class Backbone(_Record):
     weights: str = Field(default="", description="Where the pretrained weights came from.")
 
 
+class Dealing(_Record):
+    """How the training's data, which had no splits of its own, was dealt out."""
+
+    val_share: float = Field(ge=0, lt=1)
+    test_share: float = Field(ge=0, lt=1)
+    seed: int = Field(ge=0)
+
+
 class Spec(_Record):
     """The record that travels in the artefact's own metadata.
 
@@ -61,6 +69,7 @@ class Spec(_Record):
     classes: tuple[str, ...] = ()
     temperature: float = Field(default=1.0, gt=0)
     thresholds: dict[str, float] = {}
+    dealing: Dealing | None = None
     provenance: dict[str, Any] = {}
 
     @field_validator("classes")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from ilk.data.decode import decode, from_pil
+from ilk.data.decode import decode
 from ilk.engines import Options, open_backbone, open_engine
 from ilk.engines.openvino import graph_file
 from ilk.engines.prepare import backbone_file
@@ -23,7 +23,7 @@ PREPROCESS = describe(NAME).preprocess(None, "squash")
 
 @pytest.fixture
 def pixels(photos):
-    return np.stack([decode(from_pil(photo), PREPROCESS) for photo in photos])
+    return np.stack([decode(photo, PREPROCESS) for photo in photos])
 
 
 def features(pixels, engine, precision):

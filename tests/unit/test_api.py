@@ -100,7 +100,7 @@ def test_the_model_says_what_it_was_trained_on(train, folder):
     assert spec.classes == ("blue", "green", "red")
     assert found["data"] == "photos"
     assert found["pictures"] == {"train": 45, "test": 15}
-    assert found["dealing"] == {"val_share": 0.0, "test_share": 0.25, "seed": 0}
+    assert spec.dealing.model_dump() == {"val_share": 0.0, "test_share": 0.25, "seed": 0}
     assert found["accuracy"] == run.evaluation.accuracy.to_dict()
     assert {"ilk", "numpy", "python"} <= set(found["versions"])
     assert not {"weights", "device", "workers"} & set(found["recipe"])
@@ -151,7 +151,7 @@ def test_data_that_brings_its_splits_keeps_them(train, loaded, colours):
     classifier = loaded(run)
     assert run.evaluation.split == "val"
     assert run.evaluation.n == ilk.evaluate(classifier, data).n == 20
-    assert classifier.spec.provenance["dealing"] is None
+    assert classifier.spec.dealing is None
     with pytest.raises(DataError, match="has no split 'test'; it has train, val"):
         ilk.evaluate(classifier, data, split="test")
     with pytest.raises(DataError, match="has no splits"):

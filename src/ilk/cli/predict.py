@@ -16,6 +16,7 @@ from ilk.errors import UsageError, shown
 from ilk.inference import Prediction
 
 SOME_UNREADABLE = 3
+WIDEST = 30
 
 
 def predict(
@@ -74,7 +75,7 @@ def predict(
         raise UsageError(f"No pictures in {', '.join(shown(p) for p in paths)}.")
     classifier = api.load(model, device=device, engine=engine, precision=precision)
     top = min(top, len(classifier.classes))
-    show = _json_row if json else _csv_writer(top) if csv else _text_row
+    show = _json_row if json else _csv_writer(top) if csv else _text_writer(classifier.classes, top)
     failed = 0
     with progress("naming pictures", len(pictures)) as tick:
         for part in classifier.stream(pictures, batch=batch, workers=workers):
@@ -91,13 +92,19 @@ def _json_row(prediction: Prediction) -> None:
     print_json(prediction.to_dict())
 
 
-def _text_row(prediction: Prediction) -> None:
-    path = shown(prediction.path)
-    if prediction.error:
-        print(f"{'-':>7}  {path}: {prediction.error}")
-        return
-    names = ", ".join(f"{shown(label)} {100 * p:.1f} %" for label, p in prediction.top)
-    print(f"{names}  {path}")
+def _text_writer(classes: tuple[str, ...], top: int) -> Callable[[Prediction], None]:
+    width = min(WIDEST, max(len(shown(name)) for name in classes))
+    blank = " " * (top * (width + 11))
+
+    def write(prediction: Prediction) -> None:
+        path = shown(prediction.path)
+        if prediction.error:
+            print(f"{blank}{path}: {prediction.error}")
+            return
+        cells = [f"{100 * p:5.1f} %  {shown(label):<{width}}  " for label, p in prediction.top]
+        print(f"{''.join(cells)}{path}")
+
+    return write
 
 
 def _csv_writer(top: int) -> Callable[[Prediction], None]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +18,25 @@ from numpy.typing import NDArray
 from ilk.errors import DataError, shown
 from ilk.runtime import cores
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 Pixels = NDArray[np.uint8]
+Content: TypeAlias = "Pixels | bytes | Image"
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture: a file, or pixels ``uint8 [H, W, 3]`` or encoded bytes held in memory."""
+    """One picture: a file, or in memory pixels ``uint8 [H, W, 3]``, a file's bytes or an image."""
 
     path: str
     label: str | None = None
     split: str | None = None
     digest: str = ""
-    content: Pixels | bytes | None = field(default=None, repr=False, compare=False)
+    content: Content | None = field(default=None, repr=False, compare=False)
 
-    def read(self) -> Pixels | bytes:
-        """Return the pixels, or the encoded bytes.
+    def read(self) -> Content:
+        """Return the content, read from the file if there is one.
 
         Raises
         ------
@@ -160,8 +164,9 @@ def _digest(picture: Picture) -> tuple[str, str]:
         return "", f"cannot be opened: {error.strerror}"
     if isinstance(content, bytes):
         return hashlib.blake2b(content, digest_size=16).hexdigest(), ""
-    shape = str(content.shape).encode()
-    return hashlib.blake2b(content.tobytes() + shape, digest_size=16).hexdigest(), ""
+    pixels = np.asarray(content)
+    shape = str(pixels.shape).encode()
+    return hashlib.blake2b(pixels.tobytes() + shape, digest_size=16).hexdigest(), ""
 
 
 def from_arrays(

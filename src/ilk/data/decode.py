@@ -6,12 +6,14 @@ The one decoder: training, evaluation, prediction and serving all call `decode`.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ilk.data.catalog import Pixels
+from ilk.data.catalog import Content, Pixels
 from ilk.errors import DecodeError
 from ilk.spec import Preprocess
 
@@ -37,9 +39,7 @@ _TURNS = {
 }
 
 
-def decode(
-    content: bytes | Pixels, preprocess: Preprocess, formats: tuple[str, ...] = FORMATS
-) -> Pixels:
+def decode(content: Content, preprocess: Preprocess, formats: tuple[str, ...] = FORMATS) -> Pixels:
     """Turn an encoded picture, or pixels of any size, into pixels for the network.
 
     The content decides the format, never a file's ending. EXIF orientation is applied, transparent
@@ -48,8 +48,8 @@ def decode(
 
     Parameters
     ----------
-    content : bytes or uint8 array [H, W, 3]
-        An encoded picture, or RGB pixels.
+    content : bytes, uint8 array [H, W, 3], or PIL image
+        An encoded picture, RGB pixels, or an image of any mode.
     preprocess : Preprocess
         Size, resize rule and interpolation.
     formats : tuple of str
@@ -67,14 +67,12 @@ def decode(
     """
     if isinstance(content, np.ndarray):
         image = Image.fromarray(content)
-    else:
+    elif isinstance(content, bytes):
         image = _open(content, preprocess.imgsz, formats)
+    else:
+        with _as_decode_error():
+            image = _oriented(_to_rgb(content), content)
     return np.asarray(_resized(image, preprocess))
-
-
-def from_pil(image: Image.Image) -> Pixels:
-    """Return a PIL image's pixels ``uint8 [H, W, 3]``, treated as `decode` treats a file's."""
-    return np.asarray(_oriented(_to_rgb(image), image))
 
 
 def _open(data: bytes, imgsz: int, formats: tuple[str, ...]) -> Image.Image:
@@ -109,16 +107,21 @@ def _open_jpeg(data: bytes, imgsz: int) -> Image.Image | None:
 
 
 def _open_any(data: bytes, formats: tuple[str, ...]) -> Image.Image:
+    with _as_decode_error(formats), Image.open(io.BytesIO(data), formats=formats) as image:
+        _refuse_if_too_large(image)
+        return _oriented(_to_rgb(image), image)
+
+
+@contextmanager
+def _as_decode_error(formats: tuple[str, ...] = FORMATS) -> Iterator[None]:
+    """Turn whatever Pillow raises into a DecodeError."""
     try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            _refuse_if_too_large(image)
-            return _oriented(_to_rgb(image), image)
+        yield
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError(
-            f"is not a picture in a format that is read ({_named(formats)})"
-        ) from None
+        names = ", ".join(formats)
+        raise DecodeError(f"is not a picture in a format that is read ({names})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(
             f"has more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,}: make it smaller"
@@ -128,10 +131,6 @@ def _open_any(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DecodeError(f"is damaged: {reason}") from None
-
-
-def _named(formats: tuple[str, ...]) -> str:
-    return ", ".join(formats)
 
 
 def _refuse_if_too_large(image: Image.Image) -> None:

@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ilk.engines.base import Engine, Outputs
-from ilk.engines.prepare import Job, backbone_file, prepare, prepare_apart
+from ilk.engines.base import Engine, Outputs, Precision
+from ilk.engines.prepare import Job, backbone_file, prepare_apart, prepare_here
 from ilk.errors import EngineError, UsageError
 from ilk.models.bundle import Bundle
 from ilk.runtime import pick_device
 from ilk.spec import Preprocess
 
 EngineName = Literal["auto", "openvino", "pytorch"]
-Precision = Literal["auto", "fp32", "bf16"]
 log = logging.getLogger("ilk")
 
 
@@ -87,7 +86,7 @@ def _prepared(job: Job, bundle: Bundle | None, options: Options) -> tuple[Bundle
             log.warning("%s Going on with PyTorch, which is slower.", error)
             chosen = replace(chosen, engine="pytorch")
     if chosen.engine == "pytorch" and job.name:
-        prepare(replace(job, graph=False))
+        prepare_here(replace(job, graph=False))
     bundle = bundle or Bundle.load(Path(job.path))
     return bundle, _start(bundle, chosen)
 
@@ -102,4 +101,4 @@ def _start(bundle: Bundle, options: Options) -> Engine:
     return PyTorchEngine(bundle, options.device, options.precision)
 
 
-__all__ = ["Engine", "Options", "Outputs", "open_backbone", "open_engine"]
+__all__ = ["Engine", "Options", "Outputs", "Precision", "open_backbone", "open_engine"]

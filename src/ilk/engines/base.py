@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ilk.data.catalog import Pixels
 
 Floats = NDArray[np.float32]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 class Outputs(NamedTuple):

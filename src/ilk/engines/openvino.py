@@ -10,17 +10,15 @@ import uuid
 import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ilk.data.catalog import Pixels
-from ilk.engines.base import Engine, Floats, Outputs
+from ilk.engines.base import Engine, Floats, Outputs, Precision
 from ilk.errors import EngineError
 from ilk.models.bundle import Bundle
 from ilk.runtime import cache_dir, cores, installed
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 # More pictures at once only push each other's activations out of the processor's cache.
 PIECE = 8

@@ -75,7 +75,7 @@ def backbone_file(name: str, weights: Path | None, preprocess: Preprocess) -> Pa
     return cache_dir("backbones") / f"{name}-{key[:16]}.safetensors"
 
 
-def prepare(job: Job) -> None:
+def prepare_here(job: Job) -> None:
     """Do what is missing of a job, in this process."""
     path = Path(job.path)
     if not replace(job, graph=False).done():
@@ -107,8 +107,10 @@ def prepare_apart(job: Job) -> None:
         ended_on_error(),
     ):
         _running.add(child)
-        out, err = child.communicate()
-        _running.discard(child)
+        try:
+            out, err = child.communicate()
+        finally:
+            _running.discard(child)
     if child.returncode in {-signal.SIGINT, -signal.SIGTERM}:  # nothing to fall back from
         raise IlkError("Preparing the network was interrupted.")
     try:
@@ -153,7 +155,7 @@ def main(argument: str) -> None:
     """Do a job, and answer with one line of JSON on stdout."""
     reply = {"error": "", "message": ""}
     try:
-        prepare(Job(**json.loads(argument)))
+        prepare_here(Job(**json.loads(argument)))
     except IlkError as error:
         reply = {"error": type(error).__name__, "message": str(error)}
     print(json.dumps(reply))  # noqa: T201

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
 
 import numpy as np
 import torch
 
 from ilk.data.catalog import Pixels
-from ilk.engines.base import Engine, Outputs
+from ilk.engines.base import Engine, Outputs, Precision
 from ilk.errors import EngineError
 from ilk.models.bundle import Bundle
 from ilk.models.network import build
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 class PyTorchEngine(Engine):

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Z95 = 1.959963984540054
 RESAMPLES = 1000
+# A draw takes time with the square of the classes: 20 ms for 1,000 of them.
+MANY_CLASSES, RESAMPLES_OF_MANY = 200, 200
 Confusion = NDArray[np.int64]
 
 
@@ -50,26 +52,32 @@ def wilson(successes: int, n: int) -> Measured:
 def bootstrap(
     confusion: Confusion, score: Callable[[NDArray[np.float64]], NDArray[np.float64]], seed: int = 0
 ) -> Measured:
-    """Return a score of a confusion matrix with its stratified percentile bootstrap interval.
+    """Return a score of a confusion matrix with its interval by a stratified Bayesian bootstrap.
 
-    Drawing pictures with replacement within each true class is drawing each row of the matrix from
-    a multinomial distribution (Efron & Tibshirani 1993, chapter 13), which needs no pictures.
+    The pictures of each true class are weighted at random by a Dirichlet distribution (Rubin 1981),
+    which is to draw each row of the matrix, and needs no pictures. Jeffreys' prior, half a picture
+    named rightly and half a picture named wrongly in each class, keeps the interval honest where
+    few pictures, or none, are named wrongly (Brown et al. 2001).
 
     Parameters
     ----------
     confusion : int array [K, K]
         Rows are true classes, columns predicted ones.
     score : callable
-        Maps matrices ``[..., K, K]`` to scores ``[...]``.
+        Maps a matrix ``[K, K]`` to a score.
     """
     rows = confusion.sum(axis=1)
     present = rows > 0
+    number = len(confusion)
+    prior = np.full((number, number), 0.5 / max(1, number - 1))
+    np.fill_diagonal(prior, 0.5)
+    posterior = (confusion + prior)[present]
     rng = np.random.default_rng(seed)
-    chances = confusion[present] / rows[present, None]
-    draws = np.empty(RESAMPLES)
+    draws = np.empty(RESAMPLES if number <= MANY_CLASSES else RESAMPLES_OF_MANY)
     sample = np.zeros(confusion.shape)
-    for i in range(RESAMPLES):
-        sample[present] = rng.multinomial(rows[present], chances)
+    for i in range(len(draws)):
+        weights = rng.standard_gamma(posterior)
+        sample[present] = weights * (rows[present] / weights.sum(axis=1))[:, None]
         draws[i] = score(sample)
     value = float(score(confusion.astype(np.float64)))
     low, high = np.quantile(draws, [0.025, 0.975])

@@ -17,7 +17,7 @@ from ilk.evaluation.intervals import Confusion, Measured, bootstrap, wilson
 Matrix = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """What a classifier's answers on a set of pictures are worth.
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ilk.data.catalog import Picture, rgb
-from ilk.data.decode import from_pil
 from ilk.data.stream import Stream
 from ilk.engines import Engine, Options, open_engine
 from ilk.engines.base import Floats
@@ -124,7 +123,7 @@ def _as_picture(item: Any, index: int) -> Picture:
     if isinstance(item, np.ndarray):
         return Picture(name, content=rgb(item, index))
     if hasattr(item, "getexif"):  # a PIL image
-        return Picture(name, content=from_pil(item))
+        return Picture(name, content=item)
     raise UsageError(
         f"Picture {index} is a {type(item).__name__}; give a path, encoded bytes, a PIL image, or "
         "a uint8 array [H, W, 3]."

@@ -31,7 +31,7 @@ class Prediction:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions(Sequence[Prediction]):
     """Predictions in the order of the pictures.
 

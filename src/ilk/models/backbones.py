@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -93,7 +94,7 @@ def create(name: str, classes: int | None = 0) -> Any:
     """
     timm = import_timm()
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name}*")[:5] if name.isidentifier() else []
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f" Near it: {', '.join(near)}." if near else ""
         raise UsageError(
             f"timm has no model '{name}'.{hint} 'ilk backbones PATTERN' searches them."

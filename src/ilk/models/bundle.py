@@ -127,3 +127,5 @@ def _check_head(spec: Spec, tensors: Mapping[str, NDArray[Any]], name: str) -> N
             raise ModelError(
                 f"{name} is damaged: {key} is {found}, the Spec asks for float32 {list(shape)}."
             )
+        if not np.isfinite(tensor).all():
+            raise ModelError(f"{name} is damaged: {key} holds numbers that are not finite.")

@@ -54,10 +54,8 @@ def build(bundle: Bundle) -> Network:
         The tensors do not fit the architecture that the Spec names.
     """
     spec = bundle.spec
-    try:
-        backbone = create(spec.backbone.name)
-    except UsageError as error:
-        raise ModelError(f"The model's backbone is not to be had here: {error}") from None
+    _refuse_misfit(bundle)
+    backbone = create(spec.backbone.name)
     head = nn.Linear(spec.backbone.features, len(spec.classes)) if spec.classes else None
     network = Network(backbone, spec.backbone, head)
     state = {name: torch.from_numpy(np.array(value)) for name, value in bundle.tensors.items()}
@@ -67,6 +65,23 @@ def build(bundle: Bundle) -> Network:
         reason = str(error).splitlines()[-1].strip()
         raise ModelError(f"The weights do not fit '{spec.backbone.name}': {reason}") from None
     return network.eval()
+
+
+def _refuse_misfit(bundle: Bundle) -> None:
+    """Check the tensors before memory is taken for a network: a Spec from outside may lie."""
+    name = bundle.spec.backbone.name
+    try:
+        with torch.device("meta"):
+            expected = create(name).state_dict()
+    except UsageError as error:
+        raise ModelError(f"The model's backbone is not to be had here: {error}") from None
+    for key, tensor in expected.items():
+        found = bundle.tensors.get(BACKBONE + key)
+        if found is None or found.shape != tuple(tensor.shape):
+            shape = "missing" if found is None else f"{list(found.shape)}"
+            raise ModelError(
+                f"The weights do not fit '{name}': {key} is {shape}, expected {list(tensor.shape)}."
+            )
 
 
 def bundle_of(backbone: nn.Module, spec: Spec) -> Bundle:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from ilk.data.catalog import Picture
-from ilk.data.decode import FORMATS, GREY, decode, from_pil
+from ilk.data.decode import FORMATS, GREY, decode
 from ilk.errors import DecodeError
 from ilk.spec import Preprocess
 
@@ -498,6 +498,9 @@ def test_a_pil_image_is_treated_as_its_file_is(noise, encoded, mode):
     else:
         image = noise(1, (24, 16), "RGBA").convert("RGB").convert(mode)
     data = encoded(image, "PNG", exif=with_orientation(6))
-    pixels = from_pil(read(data))
-    assert pixels.shape == (24, 16, 3)
-    assert np.array_equal(decode(pixels, SMALL), decode(data, SMALL))
+    assert np.array_equal(decode(read(data), SMALL), decode(data, SMALL))
+
+
+def test_a_pil_image_that_cannot_be_converted_is_a_decode_error():
+    with pytest.raises(DecodeError, match="floating-point"):
+        decode(Image.new("F", (4, 4)), SMALL)
