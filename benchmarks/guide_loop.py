@@ -1,7 +1,8 @@
 """Claim: `ilk train` needs at least 150 times less wall time than the guide's loop, and is as good.
 
 Side A, the guide's loop, is timed for two epochs and extrapolated to its 30; what accuracy it ends
-with is the business of guide_accuracy.py. Side B is `ilk train` from a cold process with a cold cache, evaluation included.
+with is the business of guide_accuracy.py. Side B is `ilk train` from a cold process with a cold
+cache, evaluation included.
 """
 
 from __future__ import annotations
