@@ -1,0 +1,59 @@
+"""What the README shows is run here, word for word."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def block(heading, language):
+    """Return the first code block of a language under a heading."""
+    section = README.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1]
+    return re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)[1]
+
+
+@pytest.fixture
+def place(tmp_path, tiny):
+    """A folder in which the README's files lie."""
+    for label, colour in (("cats", "red"), ("dogs", "blue")):
+        for i in range(8):
+            tiny.picture(tmp_path / "photos" / label / f"{i}.png", tiny.colours[colour])
+    for name in ("more/c.jpg", "a.jpg", "b.png"):
+        tiny.picture(tmp_path / name, tiny.colours["red"])
+    return tmp_path
+
+
+def test_the_commands_run(ilk, place):
+    lines = [line.split("#")[0] for line in block("Commands", "sh").splitlines()]
+    assert len(lines) >= 6
+    for line in lines:
+        program, *words = shlex.split(line)
+        assert program == "ilk"
+        ilk(*(name for word in words for name in expanded(word, place)), cwd=place)
+
+
+def expanded(word, folder):
+    """Return a word as a shell would pass it."""
+    matches = sorted(str(p.relative_to(folder)) for p in folder.glob(word)) if "*" in word else []
+    return matches or [word]
+
+
+def test_the_python_runs(environment, place):
+    script = block("Python", "python") + "assert predictions.labels == ['cats', 'cats']\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "95 % interval" in done.stdout
