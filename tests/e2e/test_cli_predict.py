@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -80,7 +81,8 @@ def test_text_is_one_line_a_picture(ilk, trained, pictures):
     done = ilk("predict", trained.model, "red", "--top", 2, cwd=pictures)
     lines = done.stdout.splitlines()
     assert len(lines) == 8
-    assert all(x.startswith("red ") and ", " in x and "  red/red" in x for x in lines)
+    pattern = r" *[\d.]+ %  red    +[\d.]+ %  (blue|green) +red/red\d\d\.(png|jpg)"
+    assert all(re.fullmatch(pattern, line) for line in lines), lines
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
 

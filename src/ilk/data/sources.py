@@ -289,8 +289,9 @@ def _from_torchvision(class_name: str, name: str) -> Catalog:
         try:
             data = getattr(datasets, class_name)(folder, train=split == "train", download=True)
         except (OSError, RuntimeError) as error:  # RuntimeError: torchvision's checksum mismatch
+            reason = " ".join(str(error).split()).rstrip(".")
             raise DataError(
-                f"'{name}' is not in {folder} and cannot be downloaded: {error}. Connect to the "
+                f"'{name}' is not in {folder} and cannot be downloaded: {reason}. Connect to the "
                 f"network, put torchvision's files there, or give a folder of pictures instead."
             ) from None
         images = np.asarray(data.data)
