@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk import recipe as recipes
-from ilk.data.catalog import SPLITS, Catalog, Picture
-from ilk.data.checks import Findings, run_checks
+from ilk.data.catalog import Catalog, Picture
+from ilk.data.checks import Findings, remarks, run_checks
 from ilk.data.sources import open_catalog
 from ilk.data.split import ensure_splits, evaluation_split
 from ilk.engines import EngineName, Options, Precision
 from ilk.errors import DataError, UsageError
 from ilk.evaluation.metrics import Evaluation, score
-from ilk.inference import Classifier, gathered
+from ilk.inference import Classifier, Seen, gathered
 from ilk.inference import load as load_classifier
 from ilk.recipe import Recipe
 from ilk.run import (
@@ -35,7 +35,7 @@ from ilk.run import (
     write_report,
 )
 from ilk.runtime import Progress, silent
-from ilk.spec import Spec
+from ilk.spec import SPLITS
 
 log = logging.getLogger("ilk")
 
@@ -78,13 +78,13 @@ def train(
     IlkError
         One of its kinds; the text says what came, what is allowed and how to mend it.
     """
-    from ilk.training.probe import refuse_unreadable, train_probe
+    from ilk.training.probe import train_probe
 
     began = time.perf_counter()
     chosen = recipes.load(recipe).override(changes)
     with new_folder(Path(runs), name, exist_ok) as folder:
         catalog = open_catalog(data).digested(chosen.workers)
-        refuse_unreadable(catalog, chosen.max_unreadable)
+        catalog.refuse_unreadable(chosen.max_unreadable)
         _refuse_idle_shares(catalog, changes)
         catalog = ensure_splits(
             catalog,
@@ -92,8 +92,10 @@ def train(
             test_share=chosen.test_share,
             seed=chosen.seed,
         )
-        data_digest = catalog.digest
-        trained = train_probe(catalog, chosen, progress)
+        for remark in remarks(catalog):
+            log.warning("%s", remark)
+        dealt = catalog
+        trained = train_probe(dealt, chosen, progress)
         catalog = trained.catalog
         model = folder / "model.safetensors"
         evaluation = _scored(
@@ -108,7 +110,7 @@ def train(
         with readable_errors(folder):
             (folder / "recipe.yaml").write_text(chosen.to_yaml(), encoding="utf-8")
             catalog.save(folder / "catalog.csv")
-            bundle = signed(trained.bundle, chosen, catalog, data_digest, evaluation)
+            bundle = signed(trained.bundle, chosen, catalog, dealt, evaluation)
             bundle.save(model)
             facts = {**trained.facts, "seconds": round(time.perf_counter() - began, 3)}
             run = Run(folder, evaluation, catalog, facts)
@@ -167,6 +169,7 @@ def evaluate(
     data: Any,
     *,
     split: str | None = None,
+    max_unreadable: float = 0.05,
     batch: int = 32,
     workers: int | None = None,
     progress: Progress = silent,
@@ -178,9 +181,10 @@ def evaluate(
     model : Classifier, str or Path
     data : str, Path, Catalog, or tuple (images, labels)
     split : {"train", "val", "test", "all"}, optional
-        Which pictures. By default those that were held out: the test split, else val. Data without
-        splits of its own is dealt out as it was for the training, if it is the same data; of other
-        data, all pictures are taken.
+        Which pictures. By default those that were held out: the test split, else val. Of data
+        without splits of its own, those that the training did not learn from, known by content.
+    max_unreadable : float
+        Stop if more than this share of files cannot be read.
     batch, workers : int
         Pictures in a batch, and decoding threads.
     progress : Progress
@@ -193,7 +197,7 @@ def evaluate(
     """
     classifier = model if isinstance(model, Classifier) else load(model)
     catalog = open_catalog(data)
-    catalog, chosen = _evaluation_pictures(catalog, classifier.spec, split, workers)
+    catalog, chosen = _evaluation_pictures(catalog, classifier.seen, split, workers)
     with progress("scoring pictures", len(catalog)) as tick:
         parts = []
         for part in classifier.stream(catalog.pictures, batch=batch, workers=workers):
@@ -201,6 +205,7 @@ def evaluate(
             tick(len(part))
     predictions = gathered(parts, classifier.classes)
     rest = catalog.without({predictions.paths[i]: why for i, why in predictions.errors.items()})
+    rest.refuse_unreadable(max_unreadable)
     kept = [i for i in range(len(predictions)) if i not in predictions.errors]
     evaluation = _scored(
         rest.pictures,
@@ -211,43 +216,60 @@ def evaluate(
         split=chosen,
         left_out=rest.left_out,
     )
-    if evaluation is None:
-        raise DataError(f"None of the {len(catalog):,} pictures of {catalog.source} can be read.")
+    assert evaluation is not None  # else there was nothing to read, which is refused above
     return evaluation
 
 
 def _evaluation_pictures(
-    catalog: Catalog, spec: Spec, split: str | None, workers: int | None
+    catalog: Catalog, seen: Seen, split: str | None, workers: int | None
 ) -> tuple[Catalog, str | None]:
-    """Return the pictures to score as a catalog, and the name of their split, None for all."""
+    """Return the pictures to score as a catalog, and the name of their split, None for several."""
     if split not in {None, "all", *SPLITS}:
         raise UsageError(f"No split '{split}'; give one of train, val, test, all.")
     if split == "all":
         return catalog, None
+    catalog = catalog.digested(workers)
     if catalog.splits in {(), ("train",)}:  # which a training deals out
-        catalog = catalog.digested(workers)
-        dealing = spec.dealing
-        same = catalog.digest == spec.provenance.get("data_digest")
-        if dealing and (same or (split and not catalog.splits)):
-            if not same:
-                log.warning(
-                    "%s is not, or no longer, what this model was trained on: the '%s' split dealt "
-                    "from it may hold pictures from training.", catalog.source, split
-                )  # fmt: skip
-            catalog = ensure_splits(catalog, **dealing.model_dump())
-        elif not catalog.splits:
-            if split is None:
-                return catalog, None
-            raise DataError(f"{catalog.source} has no splits, and the model's data had its own.")
-    chosen = split or evaluation_split(catalog) or "train"
-    if chosen == "train":
-        log.warning("These are the pictures that the model was trained on: the score flatters it.")
-    if chosen not in catalog.splits:
+        pictures, chosen = _not_learned(catalog, seen, split)
+    else:
+        chosen = split or evaluation_split(catalog) or "train"
+        pictures = catalog.of(chosen)
+    if not pictures:
         raise DataError(
-            f"{catalog.source} has no split '{chosen}'; it has {', '.join(catalog.splits)}."
+            f"{catalog.source} has no pictures of the split '{chosen}'; its own splits: "
+            f"{', '.join(catalog.splits) or 'none'}. Give another --split, or --split all."
         )
+    learned = sum(seen(p.digest) == "train" for p in pictures)
+    if learned:
+        log.warning(
+            "%s of these %s pictures were in the training: the score flatters the model.",
+            f"{learned:,}", f"{len(pictures):,}"
+        )  # fmt: skip
     gone = tuple(x for x in catalog.left_out if x.split in {chosen, None})
-    return replace(catalog, pictures=catalog.of(chosen), left_out=gone), chosen
+    return replace(catalog, pictures=pictures, left_out=gone), chosen
+
+
+def _not_learned(
+    catalog: Catalog, seen: Seen, split: str | None
+) -> tuple[tuple[Picture, ...], str | None]:
+    """Return the pictures that a training held out or never saw, and their split if it is one.
+
+    If it learned from all of them, they are what there is.
+    """
+    known = [seen(p.digest) for p in catalog.pictures]
+    strangers = known.count(None)
+    wanted: set[str | None]
+    if split:
+        wanted = {split}
+    elif strangers:
+        wanted = {None, "val", "test"}
+        learned = known.count("train")
+        if learned:
+            log.warning("Left out %s pictures that were in the training.", f"{learned:,}")
+    else:
+        wanted = {next((name for name in ("test", "val") if name in known), "train")}
+    pictures = tuple(p for p, name in zip(catalog.pictures, known, strict=True) if name in wanted)
+    return pictures, split or (None if strangers else wanted.pop())
 
 
 def _scored(

@@ -19,10 +19,10 @@ from ilk.evaluation.metrics import Evaluation
 from ilk.inference import Classifier
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
-from ilk.spec import Dealing, Spec
+from ilk.spec import Spec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A finished training.
 
@@ -42,6 +42,10 @@ class Run:
     evaluation: Evaluation | None
     catalog: Catalog
     facts: dict[str, Any]
+
+    def __repr__(self) -> str:
+        accuracy = self.evaluation.accuracy if self.evaluation else "nothing held out"
+        return f"Run({self.folder}, {accuracy})"
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -70,7 +74,7 @@ def new_folder(
     OutputError
         The folder is there already, or cannot be made.
     """
-    if name is not None and Path(name).name != name:
+    if name is not None and (Path(name).name != name or name in {"", ".", ".."}):
         raise UsageError(f"--name '{shown(name)}' is no folder's name; --runs says where it lies.")
     existed = name is not None and (parent / name).is_dir()
     with readable_errors(parent):
@@ -82,10 +86,11 @@ def new_folder(
     try:
         yield folder
     finally:
-        if not existed and not any(folder.iterdir()):
-            folder.rmdir()
-            if not parent_existed:
-                parent.rmdir()
+        if not existed:
+            with contextlib.suppress(OSError):  # not empty: there is something to keep
+                folder.rmdir()
+                if not parent_existed:
+                    parent.rmdir()
 
 
 def _make(folder: Path, exist_ok: bool) -> Path:
@@ -128,21 +133,22 @@ def signed(
     bundle: Bundle,
     recipe: Recipe,
     catalog: Catalog,
-    data_digest: str,
+    dealt: Catalog,
     evaluation: Evaluation | None,
 ) -> Bundle:
-    """Return the bundle with its provenance: what it was trained on, how, by which versions."""
-    dealing = Dealing(val_share=recipe.val_share, test_share=recipe.test_share, seed=recipe.seed)
+    """Return the bundle with its provenance: what it was trained on, how, by which versions.
+
+    It remembers the pictures of ``dealt``: those of ``catalog``, and those that did not decode.
+    """
     provenance = {
-        "data": Path(catalog.source).name,
-        "data_digest": data_digest,
+        "data": shown(Path(catalog.source).name),
         "pictures": dict(Counter(p.split for p in catalog.pictures)),
         "recipe": recipe.model_dump(mode="json", exclude={"weights", "device", "workers"}),
         "accuracy": evaluation.accuracy.to_dict() if evaluation else None,
         "versions": runtime.versions(),
     }
-    changes = {"provenance": provenance, "dealing": dealing if catalog.dealt else None}
-    return replace(bundle, spec=bundle.spec.model_copy(update=changes))
+    spec = bundle.spec.model_copy(update={"provenance": provenance})
+    return replace(bundle, spec=spec).with_seen({p.digest: p.split or "" for p in dealt.pictures})
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, classifier: Classifier) -> None:

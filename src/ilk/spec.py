@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from ilk.errors import ModelError
 
 SPEC_VERSION = 1
+SPLITS = ("train", "val", "test")
 
 Resize = Literal["squash", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -49,14 +50,6 @@ class Backbone(_Record):
     weights: str = Field(default="", description="Where the pretrained weights came from.")
 
 
-class Dealing(_Record):
-    """How the training's data, which had no splits of its own, was dealt out."""
-
-    val_share: float = Field(ge=0, lt=1)
-    test_share: float = Field(ge=0, lt=1)
-    seed: int = Field(ge=0)
-
-
 class Spec(_Record):
     """The record that travels in the artefact's own metadata.
 
@@ -69,7 +62,6 @@ class Spec(_Record):
     classes: tuple[str, ...] = ()
     temperature: float = Field(default=1.0, gt=0)
     thresholds: dict[str, float] = {}
-    dealing: Dealing | None = None
     provenance: dict[str, Any] = {}
 
     @field_validator("classes")

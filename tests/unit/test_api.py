@@ -59,7 +59,7 @@ def quick_plots(monkeypatch):
 def loaded(as_engine):
     def call(run):
         bundle = Bundle.load(run.model)
-        return Classifier(bundle.spec, as_engine(bundle), str(run.model))
+        return Classifier(bundle.spec, as_engine(bundle), str(run.model), bundle.seen)
 
     return call
 
@@ -100,7 +100,6 @@ def test_the_model_says_what_it_was_trained_on(train, folder):
     assert spec.classes == ("blue", "green", "red")
     assert found["data"] == "photos"
     assert found["pictures"] == {"train": 45, "test": 15}
-    assert spec.dealing.model_dump() == {"val_share": 0.0, "test_share": 0.25, "seed": 0}
     assert found["accuracy"] == run.evaluation.accuracy.to_dict()
     assert {"ilk", "numpy", "python"} <= set(found["versions"])
     assert not {"weights", "device", "workers"} & set(found["recipe"])
@@ -138,9 +137,30 @@ def test_other_data_is_scored_whole_by_default(train, loaded, colours, caplog):
     found = ilk.evaluate(classifier, colours(30, seed=9))
     assert (found.n, found.split) == (30, None)
     assert caplog.text == ""
-    part = ilk.evaluate(classifier, colours(30, seed=9), split="test")
-    assert part.n < 30
-    assert "may hold pictures from training" in caplog.text
+    with pytest.raises(DataError, match="no pictures of the split 'test'"):
+        ilk.evaluate(classifier, colours(30, seed=9), split="test")
+
+
+def test_pictures_that_the_training_learned_from_are_never_scored_unasked(
+    train, loaded, colours, caplog
+):
+    images, labels = colours(60)
+    classifier = loaded(train((images, labels)))
+    more, more_labels = colours(30, seed=9)
+    grown = ([*images, *more], [*labels, *more_labels])
+    found = ilk.evaluate(classifier, grown)
+    assert (found.n, found.split) == (15 + 30, None)
+    assert "Left out 45 pictures that were in the training" in caplog.text
+    ilk.evaluate(classifier, grown, split="train")
+    assert "45 of these 45 pictures were in the training" in caplog.text
+
+
+def test_a_test_split_that_leaked_into_the_training_is_said(train, loaded, colours, caplog):
+    images, labels = colours(60)
+    classifier = loaded(train((images, labels)))
+    data = ilk.from_arrays(images, labels, splits=["train"] * 30 + ["test"] * 30)
+    ilk.evaluate(classifier, data)
+    assert "of these 30 pictures were in the training: the score flatters" in caplog.text
 
 
 def test_data_that_brings_its_splits_keeps_them(train, loaded, colours):
@@ -151,11 +171,8 @@ def test_data_that_brings_its_splits_keeps_them(train, loaded, colours):
     classifier = loaded(run)
     assert run.evaluation.split == "val"
     assert run.evaluation.n == ilk.evaluate(classifier, data).n == 20
-    assert classifier.spec.dealing is None
-    with pytest.raises(DataError, match="has no split 'test'; it has train, val"):
+    with pytest.raises(DataError, match="no pictures of the split 'test'; its own splits: t"):
         ilk.evaluate(classifier, data, split="test")
-    with pytest.raises(DataError, match="has no splits"):
-        ilk.evaluate(classifier, (images, labels), split="test")
 
 
 def test_unknown_and_missing_classes_are_told(train, loaded, colours):
@@ -182,7 +199,7 @@ def test_unreadable_files_are_left_out_and_listed(train, loaded, folder):
     assert rows["broken.png"]["left_out"] == reasons["broken.png"]
     assert rows["notes.txt"]["left_out"] == reasons["notes.txt"]
     assert sum(not row["left_out"] for row in rows.values()) == 60
-    again = ilk.evaluate(loaded(run), folder)
+    again = ilk.evaluate(loaded(run), folder, max_unreadable=0.5)
     np.testing.assert_array_equal(again.confusion, run.evaluation.confusion)
     everything = ilk.evaluate(loaded(run), folder, split="all")
     assert everything.n == 60
@@ -201,7 +218,7 @@ def test_too_many_unreadable_files_stop_the_training_and_leave_nothing(train, fo
 def test_no_picture_that_can_be_scored_is_an_error(train, loaded, catalog):
     classifier = loaded(train(catalog))
     junk = Catalog(tuple(p.__class__(p.path, p.label, content=b"x") for p in catalog.pictures))
-    with pytest.raises(DataError, match="None of the 60 pictures"):
+    with pytest.raises(DataError, match="60 of 60 files"):
         ilk.evaluate(classifier, junk)
 
 

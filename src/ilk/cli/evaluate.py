@@ -29,6 +29,7 @@ def evaluate(
     runs: Path = Path("runs"),
     exist_ok: bool = False,
     json: bool = False,
+    max_unreadable: float = 0.05,
     batch: Count = 32,
     workers: Count | None = None,
     device: str = "auto",
@@ -53,6 +54,8 @@ def evaluate(
         Replace what a run of that name holds.
     json
         Print metrics.json instead of text.
+    max_unreadable
+        Stop if more than this share of files cannot be read.
     batch
         Pictures run through the network at once.
     workers
@@ -70,7 +73,13 @@ def evaluate(
     with new_folder(runs, name, exist_ok, default="evaluate") as folder:
         classifier = api.load(model, device=device, engine=engine, precision=precision)
         result = api.evaluate(
-            classifier, data, split=split, batch=batch, workers=workers, progress=progress
+            classifier,
+            data,
+            split=split,
+            max_unreadable=max_unreadable,
+            batch=batch,
+            workers=workers,
+            progress=progress,
         )
         write_evaluation(folder, result, classifier)
     print_left_out(result.left_out)
@@ -80,7 +89,8 @@ def evaluate(
         return
     print_scores(result)
     print()
-    rows = sorted(result.per_class.items(), key=lambda item: item[1]["f1"])
+    present = [item for item in result.per_class.items() if item[1]["support"]]
+    rows = sorted(present, key=lambda item: item[1]["f1"])
     print_table(
         ("class", "precision", "recall", "F1", "pictures"),
         [

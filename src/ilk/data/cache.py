@@ -106,11 +106,20 @@ class FeatureCache:
             try:
                 shard = load_file(path)
                 digests, features = shard["digests"], shard["features"]
-                os.utime(path)  # the least recently used are pruned first
             except (OSError, SafetensorError, KeyError):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
                 continue
+            if len(digests) != len(features):
+                continue
+            touch(path)
             yield [row.tobytes() for row in digests], features
+
+
+def touch(path: Path) -> None:
+    """Mark a cached file as used: those not used for longest are pruned first."""
+    with contextlib.suppress(OSError):  # another user's, or pruned meanwhile
+        os.utime(path)
 
 
 def limit_bytes() -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +17,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.errors import DataError, shown
+from ilk.errors import DataError, listed, shown
 from ilk.runtime import cores
+from ilk.spec import SPLITS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Pixels = NDArray[np.uint8]
+LARGEST_FILE = 500_000_000
 Content: TypeAlias = "Pixels | bytes | Image"
 
 
@@ -41,9 +45,19 @@ class Picture:
         Raises
         ------
         OSError
-            The file cannot be read.
+            The file cannot be read, is no regular file, or is larger than ``LARGEST_FILE`` bytes.
         """
-        return Path(self.path).read_bytes() if self.content is None else self.content
+        if self.content is not None:
+            return self.content
+        try:
+            status = Path(self.path).stat()
+        except ValueError as error:  # a name with NUL in it
+            raise OSError(errno.EINVAL, str(error), self.path) from None
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", self.path)
+        if status.st_size > LARGEST_FILE:
+            raise OSError(errno.EFBIG, f"is larger than {LARGEST_FILE / 1e6:,.0f} MB", self.path)
+        return Path(self.path).read_bytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +75,12 @@ class LeftOut:
 class Catalog:
     """Pictures with their labels and splits, and the files that were left out.
 
-    ``source`` is what the user called the data, for messages and reports; ``dealt`` says that the
-    splits were made by ilk and did not come with the data.
+    ``source`` is what the user called the data, for messages and reports.
     """
 
     pictures: tuple[Picture, ...]
     left_out: tuple[LeftOut, ...] = ()
     source: str = "the data"
-    dealt: bool = False
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -83,6 +95,16 @@ class Catalog:
         """Share of the would-be pictures that cannot be read."""
         bad = sum(x.unreadable for x in self.left_out)
         return bad / max(1, bad + len(self.pictures))
+
+    def refuse_unreadable(self, limit: float) -> None:
+        """Raise a DataError if more than a share of the pictures cannot be read."""
+        bad = [x for x in self.left_out if x.unreadable]
+        if self.unreadable_share > limit or not self.pictures:
+            raise DataError(
+                f"{len(bad):,} of {len(bad) + len(self.pictures):,} files of {self.source} "
+                f"cannot be read, more than --max-unreadable {limit:g} allows. "
+                f"The first: {listed((f'{shown(x.path)} {x.reason}' for x in bad), 1)}."
+            )
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -129,13 +151,6 @@ class Catalog:
         ]
         return replace(self, pictures=tuple(pictures), left_out=(*self.left_out, *gone))
 
-    @property
-    def digest(self) -> str:
-        """Identify the pictures and their labels, whatever their names and order."""
-        rows = sorted(f"{p.digest} {p.label}" for p in self.pictures)
-        text = "\n".join(rows).encode("utf-8", "surrogateescape")
-        return hashlib.blake2b(text, digest_size=16).hexdigest()
-
     def save(self, file: Path) -> None:
         """Write the table ``path,label,split,digest,left_out``, one row a file.
 
@@ -151,9 +166,6 @@ class Catalog:
             for x in self.left_out:
                 path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
                 writer.writerow([path, x.label, x.split, "", x.reason])
-
-
-SPLITS = ("train", "val", "test")
 
 
 def _digest(picture: Picture) -> tuple[str, str]:
@@ -245,5 +257,5 @@ def describe_left_out(left_out: Sequence[LeftOut], limit: int = 5) -> list[str]:
     """Return a line for each of the first files left out, and one for the rest."""
     lines = [f"{shown(os.path.relpath(x.path))}: {x.reason}" for x in left_out[:limit]]
     if len(left_out) > limit:
-        lines.append(f"… and {len(left_out) - limit:,} more (catalog.csv names them all)")
+        lines.append(f"… and {len(left_out) - limit:,} more")
     return lines

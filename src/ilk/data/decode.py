@@ -120,7 +120,7 @@ def _as_decode_error(formats: tuple[str, ...] = FORMATS) -> Iterator[None]:
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        names = ", ".join(formats)
+        names = ", ".join(formats)  # HEIC, for one, is not among them
         raise DecodeError(f"is not a picture in a format that is read ({names})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(

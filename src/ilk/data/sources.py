@@ -15,6 +15,7 @@ from ilk.errors import DataError, UsageError, listed, shown
 PICTURE_ENDINGS = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
     *(".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"),
+    *(".heic", ".heif"),  # not read, but nobody should lose a phone's photos in silence
 }
 SPLIT_NAMES = {
     "train": "train",
@@ -94,6 +95,11 @@ def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
     pictures = tuple(x for x in found if isinstance(x, Picture))
     left_out = tuple(x for x in found if isinstance(x, LeftOut))
     if not any(p.label is not None for p in pictures):
+        if left_out:
+            raise DataError(
+                f"{shown(root)} holds {len(left_out):,} files, but no folders of classes with "
+                f"pictures in them. Is {shown(root.resolve().parent)} the folder that you mean?"
+            )
         raise DataError(
             f"{shown(root)} holds no labelled pictures. Expected {shown(root)}/CLASS/picture.jpg "
             f"or {shown(root)}/train/CLASS/picture.jpg, with {' '.join(sorted(PICTURE_ENDINGS))}."

@@ -59,7 +59,6 @@ def _dealt(catalog: Catalog, shares: dict[str, float], seed: int) -> Catalog:
     return replace(
         catalog,
         pictures=tuple(replace(p, split=split_of[p.digest]) for p in catalog.pictures),
-        dealt=True,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from ilk.engines.base import Engine, Outputs, Precision
 from ilk.engines.prepare import Job, backbone_file, prepare_apart, prepare_here
@@ -25,6 +25,13 @@ class Options:
     device: str = "auto"
     engine: EngineName = "auto"
     precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        for name, kind in (("engine", EngineName), ("precision", Precision)):
+            if getattr(self, name) not in get_args(kind):
+                raise UsageError(
+                    f"{name} = {getattr(self, name)!r}: give one of {', '.join(get_args(kind))}."
+                )
 
     def resolved(self) -> Options:
         """Return the options with ``auto`` decided for this machine.

@@ -17,7 +17,7 @@ import numpy as np
 from ilk.data.catalog import Pixels
 from ilk.engines.base import Engine, Floats, Outputs, Precision
 from ilk.errors import EngineError
-from ilk.models.bundle import Bundle
+from ilk.models.bundle import BACKBONE, Bundle
 from ilk.runtime import cache_dir, cores, installed
 
 # More pictures at once only push each other's activations out of the processor's cache.
@@ -161,7 +161,7 @@ def _trace(bundle: Bundle) -> Any:
 
     bare = Bundle(
         bundle.spec.model_copy(update={"classes": ()}),
-        {name: value for name, value in bundle.tensors.items() if not name.startswith("head.")},
+        {name: value for name, value in bundle.tensors.items() if name.startswith(BACKBONE)},
     )
     network = build(bare)
     size = bundle.spec.preprocess.imgsz

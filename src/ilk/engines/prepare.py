@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ilk import errors
+from ilk.data.cache import touch
 from ilk.errors import EngineError, IlkError, ModelError, UsageError, shown
 from ilk.models.bundle import Bundle
 from ilk.runtime import cache_dir
@@ -52,6 +53,8 @@ class Job:
                 path.unlink(missing_ok=True)
                 return False
             raise
+        if self.name:
+            touch(path)
         return not self.graph or has_graph(bundle)
 
 

@@ -44,11 +44,10 @@ class PyTorchEngine(Engine):
         """Run pixels ``uint8 [N, H, W, 3]`` through the network. Any thread may call it."""
         batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device)
         with self._autocast():
-            outputs = self._network(batch)
-        features, logits = outputs if isinstance(outputs, tuple) else (outputs, None)
+            features = self._network.features(batch)
+        logits = self._network.logits(features.float())
         return Outputs(
-            features.float().cpu().numpy(),
-            None if logits is None else logits.float().cpu().numpy(),
+            features.float().cpu().numpy(), None if logits is None else logits.cpu().numpy()
         )
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:

@@ -80,5 +80,7 @@ def bootstrap(
         sample[present] = weights * (rows[present] / weights.sum(axis=1))[:, None]
         draws[i] = score(sample)
     value = float(score(confusion.astype(np.float64)))
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Measured(value, min(float(low), value), max(float(high), value), int(rows.sum()))
+    low, middle, high = np.quantile(draws, [0.025, 0.5, 0.975])
+    # The prior pulls the draws down; their spread is wanted, around the score itself.
+    below, above = value - (middle - low), value + (high - middle)
+    return Measured(value, max(0.0, float(below)), min(1.0, float(above)), int(rows.sum()))

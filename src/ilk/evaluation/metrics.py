@@ -17,7 +17,7 @@ from ilk.evaluation.intervals import Confusion, Measured, bootstrap, wilson
 Matrix = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """What a classifier's answers on a set of pictures are worth.
 
@@ -50,6 +50,9 @@ class Evaluation:
     data: str = ""
     split: str | None = None
     left_out: tuple[LeftOut, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Evaluation({self.accuracy}, {len(self.classes)} classes)"
 
     @property
     def n(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ilk.inference.classifier import Classifier, as_pictures, load, softmax
+from ilk.inference.classifier import Classifier, Seen, as_pictures, load, softmax
 from ilk.inference.features import Extracted, extract
 from ilk.inference.predictions import Prediction, Predictions, gathered
 
@@ -11,6 +11,7 @@ __all__ = [
     "Extracted",
     "Prediction",
     "Predictions",
+    "Seen",
     "as_pictures",
     "extract",
     "gathered",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ilk.data.catalog import Picture, rgb
+from ilk.data.sources import find_pictures
 from ilk.data.stream import Stream
 from ilk.engines import Engine, Options, open_engine
 from ilk.engines.base import Floats
@@ -21,16 +23,35 @@ from ilk.spec import Spec
 ENCODED = (bytes, bytearray, memoryview)
 
 
+Seen = Callable[[str], str | None]
+
+
+def _nothing_seen(digest: str) -> None:
+    """Know of no picture that was in the training."""
+
+
 class Classifier:
     """A trained model, ready to name pictures: a Spec and an Engine.
 
     Make one with `ilk.load`.
+
+    Parameters
+    ----------
+    spec : Spec
+    engine : Engine
+    source : str
+        What the model is called in messages and reports.
+    seen : callable, optional
+        Tells the split of the training that a picture, given by digest, was in; None if in none.
     """
 
-    def __init__(self, spec: Spec, engine: Engine, source: str = "") -> None:
+    def __init__(
+        self, spec: Spec, engine: Engine, source: str = "", seen: Seen = _nothing_seen
+    ) -> None:
         self.spec = spec
         self.engine = engine
         self.source = source
+        self.seen = seen
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -46,7 +67,7 @@ class Classifier:
 
         Parameters
         ----------
-        pictures : path, array, PIL image, bytes, or a list or Catalog of them
+        pictures : path, folder, array, PIL image, bytes, or a list or Catalog of them
             Arrays are ``uint8 [H, W, 3]`` RGB or ``[H, W]`` grey of any size; an array
             ``[N, H, W, 3]`` is N pictures. Bytes are an encoded picture.
         batch, workers : int
@@ -100,7 +121,9 @@ def load(path: str | PathLike[str], options: Options | None = None) -> Classifie
     bundle = Bundle.load(file)
     if not bundle.spec.classes:
         raise UsageError(f"{file} is a bare backbone without classes, not a classifier.")
-    return Classifier(bundle.spec, open_engine(bundle, file, options or Options()), str(file))
+    return Classifier(
+        bundle.spec, open_engine(bundle, file, options or Options()), str(file), bundle.seen
+    )
 
 
 def as_pictures(inputs: Any) -> list[Picture]:
@@ -109,7 +132,14 @@ def as_pictures(inputs: Any) -> list[Picture]:
     single = isinstance(inputs, (str, *ENCODED)) or not isinstance(inputs, Iterable)
     if single or (isinstance(inputs, np.ndarray) and inputs.ndim < 4):
         inputs = [inputs]
-    return [_as_picture(item, i) for i, item in enumerate(inputs)]
+    return [picture for i, item in enumerate(inputs) for picture in _as_pictures(item, i)]
+
+
+def _as_pictures(item: Any, index: int) -> list[Picture]:
+    """Return the picture that an item is, or those that lie in it if it is a folder."""
+    if isinstance(item, str | PathLike) and Path(item).is_dir():
+        return find_pictures([os.fspath(item)])
+    return [_as_picture(item, index)]
 
 
 def _as_picture(item: Any, index: int) -> Picture:

@@ -13,6 +13,7 @@ from ilk.data.catalog import Picture
 from ilk.data.stream import Stream
 from ilk.engines import Engine
 from ilk.engines.base import Floats
+from ilk.errors import WeightsError
 from ilk.models.bundle import Bundle
 from ilk.runtime import Progress, cores, silent
 from ilk.spec import Preprocess
@@ -76,6 +77,11 @@ def extract(
         for chunk in stream:
             if chunk.indices:
                 values = engine.run(chunk.pixels).features
+                if not np.isfinite(values).all():
+                    raise WeightsError(
+                        "The backbone gives numbers that are not finite: its "
+                        "weights are damaged, or do not belong to it."
+                    )
                 features[rows[chunk.indices]] = values
                 collect([todo[i].digest for i in chunk.indices], values)
             errors |= {int(rows[i]): reason for i, reason in chunk.errors.items()}

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.errors import ModelError, OutputError, shown
-from ilk.spec import Spec
+from ilk.spec import SPLITS, Spec
 
 SPEC_KEY = "ilk.spec"
+CHECKSUM_KEY = "ilk.sha256"
 BACKBONE = "backbone."
 HEAD_WEIGHT = "head.weight"
 HEAD_BIAS = "head.bias"
+SEEN_DIGESTS = "seen.digests"
+SEEN_SPLITS = "seen.splits"
+SEEN_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Bundle:
     """A trained model: its Spec, and its weights by name.
 
     ``tensors`` holds ``backbone.*`` under timm's names, and for a classifier of K classes on D
-    features ``head.weight [K, D]`` and ``head.bias [K]``, all float32.
+    features ``head.weight [K, D]`` and ``head.bias [K]``, all float32; and ``seen.digests [N, 8]``
+    and ``seen.splits [N]``, uint8: which pictures the training saw, and in which split.
     """
 
     spec: Spec
@@ -39,13 +44,26 @@ class Bundle:
         """Identify the backbone with its weights and its input: equal digests, equal features."""
         spec = self.spec
         record = [spec.backbone.name, spec.backbone.mean, spec.backbone.std, spec.preprocess.imgsz]
-        hasher = hashlib.sha256(json.dumps(record).encode())
-        for name in sorted(self.tensors):
-            if name.startswith(BACKBONE):
-                tensor = self.tensors[name]
-                hasher.update(f"{name}{tensor.dtype.str}{tensor.shape}".encode())
-                hasher.update(np.ascontiguousarray(tensor).data)
-        return hasher.hexdigest()
+        backbone = {k: v for k, v in self.tensors.items() if k.startswith(BACKBONE)}
+        return hashlib.sha256((json.dumps(record) + checksum(backbone)).encode()).hexdigest()
+
+    def with_seen(self, splits: Mapping[str, str]) -> Bundle:
+        """Return a Bundle that remembers which pictures, by content digest, were in which split."""
+        keys = "".join(digest[: 2 * SEEN_BYTES] for digest in splits)
+        digests = np.frombuffer(bytes.fromhex(keys), np.uint8).reshape(-1, SEEN_BYTES)
+        codes = np.array([SPLITS.index(split) for split in splits.values()], np.uint8)
+        return replace(self, tensors={**self.tensors, SEEN_DIGESTS: digests, SEEN_SPLITS: codes})
+
+    def seen(self, digest: str) -> str | None:
+        """Return the split of the training that a picture was in; None if it was in none."""
+        return self._seen.get(digest[: 2 * SEEN_BYTES])
+
+    @cached_property
+    def _seen(self) -> dict[str, str]:
+        digests, codes = self.tensors.get(SEEN_DIGESTS), self.tensors.get(SEEN_SPLITS)
+        if digests is None or codes is None:
+            return {}
+        return {d.tobytes().hex(): SPLITS[c] for d, c in zip(digests, codes, strict=True)}
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply the head to features ``float32 [N, D]``; returns ``float32 [N, K]``."""
@@ -65,7 +83,9 @@ class Bundle:
 
         # safetensors writes memory as it lies: a transposed array would come back scrambled.
         tensors = {name: np.asarray(value, order="C") for name, value in self.tensors.items()}
-        data = save(tensors, metadata={SPEC_KEY: self.spec.to_json()})
+        data = save(
+            tensors, metadata={SPEC_KEY: self.spec.to_json(), CHECKSUM_KEY: checksum(tensors)}
+        )
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             try:
@@ -93,7 +113,7 @@ class Bundle:
         name = shown(path)
         if not path.is_file():
             what = "is a folder without a model.safetensors" if path.is_dir() else "is not there"
-            raise ModelError(f"The model {name} {what}. 'ilk train' writes one.")
+            raise ModelError(f"The model {name} {what}. The model comes first, then the pictures.")
         try:
             with safe_open(path, framework="numpy") as file:
                 text = (file.metadata() or {}).get(SPEC_KEY)
@@ -104,12 +124,28 @@ class Bundle:
                     )
                 spec = Spec.from_json(text, name)
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                expected = (file.metadata() or {}).get(CHECKSUM_KEY)
         except (SafetensorError, OSError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"{name} is not a whole .safetensors file ({error}). Copy or train it again."
             ) from None
+        if expected != checksum(tensors):
+            raise ModelError(
+                f"{name} is damaged: its weights do not match their checksum. Copy it again."
+            )
         _check_head(spec, tensors, name)
+        _check_seen(tensors, name)
         return cls(spec, tensors)
+
+
+def checksum(tensors: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of tensors with their names, types and shapes."""
+    hasher = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        hasher.update(f"{name}{tensor.dtype.str}{tensor.shape}".encode())
+        hasher.update(np.ascontiguousarray(tensor).tobytes())
+    return hasher.hexdigest()
 
 
 def _check_head(spec: Spec, tensors: Mapping[str, NDArray[Any]], name: str) -> None:
@@ -129,3 +165,20 @@ def _check_head(spec: Spec, tensors: Mapping[str, NDArray[Any]], name: str) -> N
             )
         if not np.isfinite(tensor).all():
             raise ModelError(f"{name} is damaged: {key} holds numbers that are not finite.")
+
+
+def _check_seen(tensors: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Refuse a record of seen pictures that does not hang together."""
+    digests, codes = tensors.get(SEEN_DIGESTS), tensors.get(SEEN_SPLITS)
+    if digests is None and codes is None:
+        return
+    fits = (
+        digests is not None
+        and codes is not None
+        and digests.dtype == codes.dtype == np.uint8
+        and digests.shape == (len(codes), SEEN_BYTES)
+        and codes.shape == (len(codes),)
+        and codes.max(initial=0) < len(SPLITS)
+    )
+    if not fits:
+        raise ModelError(f"{name} is damaged: its record of the pictures it has seen is broken.")

@@ -40,9 +40,19 @@ class Network(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return features ``[N, D]``, or (features, logits ``[N, K]``)."""
+        features = self.features(pixels)
+        logits = self.logits(features)
+        return features if logits is None else (features, logits)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Normalise pixels, and run the backbone."""
         image = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        features: Tensor = self.backbone(image)
-        return features if self.head is None else (features, self.head(features))
+        result: Tensor = self.backbone(image)
+        return result
+
+    def logits(self, features: Tensor) -> Tensor | None:
+        """Run the head, if there is one."""
+        return None if self.head is None else self.head(features)
 
 
 def build(bundle: Bundle) -> Network:
@@ -58,7 +68,11 @@ def build(bundle: Bundle) -> Network:
     backbone = create(spec.backbone.name)
     head = nn.Linear(spec.backbone.features, len(spec.classes)) if spec.classes else None
     network = Network(backbone, spec.backbone, head)
-    state = {name: torch.from_numpy(np.array(value)) for name, value in bundle.tensors.items()}
+    state = {
+        name: torch.from_numpy(np.array(value))
+        for name, value in bundle.tensors.items()
+        if not name.startswith("seen.")
+    }
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:

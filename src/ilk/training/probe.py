@@ -15,7 +15,6 @@ from ilk.data.split import checked, evaluation_split
 from ilk.engines import Engine, Options, is_prepared, open_backbone
 from ilk.engines.base import Floats
 from ilk.engines.prepare import ended_on_error
-from ilk.errors import DataError, listed, shown
 from ilk.inference import extract
 from ilk.models.backbones import describe
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
@@ -126,19 +125,8 @@ def less_unreadable(catalog: Catalog, errors: dict[int, str], limit: float) -> C
         They are more than ``limit``, as a share, or leave a class without training pictures.
     """
     rest = catalog.without({catalog.pictures[i].path: reason for i, reason in errors.items()})
-    refuse_unreadable(rest, limit)
+    rest.refuse_unreadable(limit)
     return checked(rest)
-
-
-def refuse_unreadable(catalog: Catalog, limit: float) -> None:
-    """Raise a DataError if more than a share of the pictures could not be read."""
-    bad = [x for x in catalog.left_out if x.unreadable]
-    if catalog.unreadable_share > limit or not catalog.pictures:
-        raise DataError(
-            f"{len(bad):,} of {len(bad) + len(catalog.pictures):,} files of {catalog.source} "
-            f"cannot be read, more than --max-unreadable {limit:g} allows. "
-            f"The first: {listed((f'{shown(x.path)} {x.reason}' for x in bad), 1)}."
-        )
 
 
 def _solve(

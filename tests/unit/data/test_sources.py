@@ -134,7 +134,12 @@ def test_a_picture_outside_the_classes_is_left_out_for_want_of_a_label(
     assert len(data) == 2
 
 
-@pytest.mark.parametrize("names", [(), ("1.png",), (".cat/1.png",)])
+def test_pictures_a_level_too_high_are_refused_with_a_hint(tree):
+    with pytest.raises(DataError, match=r"1 files, but no folders of classes.* you mean"):
+        open_catalog(tree("1.png"))
+
+
+@pytest.mark.parametrize("names", [(), (".cat/1.png",)])
 def test_a_folder_without_labelled_pictures_is_refused_with_what_is_expected(tree, root, names):
     root.mkdir()
     with pytest.raises(DataError, match=r"no labelled pictures.*CLASS/picture\.jpg"):

@@ -122,18 +122,12 @@ def test_splits_that_the_data_brings_are_kept(other):
     data = Catalog(tuple(given))
     result = dealt(data, val=0.3, test=0.3)
     assert result == data
-    assert not result.dealt
 
 
 def test_data_with_a_train_split_alone_is_dealt_out():
     data = Catalog((*pictures("cat", 8, "train"), *pictures("dog", 8, "train")))
     result = dealt(data)
     assert shares(result, "cat") == shares(result, "dog") == (6, 0, 2)
-    assert result.dealt
-
-
-def test_what_ilk_dealt_out_is_marked():
-    assert dealt(catalog(cat=8, dog=8)).dealt
 
 
 def test_data_without_a_train_split_is_refused():

@@ -77,8 +77,11 @@ def test_the_pytorch_engine_takes_any_pixels(monkeypatch):
     from ilk.engines import pytorch
 
     class Mean(nn.Module):
-        def forward(self, pixels):
+        def features(self, pixels):
             return pixels.float().mean(dim=(1, 2))
+
+        def logits(self, features):
+            return None
 
     monkeypatch.setattr(pytorch, "build", lambda _: Mean())
     engine = pytorch.PyTorchEngine(None, "cpu", "fp32")

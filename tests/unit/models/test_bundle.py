@@ -167,3 +167,20 @@ def test_a_place_that_cannot_be_written_is_named(bundle, tmp_path):
         with pytest.raises(OutputError, match=r"model\.safetensors cannot be written"):
             bundle.save(place / "model.safetensors")
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_single_flipped_bit_is_refused(bundle, file):
+    bundle.save(file)
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ModelError, match="do not match their checksum"):
+        Bundle.load(file)
+
+
+def test_the_pictures_that_a_training_saw_are_remembered(bundle, file):
+    digests = {"0" * 32: "train", "f" * 32: "test"}
+    bundle.with_seen(digests).save(file)
+    loaded = Bundle.load(file)
+    assert [loaded.seen(d) for d in (*digests, "1" * 32)] == ["train", "test", None]
+    assert bundle.seen("0" * 32) is None

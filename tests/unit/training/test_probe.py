@@ -8,7 +8,7 @@ from ilk.data.split import ensure_splits
 from ilk.errors import DataError
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
-from ilk.training.probe import less_unreadable, refuse_unreadable, train_probe
+from ilk.training.probe import less_unreadable, train_probe
 
 RECIPE = Recipe(imgsz=8)
 
@@ -83,4 +83,4 @@ def test_a_class_that_loses_its_last_training_picture_is_refused():
 def test_files_that_never_were_pictures_do_not_count_as_unreadable():
     notes = LeftOut("notes.txt", "its ending is not a picture's", unreadable=False)
     catalog = Catalog(from_arrays(np.zeros((2, 4, 4, 3), np.uint8)).pictures, (notes,) * 50)
-    refuse_unreadable(catalog, 0.0)
+    catalog.refuse_unreadable(0.0)

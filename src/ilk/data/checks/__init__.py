@@ -125,3 +125,18 @@ def _balance(catalog: Catalog) -> Iterator[Finding]:
         detail = f"{most} has {many:,} pictures, {least} {few:,}"
         action = "Collect more of the rare class, or train with --class-weights balanced."
         yield Finding("balance.unequal", "warning", (), detail, action)
+
+
+def remarks(catalog: Catalog) -> list[str]:
+    """Return in a line each what the cheap checks find in a digested catalog, if it is grave."""
+    copies = Counter(f.kind for f in _copies(catalog))
+    lines = [
+        f"{copies[kind]:,} pictures {what} ('ilk check' names them)"
+        for kind, what in (
+            ("duplicate.across_classes", "lie under more than one label"),
+            ("duplicate.across_splits", "lie in more than one split: the score will flatter"),
+        )
+        if copies[kind]
+    ]
+    few = [f.detail for f in _balance(catalog) if f.kind == "balance.few"]
+    return lines + [f"Classes with few pictures: {detail}" for detail in few]
