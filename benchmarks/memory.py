@@ -17,12 +17,12 @@ with scratch() as folder:
             cache=folder / "cache",
         )  # fmt: skip
         facts = json.loads(done.stdout)
-        results[data] = (done.peak_gb, done.seconds, facts["accuracy"])
+        results[data] = (done.peak_gb, facts["accuracy"])
 
-print("| data | peak memory | wall time | accuracy |\n|---|---|---|---|")
-for data, (peak, seconds, a) in results.items():
+print("| data | peak memory | accuracy |\n|---|---|---|")
+for data, (peak, a) in results.items():
     print(
-        f"| {data} | {peak:.2f} GB | {seconds:.0f} s | {100 * a['value']:.1f} % "
+        f"| {data} | {peak:.2f} GB | {100 * a['value']:.1f} % "
         f"({100 * a['low']:.1f} to {100 * a['high']:.1f}, n = {a['n']:,}) |"
     )
 more = results["cifar10"][0] - results["cats_dogs"][0]

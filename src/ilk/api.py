@@ -92,8 +92,6 @@ def train(
             test_share=chosen.test_share,
             seed=chosen.seed,
         )
-        for remark in remarks(catalog):
-            log.warning("%s", remark)
         dealt = catalog
         trained = train_probe(dealt, chosen, progress)
         catalog = trained.catalog
@@ -119,6 +117,8 @@ def train(
                 write_report(folder, evaluation, bundle.spec, training_facts(catalog, facts))
             else:
                 remove_report(folder)
+        for remark in remarks(dealt):
+            log.warning("%s", remark)
     return run
 
 

@@ -56,7 +56,9 @@ def test_classes_are_matched_by_name(tiny, ilk, refused, trained, tmp_path):
 def test_what_evaluate_refuses(refused, trained, pictures, tmp_path):
     model = trained.model
     assert "No split 'foo'" in refused("evaluate", model, pictures, "--split", "foo", code=2)
-    assert "has no split 'val'" in refused("evaluate", model, pictures, "--split", "val", code=3)
+    assert "has no pictures of the split 'val'" in refused(
+        "evaluate", model, pictures, "--split", "val", code=3
+    )
     assert "There is no nowhere" in refused("evaluate", model, "nowhere", code=3)
     assert "is not there" in refused("evaluate", "gone.safetensors", pictures, code=1, cwd=tmp_path)
     assert "Must be >= 1" in refused("evaluate", model, pictures, "--batch", "0", code=2)

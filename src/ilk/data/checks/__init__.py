@@ -16,6 +16,7 @@ from ilk.spec import Preprocess
 Severity = Literal["error", "warning", "info"]
 ORDER: tuple[Severity, ...] = ("error", "warning", "info")
 FEW = 10
+TOO_FEW = 5
 UNEQUAL = 10
 
 
@@ -138,5 +139,5 @@ def remarks(catalog: Catalog) -> list[str]:
         )
         if copies[kind]
     ]
-    few = [f.detail for f in _balance(catalog) if f.kind == "balance.few"]
-    return lines + [f"Classes with few pictures: {detail}" for detail in few]
+    few = [f"{name} ({n})" for name, n in sorted(catalog.counts().items()) if n < TOO_FEW]
+    return lines + [f"Hardly any pictures of {listed(few)}: do not trust it there" for _ in few[:1]]

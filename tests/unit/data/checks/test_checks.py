@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ilk.data.catalog import Catalog, LeftOut, Picture
-from ilk.data.checks import run_checks
+from ilk.data.checks import remarks, run_checks
 from ilk.data.sources import open_catalog
 
 
@@ -139,3 +139,11 @@ def test_a_folder_from_end_to_end(tmp_path, write_picture):
         "file.ignored": 1,
     }
     assert found.n == 22
+
+
+def test_a_training_is_told_of_the_gravest_things_alone(clean):
+    wrong = copy_of(clean[0], label="eel")
+    told = remarks(Catalog((*clean, wrong)).digested())
+    assert "1 pictures lie under more than one label" in told[0]
+    assert told[1] == "Hardly any pictures of eel (1): do not trust it there"
+    assert remarks(Catalog(clean).digested()) == []
