@@ -14,7 +14,7 @@ def cache(*, clear: bool = False) -> None:
     Parameters
     ----------
     clear
-        Remove everything.
+        Remove all of these. Data sets that were downloaded stay.
     """
     from ilk.data import cache as store
     from ilk.runtime import cache_root

@@ -83,3 +83,16 @@ def test_bootstrap_depends_on_the_seed_alone():
     confusion = confusion_of(100)
     assert bootstrap(confusion, macro_f1, seed=3) == bootstrap(confusion, macro_f1, seed=3)
     assert bootstrap(confusion, macro_f1, seed=3) != bootstrap(confusion, macro_f1, seed=4)
+
+
+@pytest.mark.parametrize(("classes", "each", "accuracy"), [(2, 10, 0.95), (20, 10, 0.8)])
+def test_the_bootstrap_interval_covers_the_truth_about_as_often_as_it_says(classes, each, accuracy):
+    chances = np.full((classes, classes), (1 - accuracy) / (classes - 1))
+    np.fill_diagonal(chances, accuracy)
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(40):
+        confusion = np.stack([rng.multinomial(each, row) for row in chances])
+        found = bootstrap(confusion, balanced_accuracy, seed=seed)
+        hits += found.low <= accuracy <= found.high
+    assert hits >= 34
