@@ -44,7 +44,7 @@ def write_digits(folder: Path) -> None:
     """Write scikit-learn's handwritten digits as PNG files, one folder a class."""
     from PIL import Image
 
-    from ilk.data.sources import digits
+    from ilk.data.named import digits
 
     try:
         for picture in digits().pictures:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
+from ilk.data.named import NAMED
 from ilk.errors import DataError, UsageError, listed, shown
 
 PICTURE_ENDINGS = {
@@ -257,62 +258,3 @@ def _read_parquet(path: Path) -> Table:
 
 
 TABLE_READERS: dict[str, Callable[[Path], Table]] = {".csv": _read_csv, ".parquet": _read_parquet}
-
-
-# --- named data sets ----------------------------------------------------------------------------
-
-
-def digits() -> Catalog:
-    """Return scikit-learn's 1,797 handwritten digits, 8x8 pixels (UCI, Alpaydin & Kaynak 1998)."""
-    import numpy as np
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    images = np.round(data.images * (255 / 16)).astype(np.uint8)
-    return from_arrays(images, data.target, name="digits")
-
-
-def cifar10() -> Catalog:
-    """Return CIFAR-10 (Krizhevsky 2009) through torchvision's downloader."""
-    return _from_torchvision("CIFAR10", "cifar10")
-
-
-def fashion_mnist() -> Catalog:
-    """Return Fashion-MNIST (Xiao et al. 2017) through torchvision's downloader."""
-    return _from_torchvision("FashionMNIST", "fashion-mnist")
-
-
-def _from_torchvision(class_name: str, name: str) -> Catalog:
-    import numpy as np
-
-    from ilk.operators import import_torchvision
-    from ilk.runtime import cache_dir
-
-    datasets = import_torchvision().datasets
-    folder = cache_dir("datasets")
-    parts = []
-    for split in ("train", "test"):
-        try:
-            data = getattr(datasets, class_name)(folder, train=split == "train", download=True)
-        except (OSError, RuntimeError) as error:  # RuntimeError: torchvision's checksum mismatch
-            reason = " ".join(str(error).split()).rstrip(".")
-            raise DataError(
-                f"'{name}' is not in {folder} and cannot be downloaded: {reason}. Connect to the "
-                f"network, put torchvision's files there, or give a folder of pictures instead."
-            ) from None
-        images = np.asarray(data.data)
-        labels = [data.classes[int(target)] for target in data.targets]
-        parts.append(from_arrays(images, labels, splits=[split] * len(labels), name=name))
-    pictures = [
-        Picture(f"{name}/{p.split}/{i:05d}", p.label, p.split, content=p.content)
-        for part in parts
-        for i, p in enumerate(part.pictures)
-    ]
-    return Catalog(tuple(pictures), source=name)
-
-
-NAMED: dict[str, Callable[[], Catalog]] = {
-    "digits": digits,
-    "cifar10": cifar10,
-    "fashion-mnist": fashion_mnist,
-}
