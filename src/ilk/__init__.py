@@ -27,6 +27,7 @@ _HOMES = {
     "Spec": "ilk.spec",
     "check": "ilk.api",
     "evaluate": "ilk.api",
+    "find_rate": "ilk.api",
     "from_arrays": "ilk.data.catalog",
     "load": "ilk.api",
     "open_catalog": "ilk.data.sources",
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "check",
     "evaluate",
+    "find_rate",
     "from_arrays",
     "load",
     "open_catalog",
@@ -52,7 +54,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from ilk.api import check, evaluate, load, train
+    from ilk.api import check, evaluate, find_rate, load, train
     from ilk.data.catalog import Catalog, from_arrays
     from ilk.data.sources import open_catalog
     from ilk.errors import IlkError

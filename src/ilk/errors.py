@@ -42,6 +42,16 @@ class WeightsError(IlkError):
     """Pretrained weights cannot be had, or are not what they should be."""
 
 
+class TrainingError(IlkError):
+    """A training went astray: its loss is not finite."""
+
+
+class Interrupted(IlkError):  # noqa: N818 -- no error: someone asked for it
+    """Someone stopped a training, and it has been saved."""
+
+    exit_code = 130
+
+
 class OutputError(IlkError):
     """Results cannot be written where they should go."""
 

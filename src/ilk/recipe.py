@@ -1,69 +1,179 @@
-"""Recipe: how to train, as a typed and validated record. YAML files and flags both fill it."""
+"""Recipe: how to train, as a typed record. Each field is a flag of ``ilk train``.
+
+`ilk.recipes` fills it: from the shipped recipe of its mode, a YAML file, and flags.
+"""
 
 from __future__ import annotations
 
-import difflib
+import math
 import re
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from ilk.errors import UsageError, listed
-from ilk.spec import ImageSize, Resize
+from ilk.spec import ImageSize, Resize, Views
+
+Mode = Literal["probe", "finetune", "scratch", "guide"]
+PROBE, SCRATCH = ("probe",), ("scratch",)
+LOOP = ("finetune", "scratch", "guide")
+PRETRAINED = ("finetune", "guide")
+UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+def _loop(default: Any, description: str, *, modes: tuple[str, ...] = LOOP, **limits: Any) -> Any:
+    """Declare a field that applies to some modes only."""
+    extra: dict[str, Any] = {"modes": list(modes)}
+    return Field(default, description=description, json_schema_extra=extra, **limits)
 
 
 class Recipe(BaseModel):
-    """How to train. Each field is also a flag of ``ilk train``."""
+    """How to train. A field that does not apply to the mode keeps its default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    mode: Literal["probe"] = Field(
-        "probe", description="How to train: probe solves a logistic head on frozen features."
+    mode: Mode = Field(
+        "probe",
+        description="probe: solve a head on frozen features. finetune: then train all layers. "
+        "scratch: train from random weights. guide: the tutorial's loop, as a baseline.",
     )
     model: str = Field(
         "tf_efficientnet_lite0", description="Backbone: any timm model; see 'ilk backbones'."
     )
-    weights: Path | None = Field(
-        None, description="File with the backbone's weights (.safetensors, .pth); else found."
+    weights: Path | None = _loop(
+        None,
+        "File with the backbone's weights (.safetensors, .pth); else found.",
+        modes=PROBE + PRETRAINED,
     )
     imgsz: ImageSize | None = Field(
-        None, description="Side of the square input in pixels; default: the backbone's own."
+        None,
+        description="Side of the square input in pixels; default: the backbone's own, "
+        "or with scratch that of most pictures.",
+    )
+    imgsz_from: ImageSize | None = _loop(
+        None, "Begin with this smaller side and grow to imgsz over the first two thirds."
     )
     resize: Resize = Field(
         "squash", description="How a picture becomes square: whole but stretched, cut, or padded."
     )
+
+    epochs: int | None = _loop(None, "Times to go through the training pictures.", gt=0)
+    budget: str | None = _loop(
+        None, "Time to train in, as 90s, 10m or 1h30m, instead of epochs; the schedule fits it."
+    )
+    patience: int | None = _loop(
+        None, "Stop after this many epochs without a better val score.", gt=0
+    )
+    metric: Literal["auto", "accuracy", "macro_f1", "loss"] = _loop(
+        "auto", "What the best epoch is chosen by; auto: macro_f1 where classes are unequal."
+    )
+
+    optimizer: Literal["sgd", "adamw", "muon"] = _loop(
+        "sgd", "muon: Muon for the filters, AdamW for the rest."
+    )
+    lr: float | None = _loop(None, "Peak learning rate; see --lr-find.", gt=0)
+    momentum: float = _loop(0.9, "Of sgd (Nesterov) and muon.", ge=0, lt=1)
+    weight_decay: float = _loop(0.0, "Weight decay; none on biases and norms.", ge=0)
+    layer_decay: float = _loop(
+        1.0,
+        "Rate of each layer group as a factor of the one above it.",
+        modes=PRETRAINED,
+        gt=0,
+        le=1,
+    )
+    rates: dict[str, float] = _loop({}, "Factors of the rate by part, as --rates.head 10.")
+    schedule: Literal["step", "cosine", "onecycle", "linear", "constant"] = _loop(
+        "cosine", "How the rate falls."
+    )
+    warmup: float = _loop(0.0, "Epochs over which the rate rises at first.", ge=0)
+    step_every: int = _loop(10, "Epochs between the steps of --schedule step.", gt=0)
+    step_factor: float = _loop(0.5, "What a step multiplies the rate by.", gt=0, lt=1)
+    clip: float | None = _loop(None, "Largest norm that the gradients may have.", gt=0)
+    accumulate: int = _loop(1, "Batches whose gradients are added up before a step.", gt=0)
+    ema: float | None = _loop(
+        None, "Decay of the moving average of the weights, which is then the model.", gt=0, lt=1
+    )
+
+    freeze: str = _loop(
+        "none",
+        "Parts that are not trained: none, backbone, or all up to a named part.",
+        modes=PRETRAINED,
+    )
+    unfreeze_every: int | None = _loop(
+        None, "Thaw one more frozen part, from the top, every so many epochs.",
+        modes=PRETRAINED, gt=0,
+    )  # fmt: skip
+    frozen_norms: bool = _loop(
+        False, "Keep the statistics of batch norms as pretrained.", modes=PRETRAINED
+    )
+
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: rare classes weigh as much as common ones."
     )
-    regularisation: float | None = Field(
-        None, gt=0, description="L2 strength of the head; default: by cross-validation on train."
+    sampling: Literal["natural", "balanced"] = _loop(
+        "natural", "balanced: draw every class equally often."
     )
+    regularisation: float | None = _loop(
+        None, "L2 strength of the head; default: by cross-validation on train.",
+        modes=("probe", "finetune"), gt=0,
+    )  # fmt: skip
+    label_smoothing: float = _loop(0.0, "Share of each target spread over all classes.", ge=0, lt=1)
+    mixup: float = _loop(0.0, "Alpha of mixup; 0: off.", ge=0)
+    cutmix: float = _loop(0.0, "Alpha of cutmix; 0: off.", ge=0)
+    augment: Literal["none", "light", "colour", "crops", "trivial"] = _loop(
+        "light",
+        "light: shifts. colour: light, brightness, contrast, saturation. "
+        "crops: random resized crops. trivial: TrivialAugment.",
+    )
+    strength: float = _loop(1.0, "Factor of how far an augmentation goes.", ge=0, le=3)
+    flip: float = _loop(0.5, "Share of pictures that are mirrored.", ge=0, le=1)
+    alternate: bool = _loop(
+        False, "Mirror each picture in every other epoch, instead of at random."
+    )
+    views: Views = _loop(
+        "one", "What the model averages over when it predicts; slower, a little better."
+    )
+
     val_share: float = Field(
-        0.0, ge=0, lt=1, description="Share held out as val where the data has no splits."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share held out to choose by (best epoch, probe or finetune), as val or, where "
+        "the data has splits of its own but no val beside test, from train.",
     )
     test_share: float = Field(
         0.25, ge=0, lt=1, description="Share held out as test where the data has no splits."
     )
     seed: int = Field(
-        0, ge=0, lt=2**32, description="Seed of the split and of the cross-validation."
+        0, ge=0, lt=2**32, description="Seed of the split and of all that is drawn at random."
     )
     max_unreadable: float = Field(
         0.05, ge=0, le=1, description="Stop if more than this share of files cannot be read."
     )
+
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
-    engine: Literal["auto", "openvino", "pytorch"] = Field(
-        "auto", description="What runs the backbone; auto: OpenVINO on a CPU, else PyTorch."
+    engine: Literal["auto", "openvino", "pytorch"] = _loop(
+        "auto",
+        "What runs the backbone; auto: OpenVINO on a CPU, else PyTorch.",
+        modes=("probe", "finetune"),
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the processor has it."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 where the processor has it; fp16 trains on a GPU only."
     )
-    batch: int = Field(32, gt=0, le=4096, description="Pictures run through the network at once.")
+    compile: bool = _loop(False, "Compile the network (torch.compile).")
+    batch: int = Field(32, gt=0, le=65536, description="Pictures run through the network at once.")
     workers: int | None = Field(
         None, gt=0, le=256, description="Threads that decode; default: one a core."
     )
+    cache: Literal["auto", "memory", "disk", "none"] = _loop(
+        "auto", "Where decoded pictures are kept; none: decoded anew in each epoch."
+    )
+    checkpoint_every: int | None = _loop(
+        None, "Epochs between checkpoints that are kept for good.", gt=0
+    )
+    checkpoint_minutes: float = _loop(1.0, "Minutes between checkpoints to resume from.", gt=0)
+    tensorboard: bool = _loop(False, "Write tensorboard/: scalars, histograms, pictures.")
 
     @field_validator("device")
     @classmethod
@@ -72,88 +182,51 @@ class Recipe(BaseModel):
             raise PydanticCustomError("device", "give auto, cpu, cuda, cuda:1 or mps")
         return device
 
-    @model_validator(mode="after")
-    def _something_left_to_train_on(self) -> Recipe:
-        if self.val_share + self.test_share >= 1:
-            raise PydanticCustomError(
-                "shares", "val_share and test_share leave nothing to train on"
-            )
-        return self
+    @field_validator("budget")
+    @classmethod
+    def _is_duration(cls, budget: str | None) -> str | None:
+        if budget is not None and not seconds_of(budget):
+            raise PydanticCustomError("budget", "give a time such as 90s, 10m or 1h30m")
+        return budget
 
-    def override(self, changes: dict[str, Any]) -> Recipe:
-        """Return this recipe with some fields changed, validated anew.
+    @field_validator("rates")
+    @classmethod
+    def _are_factors(cls, rates: dict[str, float]) -> dict[str, float]:
+        if any(factor < 0 or not math.isfinite(factor) for factor in rates.values()):
+            raise PydanticCustomError("rates", "give factors of 0 or more")
+        return rates
 
-        Raises
-        ------
-        UsageError
-            A field does not exist or its value is not allowed.
-        """
-        return validated({**self.model_dump(exclude_unset=True), **changes})
+    @property
+    def budget_seconds(self) -> float | None:
+        """The time to train in, in seconds; None if epochs are given."""
+        return seconds_of(self.budget) if self.budget else None
+
+    @classmethod
+    def modes_of(cls, field: str) -> tuple[str, ...] | None:
+        """Return the modes that a field applies to; None if to all."""
+        extra = cls.model_fields[field].json_schema_extra
+        return tuple(extra["modes"]) if isinstance(extra, dict) else None  # type: ignore[arg-type]
+
+    def applies(self, field: str) -> bool:
+        """Say whether a field applies to this recipe's mode."""
+        modes = self.modes_of(field)
+        return modes is None or self.mode in modes
+
+    def applying(self) -> dict[str, Any]:
+        """Return the fields that apply, as JSON has them."""
+        values = self.model_dump(mode="json")
+        return {field: value for field, value in values.items() if self.applies(field)}
 
     def to_yaml(self) -> str:
-        """Return exactly what ran, every default spelled out."""
+        """Return exactly what ran: every field that applies, its default spelled out."""
         import yaml
 
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.applying(), sort_keys=False, allow_unicode=True)
 
 
-def validated(values: dict[str, Any], source: str = "the recipe") -> Recipe:
-    """Build a Recipe from untrusted values; ``source`` names them in messages."""
-    unknown = [key for key in values if key not in Recipe.model_fields]
-    if unknown:
-        near = difflib.get_close_matches(str(unknown[0]), Recipe.model_fields, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise UsageError(
-            f"Unknown key '{unknown[0]}' in {source}.{hint} "
-            f"Known: {', '.join(Recipe.model_fields)}."
-        )
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(f"In {source}: {explained(error)}") from None
-
-
-def explained(error: ValidationError) -> str:
-    """Say in one line what a value was and what is allowed."""
-    first = error.errors(include_url=False)[0]
-    message = f"{first['msg'][0].lower()}{first['msg'][1:]}."
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where} = {first['input']!r}: {message}" if where else message
-
-
-def shipped() -> dict[str, Path]:
-    """Return the recipes that come with ilk, by name."""
-    folder = Path(str(resources.files("ilk") / "recipes"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def load(source: str | Path | Recipe | None) -> Recipe:
-    """Load a recipe: a shipped one by name, a YAML file, or the default for ``None``.
-
-    Raises
-    ------
-    UsageError
-        There is no such recipe, or it holds unknown keys or values that are not allowed.
-    """
-    if source is None:
-        return Recipe()
-    if isinstance(source, Recipe):
-        return source
-    import yaml
-
-    path = shipped().get(str(source), Path(source))
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(
-            f"No recipe '{source}': {why}. Shipped: {listed(shipped())}; or give a YAML file."
-        ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: a date that is none, a path with NUL. RecursionError: nested too deep.
-        raise UsageError(f"{path} is not YAML: {error}".replace("\n", " ")) from None
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} holds a {type(values).__name__}, not a table of recipe keys.")
-    return validated(values, source=str(path))
+def seconds_of(duration: str) -> float:
+    """Turn ``1h30m``, ``10m`` or ``90s`` into seconds; 0 if it is none of the kind."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", duration.strip())
+    if not match:
+        return 0.0
+    return float(sum(int(n or 0) * UNITS[u] for n, u in zip(match.groups(), UNITS, strict=True)))

@@ -140,10 +140,11 @@ def signed(
 
     It remembers the pictures of ``dealt``: those of ``catalog``, and those that did not decode.
     """
+    machine = {"weights", "device", "workers"}
     provenance = {
         "data": shown(Path(catalog.source).name),
         "pictures": dict(Counter(p.split for p in catalog.pictures)),
-        "recipe": recipe.model_dump(mode="json", exclude={"weights", "device", "workers"}),
+        "recipe": {k: v for k, v in recipe.applying().items() if k not in machine},
         "accuracy": evaluation.accuracy.to_dict() if evaluation else None,
         "versions": runtime.versions(),
     }
@@ -192,9 +193,12 @@ def remove_report(folder: Path) -> None:
 def training_facts(catalog: Catalog, facts: Mapping[str, Any]) -> dict[str, str]:
     """Return what a report tells of a training."""
     splits = Counter(p.split for p in catalog.pictures)
-    return {
-        "Pictures": ", ".join(f"{n:,} {split}" for split, n in splits.items()),
-        "Head": f"logistic regression, L2 strength {facts['regularisation']:g}",
-        "Engine": str(facts["engine"]),
-        "Time": f"{facts['seconds']:.1f} s",
-    }
+    told = {"Pictures": ", ".join(f"{n:,} {split}" for split, n in splits.items())}
+    if "regularisation" in facts:
+        told["Head"] = f"logistic regression, L2 strength {facts['regularisation']:g}"
+    if "epochs" in facts:
+        best = f", the best was {facts['best_epoch']}" if facts["best_epoch"] else ""
+        told["Epochs"] = f"{facts['epochs']}{best}"
+    if "kept" in facts:
+        told["Kept"] = f"{facts['kept']}: {facts['why']}"
+    return told | {"Engine": str(facts["engine"]), "Time": f"{facts['seconds']:.1f} s"}

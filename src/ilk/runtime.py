@@ -14,7 +14,7 @@ from ilk.errors import OutputError, UsageError
 PACKAGES = ("ilk", "torch", "timm", "openvino", "numpy", "scikit-learn", "pillow", "simplejpeg")
 
 
-Tick = Callable[[int], object]
+Tick = Callable[..., object]  # takes how many more are done, and perhaps a remark
 Progress = Callable[[str, int], AbstractContextManager[Tick]]
 
 
@@ -29,7 +29,33 @@ def silent(what: str, total: int) -> Iterator[Tick]:
     total : int
         The number of pictures; the function that is yielded takes how many more are done.
     """
-    yield bool
+    yield _ignore
+
+
+def _ignore(number: int, remark: str = "") -> None:
+    """Take note of nothing."""
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a power cut, finds all of it or the one before.
+
+    A new file beside it is written and flushed, then renamed, and the folder flushed.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def cores() -> int:
@@ -37,6 +63,22 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next step, instead of asking the system anew each time.
+
+    Every page that the system hands out must be cleared and mapped first: a ninth of the time of
+    training a small network on two cores (benchmarks/RESULTS.md). Elsewhere it does nothing.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    import ctypes
+
+    m_trim_threshold, m_mmap_threshold, largest = -1, -3, 2**31 - 1
+    libc = ctypes.CDLL(None)
+    libc.mallopt(m_mmap_threshold, largest)
+    libc.mallopt(m_trim_threshold, largest)
 
 
 def installed(module: str) -> bool:

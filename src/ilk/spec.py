@@ -20,6 +20,7 @@ SPEC_VERSION = 1
 SPLITS = ("train", "val", "test")
 
 Resize = Literal["squash", "crop", "pad"]
+Views = Literal["one", "mirror", "mirror-shift"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = tuple[float, float, float]
 ImageSize = Annotated[int, Field(ge=8, le=4096)]
@@ -54,12 +55,15 @@ class Spec(_Record):
     """The record that travels in the artefact's own metadata.
 
     ``classes`` are in the order of the logits. A Spec without classes belongs to a bare backbone.
+    ``views`` says what the network averages its features over: the picture as it is, also its
+    mirror image, or both of them also shifted by a pixel.
     """
 
     version: int = SPEC_VERSION
     backbone: Backbone
     preprocess: Preprocess
     classes: tuple[str, ...] = ()
+    views: Views = "one"
     temperature: float = Field(default=1.0, gt=0)
     thresholds: dict[str, float] = {}
     provenance: dict[str, Any] = {}

@@ -19,6 +19,7 @@ PUBLIC = [
     "__version__",
     "check",
     "evaluate",
+    "find_rate",
     "from_arrays",
     "load",
     "open_catalog",

@@ -108,7 +108,7 @@ def _usage_message(error: Exception) -> str:
     """Say in one sentence what is wrong with the command line."""
     from pydantic import ValidationError
 
-    from ilk.recipe import explained
+    from ilk.recipes import explained
 
     if isinstance(error.__cause__, ValidationError):
         dashes = "--" if error.__cause__.errors()[0]["loc"] else ""

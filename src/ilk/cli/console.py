@@ -26,7 +26,12 @@ def progress(what: str, total: int) -> Iterator[Tick]:
     with tqdm(
         total=total, desc=what, unit=" pictures", delay=1, disable=None, leave=False
     ) as bar:  # fmt: skip
-        yield bar.update
+
+        def tick(number: int, remark: str = "") -> None:
+            bar.set_postfix_str(remark, refresh=False)
+            bar.update(number)
+
+        yield tick
 
 
 def print_json(record: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -17,16 +17,22 @@ from ilk.cli.console import (
 )
 from ilk.errors import shown
 from ilk.recipe import Recipe
+from ilk.training.distributed import leads
+
+if TYPE_CHECKING:
+    from ilk.training.lr_find import RangeTest
 
 
 def train(
-    data: str,
+    data: str | None = None,
     /,
     *,
     recipe: str | None = None,
+    resume: Path | None = None,
     name: str | None = None,
     runs: Path = Path("runs"),
     exist_ok: bool = False,
+    lr_find: bool = False,
     json: bool = False,
     flags: Annotated[Recipe | None, Parameter(name="*")] = None,
 ) -> None:
@@ -39,24 +45,36 @@ def train(
         .csv or .parquet table with the columns path,label[,split];
         or the name of a data set: digits, cifar10, fashion-mnist.
     recipe
-        A shipped recipe's name, or a YAML file; flags override it.
+        A shipped recipe (probe, finetune, scratch, guide, case-study, cifar10, digits), or a YAML
+        file; flags override it.
+    resume
+        Go on with a run that was stopped, given by its folder.
     name
         The run's name; default: train, train-2, …
     runs
         The folder that holds the runs.
     exist_ok
         Replace what a run of that name holds.
+    lr_find
+        Do not train; look for a good learning rate.
     json
         Print metrics.json instead of text.
     """
     from ilk import api
-    from ilk import recipe as recipes
 
-    base = recipes.load(recipe)
     changes = flags.model_dump(exclude_unset=True) if flags else {}
-    run = api.train(
-        data, base, name=name, runs=runs, exist_ok=exist_ok, progress=progress, **changes
-    )
+    places: dict[str, Any] = {
+        "name": name,
+        "runs": runs,
+        "exist_ok": exist_ok,
+        "progress": progress,
+    }
+    if lr_find:
+        print_rates(*api.find_rate(data, recipe, **places, **changes), json=json)
+        return
+    run = api.train(data, recipe, resume=resume, **places, **changes)
+    if not leads():
+        return
     print_left_out(run.catalog.left_out)
     if run.evaluation:
         print_class_troubles(run.evaluation)
@@ -73,3 +91,15 @@ def train(
     else:
         say("Nothing was held out, so nothing is known of how good this model is.")
     print(f"model   {shown(run.model)}")
+
+
+def print_rates(test: RangeTest, folder: Path, json: bool) -> None:
+    """Print what a learning-rate range test found."""
+    if json:
+        print_json({"suggestion": test.suggestion, "rates": test.rates, "losses": test.losses})
+    elif test.suggestion is None:
+        print("The loss did not fall at any rate: look at the labels and the pictures first.")
+    else:
+        print(f"Try --lr {test.suggestion:g}, a tenth of where the loss was lowest")
+    if not json:
+        print(f"curve   {shown(folder / 'plots' / 'lr_find.png')}")

@@ -75,6 +75,22 @@ def decode(content: Content, preprocess: Preprocess, formats: tuple[str, ...] = 
     return np.asarray(_resized(image, preprocess))
 
 
+def size_of(content: Content) -> tuple[int, int]:
+    """Return width and height, as far as a picture's header tells them.
+
+    Raises
+    ------
+    DecodeError
+        The content is not a picture.
+    """
+    if isinstance(content, np.ndarray):
+        return content.shape[1], content.shape[0]
+    if not isinstance(content, bytes):
+        return content.size
+    with _as_decode_error(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        return image.size
+
+
 def _open(data: bytes, imgsz: int, formats: tuple[str, ...]) -> Image.Image:
     if not data:
         raise DecodeError("is empty")

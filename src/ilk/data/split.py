@@ -97,6 +97,26 @@ def _refuse_if_too_small(label: str, distinct: int, splits: int) -> None:
         )
 
 
+def roles(catalog: Catalog, val_share: float, seed: int) -> list[str | None]:
+    """Say of each picture whether a training may learn from it, choose by it, or neither.
+
+    Scores are reported on `evaluation_split`, so that is never chosen by. Where there is no other
+    val split, a share of the training pictures is held out.
+
+    Returns
+    -------
+    list of "train", "val" or None
+    """
+    reported = evaluation_split(catalog)
+    if "val" in catalog.splits and reported != "val":
+        return [p.split if p.split in {"train", "val"} else None for p in catalog.pictures]
+    train = replace(catalog, pictures=catalog.of("train"))
+    if val_share > 0:
+        train = checked(_dealt(train, {"val": val_share}, seed))
+    role = {p.digest: p.split for p in train.pictures}
+    return [role[p.digest] if p.split == "train" else None for p in catalog.pictures]
+
+
 def checked(catalog: Catalog) -> Catalog:
     """Return the catalog, or refuse it if a class has no training pictures."""
     train = {p.label for p in catalog.of("train")}

@@ -64,6 +64,13 @@ def open_backbone(
     return _prepared(backbone_job(name, weights, preprocess), None, options)
 
 
+def prepared_backbone(name: str, weights: Path | None, preprocess: Preprocess) -> Bundle:
+    """Return a pretrained backbone, from the cache where it has been fetched before."""
+    job = replace(backbone_job(name, weights, preprocess), graph=False)
+    prepare_here(job)
+    return Bundle.load(Path(job.path))
+
+
 def is_prepared(name: str, weights: Path | None, preprocess: Preprocess, options: Options) -> bool:
     """Say whether `open_backbone` would find everything in the cache."""
     job = backbone_job(name, weights, preprocess)
@@ -108,4 +115,12 @@ def _start(bundle: Bundle, options: Options) -> Engine:
     return PyTorchEngine(bundle, options.device, options.precision)
 
 
-__all__ = ["Engine", "Options", "Outputs", "Precision", "open_backbone", "open_engine"]
+__all__ = [
+    "Engine",
+    "Options",
+    "Outputs",
+    "Precision",
+    "open_backbone",
+    "open_engine",
+    "prepared_backbone",
+]

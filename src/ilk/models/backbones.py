@@ -13,6 +13,7 @@ from ilk.spec import Backbone, Channels, Preprocess, Resize
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 HALF: Channels = (0.5, 0.5, 0.5)
+SMALLNET = "smallnet"  # ilk's own, see `ilk.models.smallnet`; all others are timm's
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ KNOWN = {
         BackboneInfo(
             "efficientnet_b0", 224, 1280, 4_007_548, "bicubic", IMAGENET_MEAN, IMAGENET_STD
         ),
+        BackboneInfo(SMALLNET, 32, 256, 0, "bicubic", HALF, HALF),
         BackboneInfo("vgg16", 224, 4096, 134_260_544, "bilinear", IMAGENET_MEAN, IMAGENET_STD),
     )
 }
@@ -92,6 +94,10 @@ def create(name: str, classes: int | None = 0) -> Any:
     UsageError
         timm has no such model. Names that reach out to a hub are refused too.
     """
+    if name == SMALLNET:
+        from ilk.models.smallnet import smallnet
+
+        return smallnet().eval()
     timm = import_timm()
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)

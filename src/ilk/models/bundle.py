@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.errors import ModelError, OutputError, shown
+from ilk.runtime import write_whole
 from ilk.spec import SPLITS, Spec
 
 SPEC_KEY = "ilk.spec"
@@ -86,16 +86,8 @@ class Bundle:
         data = save(
             tensors, metadata={SPEC_KEY: self.spec.to_json(), CHECKSUM_KEY: checksum(tensors)}
         )
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            try:
-                with part.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+            write_whole(path, data)
         except OSError as error:
             raise OutputError(f"{shown(path)} cannot be written: {error.strerror}.") from None
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilk.errors import ModelError, UsageError
 from ilk.models.backbones import create
 from ilk.models.bundle import BACKBONE, Bundle
-from ilk.spec import Backbone, Spec
+from ilk.spec import Backbone, Spec, Views
 
 
 class Network(nn.Module):
@@ -25,13 +26,22 @@ class Network(nn.Module):
         The mean and standard deviation to normalise by.
     head : nn.Linear, optional
         Turns features ``[N, D]`` into logits ``[N, K]``.
+    views : {"one", "mirror", "mirror-shift"}
+        What features are averaged over in eval mode; as the head is linear, so are the logits.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, backbone: nn.Module, spec: Backbone, head: nn.Linear | None = None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        spec: Backbone,
+        head: nn.Linear | None = None,
+        views: Views = "one",
+    ) -> None:
         super().__init__()
+        self.views = views
         mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
         self.register_buffer("scale", (1 / (255 * std)).view(3, 1, 1), persistent=False)
         self.register_buffer("shift", (-mean / std).view(3, 1, 1), persistent=False)
@@ -47,12 +57,25 @@ class Network(nn.Module):
     def features(self, pixels: Tensor) -> Tensor:
         """Normalise pixels, and run the backbone."""
         image = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        result: Tensor = self.backbone(image)
-        return result
+        views = [image] if self.training else _views(image, self.views)
+        features: Tensor = self.backbone(views[0])
+        for view in views[1:]:
+            features = features + self.backbone(view)
+        return features if len(views) == 1 else features / len(views)
 
     def logits(self, features: Tensor) -> Tensor | None:
         """Run the head, if there is one."""
         return None if self.head is None else self.head(features)
+
+
+def _views(image: Tensor, views: Views) -> list[Tensor]:
+    """Return what to average over; the shifts are those of Jordan 2024 (arXiv 2404.00498)."""
+    kept = [image]
+    if views == "mirror-shift":
+        height, width = image.shape[2:]
+        framed = F.pad(image, (1, 1, 1, 1), "reflect")
+        kept = [image, framed[..., :height, :width], framed[..., 2:, 2:]]
+    return kept if views == "one" else [*kept, *(view.flip(-1) for view in kept)]
 
 
 def build(bundle: Bundle) -> Network:
@@ -67,7 +90,7 @@ def build(bundle: Bundle) -> Network:
     _refuse_misfit(bundle)
     backbone = create(spec.backbone.name)
     head = nn.Linear(spec.backbone.features, len(spec.classes)) if spec.classes else None
-    network = Network(backbone, spec.backbone, head)
+    network = Network(backbone, spec.backbone, head, spec.views)
     state = {
         name: torch.from_numpy(np.array(value))
         for name, value in bundle.tensors.items()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from ilk.data.catalog import Catalog, Picture
-from ilk.data.split import checked, evaluation_split
+from ilk.data.split import evaluation_split
 from ilk.engines import Engine, Options, is_prepared, open_backbone
-from ilk.engines.base import Floats
+from ilk.engines.base import Floats, Precision
 from ilk.engines.prepare import ended_on_error
 from ilk.inference import extract
 from ilk.models.backbones import describe
@@ -21,30 +21,9 @@ from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.training.head import Head, solve
+from ilk.training.trained import Trained, less_unreadable
 
 log = logging.getLogger("ilk")
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training yields.
-
-    Attributes
-    ----------
-    bundle : Bundle
-        The trained model.
-    catalog : Catalog
-        As given, less the pictures that could not be decoded.
-    logits : float32 array [N, K]
-        The model's logits for the pictures of the evaluation split, in the catalog's order.
-    facts : dict
-        What else is worth keeping: the strength chosen, how many features were cached.
-    """
-
-    bundle: Bundle
-    catalog: Catalog
-    logits: Floats
-    facts: dict[str, Any]
 
 
 def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -> Trained:
@@ -99,7 +78,7 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
 def _open(background: ThreadPoolExecutor, recipe: Recipe) -> Future[tuple[Bundle, Engine]]:
     """Begin to make the backbone ready; wait for it only if that takes no more than a moment."""
     preprocess = describe(recipe.model).preprocess(recipe.imgsz, recipe.resize)
-    options = Options(recipe.device, recipe.engine, recipe.precision)
+    options = Options(recipe.device, recipe.engine, cast(Precision, recipe.precision))
     arguments = (recipe.model, recipe.weights, preprocess, options)
     quick = is_prepared(*arguments)
     if not quick:
@@ -114,19 +93,6 @@ def _import_solver() -> None:
     """Import scikit-learn, which takes over a second, while others work."""
     import sklearn.linear_model
     import sklearn.model_selection  # noqa: F401
-
-
-def less_unreadable(catalog: Catalog, errors: dict[int, str], limit: float) -> Catalog:
-    """Return the catalog less the pictures that could not be decoded, given by row.
-
-    Raises
-    ------
-    DataError
-        They are more than ``limit``, as a share, or leave a class without training pictures.
-    """
-    rest = catalog.without({catalog.pictures[i].path: reason for i, reason in errors.items()})
-    rest.refuse_unreadable(limit)
-    return checked(rest)
 
 
 def _solve(

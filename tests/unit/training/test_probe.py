@@ -8,7 +8,9 @@ from ilk.data.split import ensure_splits
 from ilk.errors import DataError
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
-from ilk.training.probe import less_unreadable, train_probe
+from ilk.recipes import load
+from ilk.training.probe import train_probe
+from ilk.training.trained import less_unreadable
 
 RECIPE = Recipe(imgsz=8)
 
@@ -45,7 +47,7 @@ def test_without_held_out_pictures_there_are_no_logits(catalog, fake_backbone):
 
 
 def test_a_given_strength_and_balance_reach_the_head(catalog, fake_backbone):
-    recipe = RECIPE.override({"regularisation": 7.0, "class_weights": "balanced"})
+    recipe = load(RECIPE, regularisation=7.0, class_weights="balanced")
     trained = train_probe(prepared(catalog), recipe)
     assert trained.facts["regularisation"] == 7.0
     assert trained.facts["cross_validation_log_loss"] == {}
@@ -70,7 +72,7 @@ def test_too_many_of_them_stop_the_training(catalog):
     catalog = prepared(with_junk(catalog, 4))
     with pytest.raises(DataError, match=r"4 of 64 files of mixed.*--max-unreadable 0\.05.*bad/"):
         train_probe(catalog, RECIPE)
-    assert train_probe(catalog, RECIPE.override({"max_unreadable": 0.1})).bundle
+    assert train_probe(catalog, load(RECIPE, max_unreadable=0.1)).bundle
 
 
 def test_a_class_that_loses_its_last_training_picture_is_refused():

@@ -1,0 +1,7 @@
+"""The public functions, one verb a file. Each reads like the sentence it is."""
+
+from ilk.api.checking import check
+from ilk.api.evaluation import evaluate, load
+from ilk.api.training import find_rate, train
+
+__all__ = ["check", "evaluate", "find_rate", "load", "train"]

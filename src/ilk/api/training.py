@@ -1,0 +1,250 @@
+"""Train: from labelled pictures to a run folder with a classifier, and what is needed before."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ilk import recipes
+from ilk.api.scored import scored
+from ilk.data.catalog import Catalog
+from ilk.data.checks import remarks
+from ilk.data.named import NAMED
+from ilk.data.sources import open_catalog
+from ilk.data.split import ensure_splits, evaluation_split
+from ilk.errors import UsageError
+from ilk.recipe import Recipe
+from ilk.resume import begin, finish, refuse_other_pictures, reopen
+from ilk.run import (
+    Run,
+    new_folder,
+    readable_errors,
+    remove_report,
+    signed,
+    training_facts,
+    write_json,
+    write_report,
+)
+from ilk.runtime import Progress, silent
+from ilk.spec import SPLITS
+from ilk.training.distributed import World, joined
+from ilk.training.trained import Trained
+
+if TYPE_CHECKING:
+    from ilk.training.lr_find import RangeTest
+
+log = logging.getLogger("ilk")
+
+
+def train(
+    data: Any = None,
+    recipe: Recipe | str | Path | None = None,
+    *,
+    name: str | None = None,
+    runs: str | PathLike[str] = "runs",
+    exist_ok: bool = False,
+    resume: str | PathLike[str] | None = None,
+    progress: Progress = silent,
+    **changes: Any,
+) -> Run:
+    """Train a classifier, evaluate it on held-out pictures, and write everything to a run folder.
+
+    Parameters
+    ----------
+    data : str, Path, Catalog, or tuple (images, labels)
+        A folder, a table, the name of a data set, or arrays; see `ilk.open_catalog`.
+    recipe : Recipe, str or Path, optional
+        A Recipe, the name of a shipped one, or a YAML file. Default: the one named as the data
+        set, if there is one, else the probe.
+    name : str, optional
+        The run's name; default ``train``, ``train-2``, …
+    runs : str or Path
+        The folder that holds the runs.
+    exist_ok : bool
+        Whether to replace what an existing run of that name holds.
+    resume : str or Path, optional
+        The folder of a run that was stopped. It goes on from its last checkpoint and ends just as
+        it would have; ``data`` is needed for arrays only.
+    progress : Progress
+        Shows how far the work has come; default: nothing. See `ilk.runtime.silent`.
+    **changes
+        Fields of `Recipe` to change.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    IlkError
+        One of its kinds; the text says what came, what is allowed and how to mend it.
+    """
+    began = time.perf_counter()
+    if resume is not None:
+        if name is not None or exist_ok:
+            raise UsageError("--resume goes on in its own folder; drop --name and --exist-ok.")
+        data, chosen = reopen(Path(resume), data, recipe, changes)
+    elif data is None:
+        raise UsageError("Give the data: a folder, a table or the name of a data set.")
+    else:
+        chosen = recipes.load(recipe or _own_recipe(data, changes), **changes)
+    place = _Place(Path(runs), name, exist_ok, Path(resume) if resume is not None else None)
+    with joined(chosen) as world, place.folder(world) as folder:
+        dealt = _dealt(data, chosen, changes)
+        if chosen.mode == "probe":
+            from ilk.training.probe import train_probe
+
+            trained = train_probe(dealt, chosen, progress)
+        else:
+            from ilk.training.modes import train_mode
+
+            if resume is not None:
+                refuse_other_pictures(folder, dealt)
+            elif world.leads:
+                begin(folder, data, chosen, dealt)
+            trained = train_mode(dealt, chosen, folder, resume is not None, progress, world)
+        facts = {**trained.facts, "seconds": round(time.perf_counter() - began, 3)}
+        return _written(folder, trained, chosen, dealt, facts, writes=world.leads)
+
+
+def find_rate(
+    data: Any,
+    recipe: Recipe | str | Path | None = None,
+    *,
+    name: str | None = None,
+    runs: str | PathLike[str] = "runs",
+    exist_ok: bool = False,
+    progress: Progress = silent,
+    **changes: Any,
+) -> tuple[RangeTest, Path]:
+    """Look for a good learning rate by the range test (Smith 2017), without training.
+
+    Takes what `train` takes, and writes ``lr_find.csv`` and ``plots/lr_find.png`` to a folder
+    ``lr-find``, ``lr-find-2``, … of ``runs``.
+
+    Returns
+    -------
+    RangeTest
+        The rates, the smoothed losses, and the rate that they suggest.
+    Path
+        The folder.
+
+    Raises
+    ------
+    UsageError
+        The mode has no learning rate.
+    """
+    chosen = recipes.load(recipe or _own_recipe(data, changes), **changes)
+    if chosen.mode == "probe":
+        raise UsageError(
+            "--lr-find does not apply to --mode probe, which solves its head without a rate; add "
+            "--mode finetune, scratch or guide."
+        )
+    from ilk.training.modes import find_rate as find
+
+    with new_folder(Path(runs), name, exist_ok, default="lr-find") as folder:
+        result = find(_dealt(data, chosen, changes), chosen, folder, progress)
+        with readable_errors(folder):
+            result.write(folder)
+        return result, folder
+
+
+def _dealt(data: Any, recipe: Recipe, changes: Mapping[str, Any]) -> Catalog:
+    """Open the data, hash every picture, and give each a split."""
+    catalog = open_catalog(data).digested(recipe.workers)
+    catalog.refuse_unreadable(recipe.max_unreadable)
+    _refuse_idle_shares(catalog, recipe, changes)
+    return ensure_splits(
+        catalog,
+        val_share=recipe.val_share,
+        test_share=recipe.test_share,
+        seed=recipe.seed,
+    )
+
+
+def _own_recipe(data: Any, changes: Mapping[str, Any]) -> str | None:
+    """Return the shipped recipe that is named as the data set, if the mode is not another."""
+    if not isinstance(data, str) or data not in NAMED or data not in recipes.shipped():
+        return None
+    own = recipes.load(data)
+    return data if changes.get("mode", own.mode) == own.mode else None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a run is to lie."""
+
+    runs: Path
+    name: str | None
+    exist_ok: bool
+    resumed: Path | None
+
+    @contextmanager
+    def folder(self, world: World) -> Iterator[Path]:
+        """Make the folder, if it is not there yet; several processes share one."""
+        if self.resumed is not None:
+            yield self.resumed
+        elif world.leads:
+            with new_folder(self.runs, self.name, self.exist_ok) as folder:
+                yield world.share(folder)
+        else:
+            yield world.share(self.runs)
+
+
+def _written(
+    folder: Path,
+    trained: Trained,
+    recipe: Recipe,
+    dealt: Catalog,
+    facts: dict[str, Any],
+    writes: bool,
+) -> Run:
+    """Score a training and write what it yields to its folder."""
+    catalog, model = trained.catalog, folder / "model.safetensors"
+    split = evaluation_split(catalog)
+    evaluation = scored(
+        catalog.of(split or ""),
+        trained.logits,
+        trained.bundle.spec.classes,
+        model=str(model),
+        data=catalog.source,
+        split=split,
+        left_out=catalog.left_out,
+    )
+    run = Run(folder, evaluation, catalog, facts)
+    if not writes:
+        return run
+    with readable_errors(folder):
+        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        catalog.save(folder / "catalog.csv")
+        bundle = signed(trained.bundle, recipe, catalog, dealt, evaluation)
+        bundle.save(model)
+        write_json(folder / "metrics.json", run.metrics)
+        if evaluation:
+            write_report(folder, evaluation, bundle.spec, training_facts(catalog, facts))
+        else:
+            remove_report(folder)
+        finish(folder)
+    for remark in remarks(dealt):
+        log.warning("%s", remark)
+    return run
+
+
+def _refuse_idle_shares(catalog: Catalog, recipe: Recipe, changes: Mapping[str, Any]) -> None:
+    """Refuse shares asked for by name where the data's own splits leave nothing to deal out."""
+    if len(catalog.splits) <= 1:
+        return
+    # The loop holds a share of train out to choose by, unless there is a val split beside test.
+    chooses = recipe.mode != "probe" and catalog.splits != SPLITS
+    for key in ("val_share", "test_share"):
+        if key in changes and not (key == "val_share" and chooses):
+            raise UsageError(
+                f"--{key.replace('_', '-')} does not apply: {catalog.source} has splits of its own "
+                f"({', '.join(catalog.splits)})."
+            )

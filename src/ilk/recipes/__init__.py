@@ -1,0 +1,159 @@
+"""Recipes: fill a Recipe from the shipped one of its mode, a YAML file, and flags.
+
+A recipe need only say what differs: the rest comes from the shipped recipe of its mode.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ilk.errors import UsageError, listed
+from ilk.recipe import Recipe
+
+DEFAULT = "probe"
+# The rate that an optimizer begins with where it is not the one of the shipped recipe.
+RATES = {"sgd": 0.01, "adamw": 3e-4, "muon": 0.02}
+
+
+def load(source: str | Path | Recipe | None = None, **changes: Any) -> Recipe:
+    """Load a recipe, change some fields, and check that all of it fits together.
+
+    Parameters
+    ----------
+    source : str, Path or Recipe, optional
+        The name of a shipped recipe, a YAML file, or a Recipe; of the latter, what was not set
+        comes from the shipped one of its mode. Default: that of ``changes["mode"]``, or the probe.
+    **changes
+        Fields of `Recipe`.
+
+    Raises
+    ------
+    UsageError
+        There is no such recipe, a key is unknown, a value is not allowed, or a field does not
+        apply to the mode.
+    """
+    if source is None:
+        values: dict[str, Any] = {}
+    elif isinstance(source, Recipe):
+        values = source.model_dump(exclude_unset=True)
+    else:
+        values = _read(source)
+    given = values | changes
+    base = _base(given)
+    where = "the recipe" if source is None or isinstance(source, Recipe) else str(source)
+    recipe = validated(base | given, where)
+    _refuse_misfits(recipe, given, base)
+    return recipe
+
+
+def shipped() -> dict[str, Path]:
+    """Return the recipes that come with ilk, by name."""
+    folder = Path(str(resources.files("ilk") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _base(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what the shipped recipe says of that which is not given."""
+    name = str(given.get("mode") or DEFAULT)
+    if name == "guide" and given.get("freeze") == "none":
+        name = "case-study"
+    base = _read(name) if name in shipped() else {}
+    if given.get("budget") is not None:
+        base["epochs"] = None
+    if "optimizer" in given and given["optimizer"] != base.get("optimizer"):
+        base["lr"] = RATES.get(str(given["optimizer"]))
+    return base
+
+
+def validated(values: dict[str, Any], source: str = "the recipe") -> Recipe:
+    """Build a Recipe from untrusted values; ``source`` names them in messages."""
+    unknown = [key for key in values if key not in Recipe.model_fields]
+    if unknown:
+        near = difflib.get_close_matches(str(unknown[0]), Recipe.model_fields, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise UsageError(
+            f"Unknown key '{unknown[0]}' in {source}.{hint} "
+            f"Known: {', '.join(Recipe.model_fields)}."
+        )
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"In {source}: {explained(error)}") from None
+
+
+def explained(error: ValidationError) -> str:
+    """Say in one line what a value was and what is allowed."""
+    first = error.errors(include_url=False)[0]
+    message = f"{first['msg'][0].lower()}{first['msg'][1:]}."
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where} = {first['input']!r}: {message}" if where else message
+
+
+def _refuse_misfits(recipe: Recipe, given: dict[str, Any], base: dict[str, Any]) -> None:
+    """Refuse what was given but does not apply to the mode or to another setting."""
+    for field in given:
+        if not recipe.applies(field):
+            raise UsageError(
+                f"{_flag(field)} does not apply to --mode {recipe.mode}, only to "
+                f"{' and '.join(Recipe.modes_of(field) or ())}."
+            )
+    for field, (why, applies) in _CONDITIONS.items():
+        usual = base.get(field, Recipe.model_fields[field].default)
+        if given.get(field) and given[field] != usual and not applies(recipe):
+            raise UsageError(f"{_flag(field)} does not apply {why}.")
+    if given.get("budget") is not None and given.get("epochs") is not None:
+        raise UsageError("--epochs and --budget both say how long to train; give one of them.")
+    if recipe.val_share + recipe.test_share >= 1:
+        raise UsageError("--val-share and --test-share leave nothing to train on.")
+
+
+# When a setting depends on another: field -> (what is missing, in words; the test).
+_CONDITIONS: dict[str, tuple[str, Callable[[Recipe], Any]]] = {
+    "precision": ("to --mode probe as fp16", lambda r: r.precision != "fp16" or r.mode != "probe"),
+    "momentum": ("with --optimizer adamw", lambda r: r.optimizer != "adamw"),
+    "step_every": ("without --schedule step", lambda r: r.schedule == "step"),
+    "step_factor": ("without --schedule step", lambda r: r.schedule == "step"),
+    "unfreeze_every": ("with --freeze none: nothing is frozen", lambda r: r.freeze != "none"),
+    "layer_decay": (
+        "with --freeze backbone: there is but one layer to train",
+        lambda r: r.freeze != "backbone" or r.unfreeze_every,
+    ),
+    "alternate": ("with --flip 0", lambda r: r.flip > 0),
+    "strength": ("with --augment none", lambda r: r.augment != "none"),
+    "imgsz_from": (
+        "unless it is smaller than --imgsz",
+        lambda r: not (r.imgsz and r.imgsz_from) or r.imgsz_from < r.imgsz,
+    ),
+}
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _read(source: str | Path) -> dict[str, Any]:
+    """Read a shipped recipe or a YAML file."""
+    import yaml
+
+    path = shipped().get(str(source), Path(source))
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UsageError(
+            f"No recipe '{source}': {why}. Shipped: {listed(shipped(), 9)}; or give a YAML file."
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: a date that is none, a path with NUL. RecursionError: nested too deep.
+        raise UsageError(f"{path} is not YAML: {error}".replace("\n", " ")) from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds a {type(values).__name__}, not a table of recipe keys.")
+    return values

@@ -1,0 +1,188 @@
+"""Checkpoint: the state of a training on disk, so that a power cut costs a minute and no bit.
+
+Each is one ``.safetensors`` file with a checksum, written to a new file, flushed and renamed; the
+newest good one is never overwritten. They hold no pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ilk.errors import ModelError, OutputError, shown
+from ilk.models.bundle import Bundle, checksum
+from ilk.runtime import write_whole
+
+log = logging.getLogger("ilk")
+FACTS_KEY = "ilk.checkpoint"
+CHECKSUM_KEY = "ilk.sha256"
+KEPT = 2
+
+
+class Snapshot(NamedTuple):
+    """A training at rest: tensors by name, and everything else as JSON."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def save(path: Path, snapshot: Snapshot) -> None:
+    """Write a checkpoint.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; what was there before is left as it was.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    arrays = {name: tensor.cpu().numpy() for name, tensor in snapshot.tensors.items()}
+    facts = json.dumps(snapshot.facts)
+    metadata = {FACTS_KEY: facts, CHECKSUM_KEY: _checksum(arrays, facts)}
+    write_whole(path, to_bytes(arrays, metadata=metadata))
+
+
+def load(path: Path) -> Snapshot:
+    """Read a checkpoint; nothing in it is ever executed.
+
+    Raises
+    ------
+    ModelError
+        It is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        facts, expected = metadata[FACTS_KEY], metadata[CHECKSUM_KEY]
+    except (SafetensorError, OSError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{shown(path)} is no whole checkpoint ({error}).") from None
+    if _checksum(arrays, facts) != expected:
+        raise ModelError(f"{shown(path)} is damaged: it does not match its checksum.")
+    return Snapshot({k: torch.from_numpy(v) for k, v in arrays.items()}, json.loads(facts))
+
+
+def _checksum(arrays: Mapping[str, np.ndarray[Any, Any]], facts: str) -> str:
+    return hashlib.sha256((checksum(arrays) + facts).encode()).hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of one run: written by a thread while the training goes on.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if need be.
+    minutes : float
+        How often to write one to resume from.
+    every : int, optional
+        Epochs between those that are kept for good.
+    writes : bool
+        Whether this process writes; of several, only one does.
+    """
+
+    def __init__(
+        self, folder: Path, minutes: float = 1.0, every: int | None = None, writes: bool = True
+    ) -> None:
+        self.folder = folder
+        self._seconds = 60 * minutes
+        self._every = every
+        self._writes = writes
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ilk-checkpoint")
+        self._writing: Future[None] | None = None
+        self._last = time.monotonic()
+        if writes:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def due(self) -> bool:
+        """Say whether it is time for another one, and the one before is on the disk."""
+        free = self._writing is None or self._writing.done()
+        return self._writes and free and time.monotonic() - self._last >= self._seconds
+
+    def write(self, snapshot: Snapshot, wait: bool = False) -> None:
+        """Write one to resume from, in the background, and remove those before the last two."""
+        name = f"step-{snapshot.facts['steps_done']:08d}.safetensors"
+        self._submit(self.folder / name, snapshot, wait)
+        self._last = time.monotonic()
+
+    def write_best(self, bundle: Bundle) -> None:
+        """Write the best model so far, as one that can be used."""
+        if self._writes:
+            self._later(lambda: bundle.save(self.folder / "best.safetensors"))
+
+    def for_good(self, epoch: int) -> bool:
+        """Say whether the state after so many epochs is to be kept for good."""
+        return self._writes and bool(self._every) and epoch % (self._every or 1) == 0
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Write one that is kept for good."""
+        epoch = snapshot.facts["epoch"]
+        self._submit(self.folder / f"epoch-{epoch:04d}.safetensors", snapshot, wait=False)
+
+    def newest(self) -> Snapshot | None:
+        """Return the newest one that is whole; None if there is none."""
+        found = [*self.folder.glob("step-*.safetensors"), *self.folder.glob("epoch-*.safetensors")]
+        for path in sorted(found, key=lambda p: p.stat().st_mtime_ns, reverse=True):
+            try:
+                return load(path)
+            except ModelError as error:
+                log.warning("%s Taking the one before it.", error)
+        return None
+
+    def _submit(self, path: Path, snapshot: Snapshot, wait: bool) -> None:
+        if self._writes:
+            self._later(lambda: self._write(path, snapshot))
+            if wait:
+                self._finish()
+
+    def _later(self, work: Callable[[], None]) -> None:
+        """Do something in the background, after what is being done there."""
+        self._finish()
+        self._writing = self._pool.submit(work)
+
+    def _write(self, path: Path, snapshot: Snapshot) -> None:
+        if not all(bool(t.isfinite().all()) for t in snapshot.tensors.values()):
+            return  # the training has gone astray, which it will notice: keep the good ones
+        save(path, snapshot)
+        for old in sorted(self.folder.glob("step-*.safetensors"))[:-KEPT]:
+            old.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        """Wait for the one that is being written; say so if it failed, and go on training."""
+        if self._writing is None:
+            return
+        try:
+            self._writing.result()
+        except (OSError, OutputError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            log.warning(
+                "A checkpoint could not be written (%s). Training goes on; the one before it is "
+                "intact.", reason,
+            )  # fmt: skip
+        finally:
+            self._writing = None
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._finish()
+        self._pool.shutdown()

@@ -1,0 +1,109 @@
+"""Distributed: several processes train one network. torchrun starts them, torch connects them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ilk.errors import UsageError
+from ilk.recipe import Recipe
+from ilk.runtime import pick_device
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train together: this one's ``rank`` among ``size``."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, value: T) -> T:
+        """Return what the leading process passed."""
+        if self.size == 1:
+            return value
+        import torch.distributed as dist
+
+        box: list[Any] = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]  # type: ignore[no-any-return]
+
+    def any(self, flag: bool) -> bool:
+        """Say whether the flag is set in any process."""
+        if self.size == 1:
+            return flag
+        import torch
+        import torch.distributed as dist
+
+        votes = torch.tensor(int(flag))
+        if dist.get_backend() == "nccl":
+            votes = votes.cuda()
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+        return bool(votes.item())
+
+    def summed(self, tensor: Any) -> Any:
+        """Return the sum of a tensor over all processes."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.all_reduce(tensor)
+        return tensor
+
+    def part(self, rows: Any) -> Any:
+        """Return this process's share of rows: every one is in exactly one share."""
+        return rows[self.rank :: self.size]
+
+
+ALONE = World()
+
+
+def asked_for() -> bool:
+    """Say whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def leads() -> bool:
+    """Say whether this process is the one that speaks, before any have joined."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def joined(recipe: Recipe) -> Iterator[World]:
+    """Join the processes that torchrun started, if it did, and leave them at the end.
+
+    Raises
+    ------
+    UsageError
+        The mode takes one process only, or the batch cannot be shared out evenly.
+    """
+    if not asked_for():
+        yield ALONE
+        return
+    import torch
+    import torch.distributed as dist
+
+    world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    if recipe.mode == "probe":
+        raise UsageError("--mode probe runs in one process; start it without torchrun.")
+    if recipe.batch % world.size:
+        raise UsageError(
+            f"--batch {recipe.batch} cannot be shared out to {world.size} processes; give a "
+            "multiple."
+        )
+    cuda = pick_device(recipe.device).startswith("cuda")
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield world
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,81 @@
+"""Examples: the pictures that a training learns from and chooses by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilk.data.catalog import Catalog
+from ilk.data.pixels import PixelSource, Rows, open_pixels
+from ilk.data.split import evaluation_split, roles
+from ilk.recipe import Recipe
+from ilk.runtime import Progress, silent
+from ilk.spec import Preprocess
+from ilk.training.trained import less_unreadable
+
+Targets = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pixels and classes by row, and which rows are for what.
+
+    Attributes
+    ----------
+    source : PixelSource
+    targets : int64 array [N]
+        The class of each picture.
+    train : int64 array
+        Rows to learn from.
+    val : int64 array
+        Rows to choose by; none means that the last epoch is kept.
+    reported : int64 array
+        Rows that scores are reported on, in the catalog's order.
+    classes : tuple of str
+    """
+
+    source: PixelSource
+    targets: Targets
+    train: Rows
+    val: Rows
+    reported: Rows
+    classes: tuple[str, ...]
+
+
+def read_examples(
+    catalog: Catalog, preprocess: Preprocess, recipe: Recipe, progress: Progress = silent
+) -> Examples:
+    """Decode the pictures of a digested catalog, and deal them out.
+
+    Raises
+    ------
+    DataError
+        Too many pictures cannot be decoded.
+    """
+    source = open_pixels(
+        catalog.pictures,
+        preprocess,
+        cache=recipe.cache,
+        workers=recipe.workers,
+        progress=progress,
+    )
+    less_unreadable(catalog, source.errors, recipe.max_unreadable)
+    index = {label: k for k, label in enumerate(catalog.classes)}
+    role = roles(catalog, recipe.val_share, recipe.seed)
+    split = evaluation_split(catalog)
+    good = [i for i in range(len(catalog)) if i not in source.errors]
+    return Examples(
+        source,
+        np.array([index[str(p.label)] for p in catalog.pictures]),
+        train=_rows(i for i in good if role[i] == "train"),
+        val=_rows(i for i in good if role[i] == "val"),
+        reported=_rows(i for i in good if split and catalog.pictures[i].split == split),
+        classes=catalog.classes,
+    )
+
+
+def _rows(rows: Iterable[int]) -> Rows:
+    return np.fromiter(rows, np.int64)

@@ -1,0 +1,58 @@
+"""Interrupt: Ctrl-C, or a polite end from outside, waits for the step that is under way."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from ilk.errors import Interrupted, shown
+
+
+class Interrupt:
+    """Whether someone wants the training to stop.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder, for the message that says how to go on.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.wanted = False
+        self._folder = folder
+
+    def leave(self) -> None:
+        """Stop, saying how to go on.
+
+        Raises
+        ------
+        Interrupted
+            Always.
+        """
+        raise Interrupted(
+            f"Interrupted; everything is saved. Go on with: ilk train --resume "
+            f"{shown(self._folder)}"
+        )
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take note of SIGINT and SIGTERM; the second one ends the process at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may listen
+            return
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, self._note) for number in signals]
+        try:
+            yield
+        finally:
+            for number, handler in zip(signals, before, strict=True):
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True

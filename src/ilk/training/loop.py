@@ -1,0 +1,182 @@
+"""The training loop, from top to bottom.
+
+Where a training is stands in `State`; what one step does, in `ilk.training.step`. Everything drawn
+at random is a function of (seed, epoch, step): a training that was stopped goes on, from its last
+checkpoint, as if it had not been.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from ilk.data.pixels import Rows
+from ilk.errors import TrainingError
+from ilk.recipe import Recipe
+from ilk.training.checkpoint import Checkpoints
+from ilk.training.distributed import ALONE, World
+from ilk.training.examples import Examples
+from ilk.training.history import Row
+from ilk.training.interrupt import Interrupt
+from ilk.training.monitor import Monitor
+from ilk.training.order import deal
+from ilk.training.schedule import rate_factor
+from ilk.training.scoring import Scores, chosen_metric, logits_of, scores_of
+from ilk.training.state import Best, Running, State
+from ilk.training.step import Step
+
+log = logging.getLogger("ilk")
+
+
+def fit(
+    state: State,
+    examples: Examples,
+    recipe: Recipe,
+    step: Step,
+    checkpoints: Checkpoints,
+    monitor: Monitor,
+    interrupt: Interrupt,
+    world: World = ALONE,
+) -> None:
+    """Train until the schedule ends, patience runs out, or the loss is no longer finite.
+
+    Parameters
+    ----------
+    state : State
+        Fresh or restored; changed in place.
+    examples : Examples
+    recipe : Recipe
+    step : Step
+        What happens to one batch.
+    checkpoints : Checkpoints
+        Where the state is kept.
+    monitor : Monitor
+        Tells how it goes.
+    interrupt : Interrupt
+        Says whether someone wants to stop.
+    world : World
+        The processes that train together.
+
+    Raises
+    ------
+    Interrupted
+        Someone wanted to stop; the state has been saved.
+    TrainingError
+        The loss is not finite, and there is no good epoch to keep.
+    """
+    metric = chosen_metric(recipe.metric, examples.targets[examples.train])
+    while not state.done and not out_of_patience(state, recipe):
+        lots = lots_to_come(state, examples, recipe, world)
+        step.begin_epoch(state)
+        monitor.begin_epoch(state, sum(map(len, lots)))
+        for pixels, rows in examples.source.batches(lots):
+            rate = rate_factor(recipe, state.steps_done, state.steps_per_epoch, state.total_steps)
+            loss, correct = step(state, pixels, rows, examples.targets[rows], rate)
+            if not math.isfinite(loss):
+                keep_the_good(state, monitor)
+                return
+            state.running.add(loss, correct, len(rows))
+            state.step += 1
+            monitor.step(state, loss, len(rows))
+            if world.any(interrupt.wanted):
+                checkpoints.write(state.snapshot(), wait=True)
+                interrupt.leave()
+            if checkpoints.due():
+                checkpoints.write(state.snapshot())
+        scores = validate(state, examples, recipe, step, monitor, world)
+        if scores and (state.best is None or scores.better_than(state.best.scores, metric)):
+            state.best = Best(state.epoch + 1, scores, state.weights())
+            checkpoints.write_best(state.bundle())
+        state.history.append(history_row(state, scores))
+        monitor.end_of_epoch(state)
+        state.epoch, state.step, state.running = state.epoch + 1, 0, Running()
+        if checkpoints.for_good(state.epoch):
+            checkpoints.keep(state.snapshot())
+    checkpoints.write(state.snapshot(), wait=True)
+    monitor.end(state)
+
+
+def lots_to_come(state: State, examples: Examples, recipe: Recipe, world: World) -> list[Rows]:
+    """Return the rows of each step of this epoch that is still to come; this process's share."""
+    lots = deal(
+        examples.train,
+        examples.targets,
+        batch=recipe.batch * recipe.accumulate,
+        sampling=recipe.sampling,
+        seed=recipe.seed,
+        epoch=state.epoch,
+    )
+    left = state.total_steps - state.epoch * state.steps_per_epoch  # a budget may cut it short
+    return [world.part(rows) for rows in lots[state.step : left]]
+
+
+def validate(
+    state: State,
+    examples: Examples,
+    recipe: Recipe,
+    step: Step,
+    monitor: Monitor,
+    world: World,
+) -> Scores | None:
+    """Score the network, as it would be used, on the pictures to choose by."""
+    if not len(examples.val):
+        return None
+    logits, good = logits_of(
+        state.model,
+        examples.source,
+        examples.val,
+        classes=len(examples.classes),
+        precision=step.precision,
+        batch=recipe.batch,
+        world=world,
+    )
+    rows = examples.val[good]
+    monitor.validated(state, rows, logits[good].argmax(axis=1))
+    return scores_of(logits[good], examples.targets[rows])
+
+
+def history_row(state: State, scores: Scores | None) -> Row:
+    """Return what there is to remember of the epoch that ends."""
+    before = state.history[-1].seconds if state.history else 0.0
+    running = state.running
+    return Row(
+        epoch=state.epoch + 1,
+        step=state.steps_done,
+        seconds=round(state.seconds, 3),
+        rate=state.rate,
+        loss=running.loss / max(1, running.pictures),
+        accuracy=running.correct / max(1, running.pictures),
+        val_loss=scores.loss if scores else None,
+        val_accuracy=scores.accuracy if scores else None,
+        val_macro_f1=scores.macro_f1 if scores else None,
+        pictures_per_second=round(running.pictures / max(1e-9, state.seconds - before), 1),
+    )
+
+
+def out_of_patience(state: State, recipe: Recipe) -> bool:
+    """Say whether the best epoch lies too far back."""
+    if recipe.patience is None or state.best is None:
+        return False
+    return state.epoch - state.best.epoch >= recipe.patience
+
+
+def keep_the_good(state: State, monitor: Monitor) -> None:
+    """Stop with the best epoch so far, if there is one.
+
+    Raises
+    ------
+    TrainingError
+        There is none.
+    """
+    where = f"epoch {state.epoch + 1}, step {state.step + 1}"
+    if state.best is None:
+        raise TrainingError(
+            f"The loss is not finite any more in {where}, at a learning rate of {state.rate:g}. "
+            "Give a smaller --lr (--lr-find looks for one), a longer --warmup, or --clip 1."
+        )
+    log.warning(
+        "The loss is not finite any more in %s. Stopped; the best epoch, %d, is kept.",
+        where, state.best.epoch,
+    )  # fmt: skip
+    state.astray = where
+    monitor.end(state)

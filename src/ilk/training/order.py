@@ -1,0 +1,51 @@
+"""Order: which pictures make up which step, as a function of seed and epoch alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilk.training.randomness import numpy_generator
+
+Rows = NDArray[np.int64]
+
+
+def steps_in_epoch(pictures: int, batch: int) -> int:
+    """Return the steps of an epoch: whole batches only, but at least one.
+
+    What is left over differs from epoch to epoch.
+    """
+    return max(1, pictures // batch)
+
+
+def deal(
+    rows: Rows, targets: NDArray[np.int64], *, batch: int, sampling: str, seed: int, epoch: int
+) -> list[Rows]:
+    """Deal the training pictures out to the steps of an epoch.
+
+    Parameters
+    ----------
+    rows : int64 array [M]
+        The training pictures.
+    targets : int64 array
+        The class of every picture, by row.
+    batch : int
+        Pictures in a step.
+    sampling : {"natural", "balanced"}
+        ``natural``: each picture at most once; ``balanced``: drawn with replacement, every class
+        equally often.
+    seed, epoch : int
+
+    Returns
+    -------
+    list of int64 arrays
+    """
+    draw = numpy_generator(seed, "order", epoch)
+    if sampling == "balanced":
+        classes = targets[rows]
+        weights = 1 / np.bincount(classes)[classes]
+        order = draw.choice(rows, len(rows), p=weights / weights.sum())
+    else:
+        order = draw.permutation(rows)
+    steps = steps_in_epoch(len(order), batch)
+    return [order[i * batch : (i + 1) * batch] for i in range(steps)]

@@ -1,0 +1,95 @@
+"""Scoring: how good a network is on the pictures that a training chooses by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ilk.data.pixels import PixelSource, Rows
+from ilk.models.network import Network
+from ilk.training.distributed import ALONE, World
+from ilk.training.examples import Targets
+from ilk.training.precision import Precision
+
+Floats = NDArray[np.float32]
+UNEQUAL = 1.5  # the largest class over the smallest, from which classes count as unequal
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores on n pictures; loss is the mean cross-entropy in nats."""
+
+    loss: float
+    accuracy: float
+    macro_f1: float
+    n: int
+
+    def better_than(self, other: Scores, metric: str) -> bool:
+        """Compare by a metric; where it is equal, by loss."""
+        return self._key(metric) > other._key(metric)
+
+    def _key(self, metric: str) -> tuple[float, float]:
+        first = -self.loss if metric == "loss" else getattr(self, metric)
+        return float(first), -self.loss
+
+
+def chosen_metric(metric: str, targets: Targets) -> str:
+    """Decide ``auto``: macro_f1 where the classes are unequal, else accuracy."""
+    if metric != "auto":
+        return metric
+    counts = np.bincount(targets)
+    return "macro_f1" if counts.max() > UNEQUAL * max(1, counts.min()) else "accuracy"
+
+
+def scores_of(logits: Floats, targets: Targets) -> Scores:
+    """Score logits ``float32 [N, K]`` against classes ``int64 [N]``."""
+    from sklearn.metrics import f1_score
+
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    predicted = logits.argmax(axis=1)
+    return Scores(
+        loss=float(-log_probabilities[np.arange(len(targets)), targets].mean()),
+        accuracy=float((predicted == targets).mean()),
+        macro_f1=float(f1_score(targets, predicted, average="macro", zero_division=0)),
+        n=len(targets),
+    )
+
+
+@torch.inference_mode()
+def logits_of(
+    network: Network,
+    source: PixelSource,
+    rows: Rows,
+    *,
+    classes: int,
+    precision: Precision,
+    batch: int,
+    world: World = ALONE,
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Run a network in eval mode over pictures; several processes share them out.
+
+    Returns
+    -------
+    logits : float32 array [N, classes]
+        In the order of ``rows``; zeros where a picture could not be decoded.
+    good : bool array [N]
+        Which pictures could be decoded.
+    """
+    device = precision.device
+    network.eval()
+    place = {int(row): i for i, row in enumerate(rows)}
+    logits = torch.zeros(len(rows), classes, device=device)
+    good = torch.zeros(len(rows), device=device)
+    mine: Any = world.part(rows)
+    lots = [mine[i : i + batch] for i in range(0, len(mine), batch)]
+    for pixels, read in source.batches(lots):
+        at = torch.tensor([place[int(row)] for row in read], device=device)
+        with precision.autocast():
+            _, part = network(torch.from_numpy(pixels).to(device))
+        logits[at], good[at] = part.float(), 1
+    return world.summed(logits).cpu().numpy(), world.summed(good).cpu().numpy() > 0

@@ -1,0 +1,204 @@
+"""Session: make everything ready for the loop, run it, and take the model out of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ilk.data.catalog import Catalog
+from ilk.engines.base import Floats
+from ilk.models.backbones import import_timm
+from ilk.models.bundle import Bundle
+from ilk.models.network import Network, build
+from ilk.recipe import Recipe
+from ilk.runtime import Progress, keep_freed_memory, silent
+from ilk.training.advice import before_training
+from ilk.training.budget import affordable_steps
+from ilk.training.checkpoint import Checkpoints
+from ilk.training.distributed import ALONE, World
+from ilk.training.examples import Examples
+from ilk.training.interrupt import Interrupt
+from ilk.training.layers import freeze, frozen_names
+from ilk.training.loop import fit
+from ilk.training.monitor import Monitor
+from ilk.training.optim import make_optimizers
+from ilk.training.order import steps_in_epoch
+from ilk.training.precision import Precision
+from ilk.training.scoring import logits_of
+from ilk.training.state import State
+from ilk.training.step import Step
+from ilk.training.trained import less_unreadable
+
+log = logging.getLogger("ilk")
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """Where and how a training takes place.
+
+    Attributes
+    ----------
+    folder : Path
+        The run's folder.
+    precision : Precision
+        And the device.
+    resume : bool
+        Whether to go on from the newest checkpoint in the folder.
+    world : World
+        The processes that train together.
+    progress : Progress
+    """
+
+    folder: Path
+    precision: Precision
+    resume: bool = False
+    world: World = ALONE
+    progress: Progress = silent
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.folder / "checkpoints"
+
+
+def train_network(start: Bundle, examples: Examples, recipe: Recipe, sitting: Sitting) -> State:
+    """Train the network of a bundle on examples; return its last state.
+
+    Parameters
+    ----------
+    start : Bundle
+        A classifier: the weights to begin with.
+    examples : Examples
+    recipe : Recipe
+    sitting : Sitting
+
+    Raises
+    ------
+    UsageError
+        The recipe does not fit the network.
+    Interrupted, TrainingError
+        See `ilk.training.loop.fit`.
+    """
+    keep_freed_memory()
+    interrupt = Interrupt(sitting.folder)
+    with (
+        deterministic(),
+        interrupt.listening(),
+        Checkpoints(
+            sitting.checkpoints,
+            recipe.checkpoint_minutes,
+            recipe.checkpoint_every,
+            writes=sitting.world.leads,
+        ) as checkpoints,
+    ):
+        state = new_state(start, examples, recipe, sitting.precision)
+        found = checkpoints.newest() if sitting.resume else None
+        step = Step(
+            recipe,
+            sitting.precision,
+            examples.targets[examples.train],
+            len(examples.classes),
+            start.spec.preprocess.imgsz,
+            sitting.world,
+        )
+        if found:
+            state.restore(found)
+            log.info("Going on from epoch %d, step %d", state.epoch + 1, state.step + 1)
+        elif recipe.budget_seconds:
+            trial = new_state(start, examples, recipe, sitting.precision)
+            steps = affordable_steps(trial, examples, recipe, step, sitting.world)
+            state.total_steps = steps
+        for remark in before_training(*_size_of_task(state, examples, recipe)):
+            log.warning("%s", remark)
+        with Monitor(
+            sitting.folder,
+            examples,
+            sitting.progress,
+            speaks=sitting.world.leads,
+            tensorboard=recipe.tensorboard,
+            first_step=state.steps_done,
+        ) as monitor:
+            step.look = monitor.gradients
+            fit(state, examples, recipe, step, checkpoints, monitor, interrupt, sitting.world)
+    return state
+
+
+def new_state(start: Bundle, examples: Examples, recipe: Recipe, precision: Precision) -> State:
+    """Return the state of a training that has yet to begin."""
+    network = build(start)
+    network.to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    freeze(network, frozen_names(network, recipe.freeze))
+    steps = steps_in_epoch(len(examples.train), recipe.batch * recipe.accumulate)
+    return State(
+        spec=start.spec,
+        network=network,
+        optimizers=make_optimizers(network, recipe),
+        average=_average(network, recipe.ema),
+        scaler=precision.scaler(),
+        steps_per_epoch=steps,
+        total_steps=steps * (recipe.epochs or 1),
+        pieces=recipe.accumulate,
+    )
+
+
+def _average(network: Network, decay: float | None) -> object:
+    """Return the moving average; its decay rises at first, so that early weights are forgotten."""
+    if decay is None:
+        return None
+    return import_timm().utils.ModelEmaV3(network, decay=decay, use_warmup=True)
+
+
+def _size_of_task(state: State, examples: Examples, recipe: Recipe) -> tuple[int, int, bool, bool]:
+    trainable = sum(p.numel() for p in state.network.parameters() if p.requires_grad)
+    return trainable, len(examples.train), recipe.mode != "scratch", recipe.frozen_norms
+
+
+def score_held_out(
+    state: State, catalog: Catalog, examples: Examples, recipe: Recipe, sitting: Sitting
+) -> tuple[Catalog, Floats]:
+    """Run the model that is kept over the pictures that scores are reported on.
+
+    Returns
+    -------
+    catalog : Catalog
+        Less the pictures that could not be decoded.
+    logits : float32 array [N, K]
+        For the pictures of the evaluation split, in the catalog's order.
+    """
+    network = build(state.bundle())
+    network.to(sitting.precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    logits, good = logits_of(
+        network,
+        examples.source,
+        examples.reported,
+        classes=len(examples.classes),
+        precision=sitting.precision,
+        batch=recipe.batch,
+        world=sitting.world,
+    )
+    rest = less_unreadable(catalog, examples.source.errors, recipe.max_unreadable)
+    return rest, logits[good]
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Let torch choose kernels that give the same bits each time, where it has them."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    settings: Any = torch.utils.deterministic
+    fills = settings.fill_uninitialized_memory
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+        settings.fill_uninitialized_memory = fills

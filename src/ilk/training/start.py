@@ -1,0 +1,112 @@
+"""Start: the weights that a training begins with."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from ilk.data.catalog import Catalog, Pixels
+from ilk.data.decode import size_of
+from ilk.engines import prepared_backbone
+from ilk.errors import DecodeError
+from ilk.models.backbones import SMALLNET, check_size, create, describe
+from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
+from ilk.models.network import bundle_of
+from ilk.models.smallnet import whiten
+from ilk.recipe import Recipe
+from ilk.spec import Preprocess, Spec
+from ilk.training.examples import Examples
+from ilk.training.randomness import key, numpy_generator
+
+log = logging.getLogger("ilk")
+SMALLEST, LARGEST = 16, 64  # sides that scratch takes by itself
+SAMPLE = 5000  # pictures that the first layer is whitened with
+
+
+def preprocess_for(catalog: Catalog, recipe: Recipe) -> Preprocess:
+    """Return how pictures are made ready: from scratch, at about the size that they have."""
+    info = describe(recipe.model)
+    imgsz = recipe.imgsz
+    if imgsz is None and recipe.mode == "scratch":
+        imgsz = usual_side(catalog)
+    if imgsz is not None and imgsz != info.imgsz:
+        check_size(recipe.model, imgsz)
+    return info.preprocess(imgsz, recipe.resize)
+
+
+def usual_side(catalog: Catalog) -> int:
+    """Return the commonest longer side of some pictures, within 16 to 64 pixels."""
+    sides: Counter[int] = Counter()
+    for picture in catalog.pictures[:: max(1, len(catalog) // 100)]:
+        try:
+            sides[max(size_of(picture.read()))] += 1
+        except (DecodeError, OSError):
+            continue
+    side = sides.most_common(1)[0][0] if sides else LARGEST
+    if side > LARGEST:
+        log.warning(
+            "Most pictures are %d pixels wide or high; training from scratch shrinks them to %d. "
+            "For photos, --mode probe or finetune is the better choice.", side, LARGEST,
+        )  # fmt: skip
+    return min(LARGEST, max(SMALLEST, side))
+
+
+def from_pretrained(classes: tuple[str, ...], preprocess: Preprocess, recipe: Recipe) -> Bundle:
+    """Return a pretrained backbone with a new head.
+
+    Raises
+    ------
+    WeightsError
+        There are no pretrained weights to be had.
+    """
+    bundle = prepared_backbone(recipe.model, recipe.weights, preprocess)
+    return with_new_head(bundle, classes, recipe)
+
+
+def from_scratch(examples: Examples, preprocess: Preprocess, recipe: Recipe) -> Bundle:
+    """Return a network with random weights, for pixels as these examples have them."""
+    some = _sample(examples, recipe.seed)
+    flat = some.reshape(-1, 3) / 255
+    info = replace(
+        describe(recipe.model),
+        mean=tuple(flat.mean(axis=0).round(4).tolist()),
+        std=tuple(np.maximum(0.05, flat.std(axis=0)).round(4).tolist()),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(recipe.seed, "backbone"))
+        backbone = create(recipe.model)
+    if recipe.model == SMALLNET:
+        pixels = torch.from_numpy(some).permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(x).view(3, 1, 1) for x in (info.mean, info.std))
+        whiten(backbone, (pixels - mean) / std)
+    spec = Spec(backbone=info.spec("random"), preprocess=preprocess)
+    return with_new_head(bundle_of(backbone, spec), examples.classes, recipe)
+
+
+def with_new_head(bundle: Bundle, classes: tuple[str, ...], recipe: Recipe) -> Bundle:
+    """Return the bundle with a random head, as torch begins a linear layer."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(recipe.seed, "head"))
+        head = nn.Linear(bundle.spec.backbone.features, len(classes))
+    update = {"classes": classes, "views": recipe.views}
+    return replace(
+        bundle,
+        spec=bundle.spec.model_copy(update=update),
+        tensors={
+            **bundle.tensors,
+            HEAD_WEIGHT: head.weight.detach().numpy(),
+            HEAD_BIAS: head.bias.detach().numpy(),
+        },
+    )
+
+
+def _sample(examples: Examples, seed: int) -> Pixels:
+    number = min(SAMPLE, len(examples.train))
+    rows = numpy_generator(seed, "sample").choice(examples.train, number, replace=False)
+    lots = [rows[i : i + 500] for i in range(0, number, 500)]
+    return np.concatenate([pixels for pixels, _ in examples.source.batches(lots)])

@@ -1,0 +1,223 @@
+"""Step: what happens to one batch, from pixels to changed weights."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ilk.data.augment import Augment, mix
+from ilk.data.catalog import Pixels
+from ilk.data.pixels import Rows
+from ilk.recipe import Recipe
+from ilk.training.distributed import ALONE, World
+from ilk.training.examples import Targets
+from ilk.training.layers import freeze, frozen_names, set_training_mode
+from ilk.training.optim import set_rates
+from ilk.training.precision import Precision
+from ilk.training.randomness import generator, key
+from ilk.training.schedule import image_size
+from ilk.training.state import State
+
+log = logging.getLogger("ilk")
+Look = Callable[[State, Tensor, Tensor], None]
+
+
+class Step:
+    """Augment, forward, backward, update.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    precision : Precision
+    targets : int64 array [M]
+        The classes of the training pictures, for class weights.
+    classes : int
+    imgsz : int
+        Side of the pixels in the end.
+    world : World
+        The processes that train together.
+
+    Attributes
+    ----------
+    look : callable or None
+        Is shown (state, pixels, soft targets) while the gradients are there.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        precision: Precision,
+        targets: Targets,
+        classes: int,
+        imgsz: int,
+        world: World = ALONE,
+    ) -> None:
+        self.precision = precision
+        self._recipe = recipe
+        self._classes = classes
+        self._imgsz = imgsz
+        self._world = world
+        self.look: Look | None = None
+        self._augment = Augment(recipe.augment, recipe.strength, recipe.flip, recipe.alternate)
+        self._weights = None
+        if recipe.class_weights == "balanced":
+            counts = np.bincount(targets, minlength=classes)
+            weights = len(targets) / (classes * np.maximum(1, counts))
+            self._weights = torch.tensor(weights, dtype=torch.float32, device=precision.device)
+        self._frozen: frozenset[str] | None = None
+        self._network: Any = None
+
+    def begin_epoch(self, state: State) -> None:
+        """Thaw what is due, and set the modes of norms and dropout."""
+        every = self._recipe.unfreeze_every
+        thawed = state.epoch // every if every else 0
+        frozen = frozen_names(state.network, self._recipe.freeze, thawed)
+        if frozen != self._frozen:
+            freeze(state.network, frozen)
+            self._network = self._wrapped(state.network)
+            self._frozen = frozen
+        set_training_mode(state.network, frozen, self._recipe.frozen_norms)
+
+    def forget(self) -> None:
+        """Forget the network that the steps were of, so that the next may be of another."""
+        self._frozen = self._network = None
+
+    def _wrapped(self, network: Any) -> Any:
+        """Return what to call: the network, compiled or shared with other processes if need be."""
+        if self._recipe.compile:
+            network = torch.compile(network)
+        if self._world.size > 1:
+            network = torch.nn.parallel.DistributedDataParallel(network)
+        return network
+
+    def __call__(
+        self, state: State, pixels: Pixels, rows: Rows, targets: Targets, rate: float
+    ) -> tuple[float, int]:
+        """Take one step.
+
+        Parameters
+        ----------
+        state : State
+            Its network, optimizers and average are changed.
+        pixels : uint8 array [N, H, W, 3]
+        rows, targets : int64 arrays [N]
+            Which pictures they are, and their classes.
+        rate : float
+            Factor of the peak learning rate.
+
+        Returns
+        -------
+        loss : float
+            Mean cross-entropy; not finite if the training went astray, and then nothing changed.
+        correct : int
+            Pictures named rightly, as augmented.
+        """
+        batch, soft = self.prepared(state, pixels, rows, targets)
+        set_rates(state.optimizers, rate)
+        loss, correct = self._gradients(state, batch, soft, torch.from_numpy(targets))
+        if np.isfinite(loss):
+            if self.look:
+                self.look(state, batch, soft)
+            self._update(state)
+        return loss, correct
+
+    def prepared(
+        self, state: State, pixels: Pixels, rows: Rows, targets: Targets
+    ) -> tuple[Tensor, Tensor]:
+        """Return pixels ``[N, S, S, 3]`` on the device, augmented, and targets ``[N, K]``."""
+        recipe, device = self._recipe, self.precision.device
+        place = (recipe.seed, "step", state.epoch, state.step, self._world.rank)
+        draw = generator(*place)
+        torch.manual_seed(key(*place))  # for dropout
+        batch = torch.from_numpy(pixels).to(device)
+        batch = self._augment(batch, torch.from_numpy(rows), state.epoch, recipe.seed, draw)
+        size = image_size(recipe, self._imgsz, state.steps_done, state.total_steps)
+        if size != batch.shape[1]:
+            batch = _resized(batch, size)
+        classes = torch.from_numpy(targets).to(device)
+        return mix(batch, classes, self._classes, recipe.mixup, recipe.cutmix, draw)
+
+    def _gradients(
+        self, state: State, batch: Tensor, soft: Tensor, targets: Tensor
+    ) -> tuple[float, int]:
+        """Go forwards and backwards, in as many pieces as the device's memory asks for."""
+        while True:
+            try:
+                return self._in_pieces(state, batch, soft, targets)
+            except RuntimeError as error:
+                if not _out_of_memory(error) or state.pieces >= len(batch) or self._world.size > 1:
+                    raise
+            self._clear(state)
+            if self.precision.device.type == "cuda":
+                torch.cuda.empty_cache()
+            state.pieces = min(2 * state.pieces, len(batch))
+            log.warning(
+                "Out of memory: each batch of %d now goes through the network in %d parts.",
+                len(batch), state.pieces,
+            )  # fmt: skip
+
+    def _in_pieces(
+        self, state: State, batch: Tensor, soft: Tensor, targets: Tensor
+    ) -> tuple[float, int]:
+        parts = list(zip(batch.chunk(state.pieces), soft.chunk(state.pieces), strict=True))
+        total = torch.zeros((), device=batch.device)
+        answers = []
+        for i, (pixels, wanted) in enumerate(parts):
+            with self._synchronised(i == len(parts) - 1):
+                with self.precision.autocast():
+                    _, logits = self._network(pixels)
+                loss = F.cross_entropy(
+                    logits, wanted, self._weights, label_smoothing=self._recipe.label_smoothing
+                )
+                loss = loss * (len(pixels) / len(batch))
+                state.scaler.scale(loss).backward()
+            total += loss.detach()
+            answers.append(logits.detach().argmax(dim=1))
+        correct = int((torch.cat(answers).cpu() == targets).sum())
+        return float(total), correct
+
+    @contextlib.contextmanager
+    def _synchronised(self, last: bool) -> Iterator[None]:
+        """Let processes exchange gradients with a batch's last piece only."""
+        with (
+            self._network.no_sync()
+            if self._world.size > 1 and not last
+            else (contextlib.nullcontext())
+        ):
+            yield
+
+    def _update(self, state: State) -> None:
+        if self._recipe.clip is not None:
+            for optimizer in state.optimizers:
+                state.scaler.unscale_(optimizer)
+            trained = [p for p in state.network.parameters() if p.grad is not None]
+            torch.nn.utils.clip_grad_norm_(trained, self._recipe.clip)
+        for optimizer in state.optimizers:
+            state.scaler.step(optimizer)
+        state.scaler.update()
+        self._clear(state)
+        if state.average is not None:
+            state.average.update(state.network, state.steps_done)
+
+    @staticmethod
+    def _clear(state: State) -> None:
+        for optimizer in state.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def _resized(pixels: Tensor, size: int) -> Tensor:
+    """Shrink pixels ``[N, H, W, 3]`` to a smaller side."""
+    image = pixels.permute(0, 3, 1, 2).float()
+    small = F.interpolate(image, (size, size), mode="bilinear", antialias=True)
+    return small.clamp(0, 255).permute(0, 2, 3, 1)
