@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "Turn labelled pictures into a classifier, and evaluate it.",
     "evaluate": "Score a trained model on labelled pictures.",
     "predict": "Name the pictures in files and folders.",
+    "recipes": "List the ways to train, or show all that one sets.",
     "backbones": "List backbones, or show the parts of one.",
     "cache": "Show or clear what ilk keeps to be fast.",
     "demo": "Run all of the above on a small real data set, without any download.",

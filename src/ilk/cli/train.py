@@ -15,12 +15,17 @@ from ilk.cli.console import (
     progress,
     say,
 )
+from ilk.cli.flags import grouped_flags
 from ilk.errors import shown
 from ilk.recipe import Recipe
 from ilk.training.distributed import leads
 
 if TYPE_CHECKING:
     from ilk.training.lr_find import RangeTest
+
+    FLAGS = Recipe
+else:
+    FLAGS = grouped_flags()
 
 
 def train(
@@ -34,7 +39,7 @@ def train(
     exist_ok: bool = False,
     lr_find: bool = False,
     json: bool = False,
-    flags: Annotated[Recipe | None, Parameter(name="*")] = None,
+    flags: Annotated[FLAGS | None, Parameter(name="*")] = None,
 ) -> None:
     """Turn labelled pictures into a classifier, and evaluate it.
 

@@ -44,6 +44,9 @@ def load(source: str | Path | Recipe | None = None, **changes: Any) -> Recipe:
         values = source.model_dump(exclude_unset=True)
     else:
         values = _read(source)
+    for one, other in (("budget", "epochs"), ("epochs", "budget")):
+        if changes.get(one) is not None:  # a flag takes the place of what a file says
+            values.pop(other, None)
     given = values | changes
     base = _base(given)
     where = "the recipe" if source is None or isinstance(source, Recipe) else str(source)
@@ -56,6 +59,11 @@ def shipped() -> dict[str, Path]:
     """Return the recipes that come with ilk, by name."""
     folder = Path(str(resources.files("ilk") / "recipes"))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def summary(path: Path) -> str:
+    """Return the comment in the first line of a shipped recipe."""
+    return path.read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ")
 
 
 def _base(given: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +109,7 @@ def _refuse_misfits(recipe: Recipe, given: dict[str, Any], base: dict[str, Any])
         if not recipe.applies(field):
             raise UsageError(
                 f"{_flag(field)} does not apply to --mode {recipe.mode}, only to "
-                f"{' and '.join(Recipe.modes_of(field) or ())}."
+                f"{', '.join(Recipe.modes_of(field) or ())}."
             )
     for field, (why, applies) in _CONDITIONS.items():
         usual = base.get(field, Recipe.model_fields[field].default)

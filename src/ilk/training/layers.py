@@ -68,7 +68,7 @@ def _up_to(network: Network, freeze: str) -> list[str]:
         part = freeze.removeprefix(BACKBONE)
         inside = [i for i, name in enumerate(names) if belongs(name, part)]
         if not inside:
-            raise unknown_part("freeze", freeze, names, "none, backbone")
+            raise unknown_part("--freeze", freeze, names, "none, backbone")
         last = inside[-1]
     return [BACKBONE + name for name in names[: last + 1]]
 

@@ -9,8 +9,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from ilk import recipes
 from ilk.data.catalog import Catalog
 from ilk.data.split import roles
+from ilk.errors import UsageError
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, pick_device, silent
@@ -21,7 +23,7 @@ from ilk.training.precision import Precision, pick_precision
 from ilk.training.probe import train_probe
 from ilk.training.scoring import Scores, chosen_metric, scores_of
 from ilk.training.session import Sitting, score_held_out, train_network
-from ilk.training.start import from_pretrained, from_scratch, preprocess_for
+from ilk.training.start import from_pretrained, from_scratch, preprocess_for, refuse_misfit
 from ilk.training.state import State
 from ilk.training.trained import Trained
 
@@ -52,6 +54,7 @@ def train_mode(
         The processes that train together.
     """
     sitting = Sitting(folder, _precision(recipe), resume, world, progress)
+    recipe = fitted(catalog, recipe, world)
     beginning = begin(catalog, recipe, sitting)
     state = train_network(beginning.start, beginning.examples, recipe, sitting)
     if beginning.probe is not None:
@@ -64,6 +67,7 @@ def find_rate(
 ) -> RangeTest:
     """Look for a good learning rate, without training; see `ilk.training.lr_find`."""
     sitting = Sitting(folder, _precision(recipe), progress=progress)
+    recipe = fitted(catalog, recipe)
     beginning = begin(catalog, recipe, sitting)
     return range_test(beginning.start, beginning.examples, recipe, sitting.precision)
 
@@ -83,6 +87,7 @@ def begin(catalog: Catalog, recipe: Recipe, sitting: Sitting) -> Beginning:
     ``scratch``: random weights. ``guide``: a new head on a pretrained backbone. ``finetune``: the
     head is solved first (LP-FT, Kumar et al. 2022, arXiv 2202.10054).
     """
+    refuse_misfit(recipe)
     preprocess = preprocess_for(catalog, recipe)
     if recipe.mode == "finetune":
         probe = _probe(_by_role(catalog, recipe), recipe, sitting)
@@ -94,6 +99,29 @@ def begin(catalog: Catalog, recipe: Recipe, sitting: Sitting) -> Beginning:
         return Beginning(start, read_examples(catalog, preprocess, recipe, sitting.progress))
     examples = read_examples(catalog, preprocess, recipe, sitting.progress)
     return Beginning(from_scratch(examples, preprocess, recipe), examples)
+
+
+def fitted(catalog: Catalog, recipe: Recipe, world: World = ALONE) -> Recipe:
+    """Return the recipe with a batch that the training pictures fill.
+
+    Raises
+    ------
+    UsageError
+        The batch is larger than they are many, and someone asked for it.
+    """
+    number = roles(catalog, recipe.val_share, recipe.seed).count("train")
+    if recipe.batch * recipe.accumulate <= number:
+        return recipe
+    if recipe.batch != recipes.load(mode=recipe.mode).batch or recipe.accumulate > 1:
+        times = f" times --accumulate {recipe.accumulate}" if recipe.accumulate > 1 else ""
+        raise UsageError(
+            f"--batch {recipe.batch}{times} is more than the {number:,} pictures to train on; "
+            "give a smaller one."
+        )
+    batch = max(1, number // world.size) * world.size
+    log.info("There are %d pictures to train on, less than a batch of %d: a batch is %d",
+             number, recipe.batch, batch)  # fmt: skip
+    return recipe.model_copy(update={"batch": batch})
 
 
 def _precision(recipe: Recipe) -> Precision:

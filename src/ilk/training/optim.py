@@ -109,7 +109,7 @@ def _full_part(part: str, names: list[str]) -> str:
     for candidate in (part, BACKBONE + part):
         if any(belongs(name, candidate) for name in names):
             return candidate
-    raise unknown_part("rates", part, [name.removeprefix(BACKBONE) for name in names], "backbone")
+    raise unknown_part("--rates", part, [name.removeprefix(BACKBONE) for name in names], "backbone")
 
 
 def _without_decay(network: Network) -> frozenset[str]:

@@ -16,16 +16,33 @@ from ilk.engines import prepared_backbone
 from ilk.errors import DecodeError
 from ilk.models.backbones import SMALLNET, check_size, create, describe
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
-from ilk.models.network import bundle_of
+from ilk.models.network import Network, bundle_of
 from ilk.models.smallnet import whiten
 from ilk.recipe import Recipe
 from ilk.spec import Preprocess, Spec
 from ilk.training.examples import Examples
+from ilk.training.layers import freeze, frozen_names
+from ilk.training.optim import make_optimizers
 from ilk.training.randomness import key, numpy_generator
 
 log = logging.getLogger("ilk")
 SMALLEST, LARGEST = 16, 64  # sides that scratch takes by itself
 SAMPLE = 5000  # pictures that the first layer is whitened with
+
+
+def refuse_misfit(recipe: Recipe) -> None:
+    """Check, before the work begins, that the network has the parts that the recipe names.
+
+    Raises
+    ------
+    UsageError
+        It has not, or nothing would be trained.
+    """
+    info = describe(recipe.model)
+    with torch.device("meta"):
+        network = Network(create(recipe.model), info.spec(), nn.Linear(info.features, 2))
+    freeze(network, frozen_names(network, recipe.freeze))
+    make_optimizers(network, recipe)
 
 
 def preprocess_for(catalog: Catalog, recipe: Recipe) -> Preprocess:

@@ -1,0 +1,44 @@
+"""Flags: the fields of a Recipe as flags of ``ilk train``, in groups."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+from pydantic import create_model
+
+from ilk.recipe import Recipe
+
+# The first field of each group; the fields stand in that order.
+GROUPS = {
+    "mode": "What is trained",
+    "epochs": "How long (finetune, scratch, guide; defaults: 'ilk recipes MODE')",
+    "optimizer": "Learning rate and optimizer (likewise)",
+    "freeze": "What stays as pretrained (finetune, guide)",
+    "class_weights": "Objective",
+    "augment": "Augmentation (finetune, scratch, guide)",
+    "val_share": "Data",
+    "device": "Machine",
+    "cache": "Keeping (finetune, scratch, guide)",
+}
+BY_MODE = {"model", "batch", "val_share"}  # apply to all modes, but with other defaults
+
+
+def grouped_flags() -> type[Recipe]:
+    """Return Recipe with its fields dealt out to groups of the help page.
+
+    A default that depends on the mode is not shown: it stands in the recipe.
+    """
+    fields: dict[str, Any] = {}
+    group: Group | None = None
+    for place, (name, field) in enumerate(Recipe.model_fields.items()):
+        if name in GROUPS:
+            group = Group(GROUPS[name], sort_key=place)
+        flag = Parameter(
+            group=group,
+            show_default=False if Recipe.modes_of(name) or name in BY_MODE else None,
+            negative="--no-" + name.replace("_", "-") if field.annotation is bool else (),
+        )
+        fields[name] = (Annotated[field.annotation, flag], copy(field))
+    return create_model("Flags", __base__=Recipe, **fields)
