@@ -5,11 +5,13 @@ Without a GPU it runs a small form on the CPU, to show that it works; its number
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
+from pathlib import Path
 
 import torch
-from common import headline
+from common import arguments, headline, ilk, scratch
 from torch import nn
 
 from ilk import recipes
@@ -26,6 +28,7 @@ from ilk.training.step import Step
 
 
 def main() -> None:
+    options = arguments(__doc__ or "", seeds=3)
     headline("On a GPU")
     device = pick_device("auto")
     small = device == "cpu"
@@ -35,12 +38,29 @@ def main() -> None:
         print("Not measured: there is no GPU here. The small form, on the CPU:\n")
     else:
         print(f"{torch.cuda.get_device_name()}\n")
+        cifar10(options.data / "cifar10", options.seeds)
     ours = ilk_rate(name, imgsz, batch, steps, device)
     peer = timm_rate(name, imgsz, batch, steps, device)
     print(f"| {name} at {imgsz} px, batch {batch} | pictures/s |\n|---|---|")
     print(f"| ilk's step, pixels in memory, augmented on the device | {ours:,.0f} |")
     print(f"| the step of timm's train script (AMP bf16, channels_last, SGD), same pixels on the "
           f"device | {peer:,.0f} |\n")  # fmt: skip
+
+
+def cifar10(data: Path, seeds: int) -> None:
+    """Train on CIFAR-10 with the recipe as it is."""
+    with scratch() as folder:
+        for seed in range(seeds):
+            done = ilk(
+                "train", str(data), "--recipe", "cifar10", "--seed", str(seed), "--json",
+                "--runs", str(folder), "--name", f"seed{seed}", cache=folder / "cache",
+            )  # fmt: skip
+            record = json.loads(done.stdout)
+            print(
+                f"- CIFAR-10 (JPEG copies), seed {seed}: {100 * record['accuracy']['value']:.2f} % "
+                f"in {record['training']['training_seconds']:.1f} s"
+            )
+    print()
 
 
 def ilk_rate(name: str, imgsz: int, batch: int, steps: int, device: str) -> float:

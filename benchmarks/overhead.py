@@ -52,8 +52,11 @@ def main() -> None:
     print(
         f"| with monitor, and a checkpoint every 1.2 s (default: 60 s) | {spread(with_all, ' s')} |"
     )
-    print(f"\n**Overhead: {100 * (statistics.median(ratios) - 1):.1f} %** (target: at most 3 %), "
-          f"with fifty times as many checkpoints as by default; ratios {spread(ratios)}\n")  # fmt: skip
+    overhead = 100 * (statistics.median(ratios) - 1)
+    print(
+        f"\n**Overhead: {overhead:.1f} %** (target: at most 3 %), with fifty times as many "
+        f"checkpoints as by default; ratio {spread(ratios, digits=3)}\n"
+    )
 
 
 def timed(start, examples, recipe, folder, watched: bool) -> float:
