@@ -23,15 +23,21 @@ FREE = {"workers", "cache", "tensorboard", "checkpoint_every", "checkpoint_minut
 
 
 def begin(folder: Path, data: Any, recipe: Recipe, catalog: Catalog) -> None:
-    """Write what a run begins with; remove what an earlier run of the same name left behind."""
+    """Write what a run begins with."""
+    clear(folder)
     with readable_errors(folder):
-        for stale in ("checkpoints", "tensorboard"):
-            shutil.rmtree(folder / stale, ignore_errors=True)
-        for stale in ("history.csv", "plots/curves.png"):
-            (folder / stale).unlink(missing_ok=True)
         (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         catalog.save(folder / "catalog.csv")
         write_json(folder / BEGUN, {"data": _name(data), "finished": False})
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run of the same name left behind and this one may not write."""
+    with readable_errors(folder):
+        for stale in ("checkpoints", "tensorboard"):
+            shutil.rmtree(folder / stale, ignore_errors=True)
+        for stale in (BEGUN, "history.csv", "plots/curves.png"):
+            (folder / stale).unlink(missing_ok=True)
 
 
 def finish(folder: Path) -> None:

@@ -165,7 +165,7 @@ def write_report(
     """Draw the plots and write the report; ``facts`` are told beside the usual ones."""
     from ilk.evaluation import plots, report
 
-    plot = folder / "plots" / "confusion.png"
+    plot, curves = folder / "plots" / "confusion.png", folder / "plots" / "curves.png"
     plots.confusion_heatmap(evaluation, plot)
     split = f"the {evaluation.split} split" if evaluation.split else "all pictures"
     report.write(
@@ -181,6 +181,7 @@ def write_report(
             "Versions": ", ".join(f"{k} {v}" for k, v in runtime.versions().items()),
         },
         plot=plot,
+        curves=curves if curves.is_file() else None,
     )
 
 

@@ -20,7 +20,7 @@ from ilk.data.sources import open_catalog
 from ilk.data.split import ensure_splits, evaluation_split
 from ilk.errors import UsageError
 from ilk.recipe import Recipe
-from ilk.resume import begin, finish, refuse_other_pictures, reopen
+from ilk.resume import begin, clear, finish, refuse_other_pictures, reopen
 from ilk.run import (
     Run,
     new_folder,
@@ -101,6 +101,7 @@ def train(
             from ilk.training.probe import train_probe
 
             trained = train_probe(dealt, chosen, progress)
+            clear(folder)
         else:
             from ilk.training.modes import train_mode
 

@@ -79,6 +79,10 @@ def _checksum(arrays: Mapping[str, np.ndarray[Any, Any]], facts: str) -> str:
     return hashlib.sha256((checksum(arrays) + facts).encode()).hexdigest()
 
 
+def _age(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, path.name
+
+
 class Checkpoints:
     """The checkpoints of one run: written by a thread while the training goes on.
 
@@ -102,7 +106,7 @@ class Checkpoints:
         self._every = every
         self._writes = writes
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ilk-checkpoint")
-        self._writing: Future[None] | None = None
+        self._writing: Future[bool | None] | None = None
         self._last = time.monotonic()
         if writes:
             folder.mkdir(parents=True, exist_ok=True)
@@ -112,11 +116,18 @@ class Checkpoints:
         free = self._writing is None or self._writing.done()
         return self._writes and free and time.monotonic() - self._last >= self._seconds
 
-    def write(self, snapshot: Snapshot, wait: bool = False) -> None:
-        """Write one to resume from, in the background, and remove those before the last two."""
+    def write(self, snapshot: Snapshot, wait: bool = False) -> bool:
+        """Write one to resume from, in the background, and remove those before the last two.
+
+        Returns
+        -------
+        bool
+            False if it is known not to have been written, which takes ``wait``.
+        """
         name = f"step-{snapshot.facts['steps_done']:08d}.safetensors"
-        self._submit(self.folder / name, snapshot, wait)
+        written = self._submit(self.folder / name, snapshot, wait)
         self._last = time.monotonic()
+        return written
 
     def write_best(self, bundle: Bundle) -> None:
         """Write the best model so far, as one that can be used."""
@@ -135,43 +146,46 @@ class Checkpoints:
     def newest(self) -> Snapshot | None:
         """Return the newest one that is whole; None if there is none."""
         found = [*self.folder.glob("step-*.safetensors"), *self.folder.glob("epoch-*.safetensors")]
-        for path in sorted(found, key=lambda p: p.stat().st_mtime_ns, reverse=True):
+        for path in sorted(found, key=_age, reverse=True):
             try:
                 return load(path)
             except ModelError as error:
                 log.warning("%s Taking the one before it.", error)
         return None
 
-    def _submit(self, path: Path, snapshot: Snapshot, wait: bool) -> None:
-        if self._writes:
-            self._later(lambda: self._write(path, snapshot))
-            if wait:
-                self._finish()
+    def _submit(self, path: Path, snapshot: Snapshot, wait: bool) -> bool:
+        if not self._writes:
+            return True
+        self._later(lambda: self._write(path, snapshot))
+        return self._finish() if wait else True
 
-    def _later(self, work: Callable[[], None]) -> None:
+    def _later(self, work: Callable[[], bool | None]) -> None:
         """Do something in the background, after what is being done there."""
         self._finish()
         self._writing = self._pool.submit(work)
 
-    def _write(self, path: Path, snapshot: Snapshot) -> None:
+    def _write(self, path: Path, snapshot: Snapshot) -> bool:
         if not all(bool(t.isfinite().all()) for t in snapshot.tensors.values()):
-            return  # the training has gone astray, which it will notice: keep the good ones
+            return False  # the training has gone astray, which it will notice: keep the good ones
         save(path, snapshot)
-        for old in sorted(self.folder.glob("step-*.safetensors"))[:-KEPT]:
+        # By age: what is damaged may be of a later step than this, and must not push it out.
+        for old in sorted(self.folder.glob("step-*.safetensors"), key=_age)[:-KEPT]:
             old.unlink(missing_ok=True)
+        return True
 
-    def _finish(self) -> None:
+    def _finish(self) -> bool:
         """Wait for the one that is being written; say so if it failed, and go on training."""
         if self._writing is None:
-            return
+            return True
         try:
-            self._writing.result()
+            return self._writing.result() is not False
         except (OSError, OutputError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             log.warning(
                 "A checkpoint could not be written (%s). Training goes on; the one before it is "
                 "intact.", reason,
             )  # fmt: skip
+            return False
         finally:
             self._writing = None
 

@@ -25,17 +25,17 @@ class Interrupt:
         self.wanted = False
         self._folder = folder
 
-    def leave(self) -> None:
-        """Stop, saying how to go on.
+    def leave(self, saved: bool = True) -> None:
+        """Stop, saying how to go on, and whether that is from here.
 
         Raises
         ------
         Interrupted
             Always.
         """
+        how = "everything is saved" if saved else "the last steps could not be saved"
         raise Interrupted(
-            f"Interrupted; everything is saved. Go on with: ilk train --resume "
-            f"{shown(self._folder)}"
+            f"Interrupted; {how}. Go on with: ilk train --resume {shown(self._folder)}"
         )
 
     @contextmanager

@@ -79,8 +79,7 @@ def fit(
             state.step += 1
             monitor.step(state, loss, len(rows))
             if world.any(interrupt.wanted):
-                checkpoints.write(state.snapshot(), wait=True)
-                interrupt.leave()
+                interrupt.leave(saved=checkpoints.write(state.snapshot(), wait=True))
             if checkpoints.due():
                 checkpoints.write(state.snapshot())
         scores = validate(state, examples, recipe, step, monitor, world)

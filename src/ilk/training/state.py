@@ -114,8 +114,8 @@ class State:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to do."""
-        return self.steps_done >= self.total_steps
+        """Whether there is nothing left to do; an epoch ends with its validation."""
+        return self.epoch >= self.epochs
 
     @property
     def epochs(self) -> int:
@@ -156,6 +156,7 @@ class State:
             "step": self.step,
             "steps_done": self.steps_done,
             "seconds": self.seconds,
+            "rates": [[group["lr"] for group in o.param_groups] for o in self.optimizers],
             "running": asdict(self.running),
             "history": [row.to_dict() for row in self.history],
             "best": best,
@@ -185,6 +186,8 @@ class State:
                 index, key = name.split(".", 1)
                 entries.setdefault(int(index), {})[key] = value
             groups = optimizer.state_dict()["param_groups"]
+            for group, rate in zip(groups, facts["rates"][i], strict=True):
+                group["lr"] = rate
             optimizer.load_state_dict({"state": entries, "param_groups": groups})
         self.scaler.load_state_dict(facts["scaler"])
         self.total_steps, self.steps_per_epoch = facts["total_steps"], facts["steps_per_epoch"]

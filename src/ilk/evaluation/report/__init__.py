@@ -11,7 +11,13 @@ from ilk.evaluation.metrics import Evaluation
 
 
 def write(
-    path: Path, evaluation: Evaluation, *, title: str, facts: dict[str, str], plot: Path
+    path: Path,
+    evaluation: Evaluation,
+    *,
+    title: str,
+    facts: dict[str, str],
+    plot: Path,
+    curves: Path | None = None,
 ) -> None:
     """Write the report of an evaluation.
 
@@ -25,6 +31,8 @@ def write(
         What was trained on what, by which machine: shown as a table at the end.
     plot : Path
         The confusion matrix as PNG; it is put into the page.
+    curves : Path, optional
+        How the training went, as PNG.
     """
     from jinja2 import Environment
 
@@ -37,11 +45,16 @@ def write(
             verdict=verdict(evaluation),
             rows=_rows(evaluation),
             facts=facts,
-            plot=base64.b64encode(plot.read_bytes()).decode(),
+            plot=_embedded(plot),
+            curves=_embedded(curves) if curves else None,
         ),
         encoding="utf-8",
         errors="backslashreplace",
     )
+
+
+def _embedded(picture: Path) -> str:
+    return base64.b64encode(picture.read_bytes()).decode()
 
 
 def verdict(evaluation: Evaluation) -> str:
