@@ -82,7 +82,9 @@ class Recipe(BaseModel):
         gt=0,
         le=1,
     )
-    rates: dict[str, float] = _loop({}, "Factors of the rate by part, as --rates.head 10.")
+    rates: dict[str, float] = _loop(
+        {}, "Factors of the rate by part, as --rates.head 10; * stands for anything."
+    )
     schedule: Literal["step", "cosine", "onecycle", "linear", "constant"] = _loop(
         "cosine", "How the rate falls."
     )

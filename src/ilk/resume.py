@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ilk import recipes
-from ilk.data.catalog import Catalog
+from ilk.data.catalog import Catalog, Picture
 from ilk.errors import UsageError, listed, shown
 from ilk.recipe import Recipe
-from ilk.run import readable_errors, write_json
+from ilk.run import readable_errors
+from ilk.runtime import write_whole
 
 BEGUN = "run.json"
 # What may be changed on the way, since it does not change the result.
@@ -26,24 +28,39 @@ def begin(folder: Path, data: Any, recipe: Recipe, catalog: Catalog) -> None:
     """Write what a run begins with."""
     clear(folder)
     with readable_errors(folder):
-        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        catalog.save(folder / "catalog.csv")
-        write_json(folder / BEGUN, {"data": _name(data), "finished": False})
+        write_inputs(folder, recipe, catalog)
+        pictures = _fingerprint(catalog)
+        _remember(folder, {"data": _name(data), "pictures": pictures, "finished": False})
+
+
+def write_inputs(folder: Path, recipe: Recipe, catalog: Catalog) -> None:
+    """Write ``recipe.yaml`` and ``catalog.csv``, each of them whole or as it was before."""
+    write_whole(folder / "recipe.yaml", recipe.to_yaml().encode())
+    part = folder / ".catalog.csv.part"
+    catalog.save(part)
+    part.replace(folder / "catalog.csv")
+
+
+def sweep(folder: Path) -> None:
+    """Remove the half-written files that a process left behind when it was killed."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
 
 
 def clear(folder: Path) -> None:
     """Remove what an earlier run of the same name left behind and this one may not write."""
     with readable_errors(folder):
-        for stale in ("checkpoints", "tensorboard"):
-            shutil.rmtree(folder / stale, ignore_errors=True)
         for stale in (BEGUN, "history.csv", "plots/curves.png"):
             (folder / stale).unlink(missing_ok=True)
+        for stale in ("checkpoints", "tensorboard"):
+            shutil.rmtree(folder / stale, ignore_errors=True)
+        sweep(folder)
 
 
 def finish(folder: Path) -> None:
     """Remember that a run has come to its end, if it was one that can be resumed."""
     if (folder / BEGUN).is_file():
-        write_json(folder / BEGUN, {**_begun(folder), "finished": True})
+        _remember(folder, {**_begun(folder), "finished": True})
 
 
 def reopen(
@@ -86,26 +103,40 @@ def refuse_other_pictures(folder: Path, catalog: Catalog) -> None:
     UsageError
         One is gone, new, of other content, or in another class or split.
     """
+    # Not catalog.csv: at its end, a run that was killed may have moved pictures to those left out.
+    if _begun(folder).get("pictures") == _fingerprint(catalog):
+        return
     with (folder / "catalog.csv").open(
         newline="", encoding="utf-8", errors="surrogateescape"
     ) as file:
         before = {r["path"]: (r["digest"], r["label"], r["split"])
                   for r in csv.DictReader(file) if not r["left_out"]}  # fmt: skip
-    now = {
-        os.path.abspath(p.path) if p.content is None else p.path: (p.digest, p.label, p.split)  # noqa: PTH100
-        for p in catalog.pictures
-    }
+    now = {_lasting(p): (p.digest, p.label or "", p.split or "") for p in catalog.pictures}
     differences = {
         "gone": [path for path in before if path not in now],
         "new": [path for path in now if path not in before],
         "changed": [path for path in now if path in before and now[path] != before[path]],
     }
     said = [f"{what}: {listed(paths, 3)}" for what, paths in differences.items() if paths]
-    if said or list(before) != list(now):
-        raise UsageError(
-            f"The data is not what the run {shown(folder)} began with "
-            f"({'; '.join(said) or 'the order of pictures'}). Put it back, or begin a new run."
-        )
+    raise UsageError(
+        f"The data is not what the run {shown(folder)} began with "
+        f"({'; '.join(said) or 'the order of pictures'}). Put it back, or begin a new run."
+    )
+
+
+def _fingerprint(catalog: Catalog) -> str:
+    """Return a digest of all pictures, in order, with their labels and splits."""
+    rows = [(_lasting(p), p.digest, p.label, p.split) for p in catalog.pictures]
+    return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()
+
+
+def _lasting(picture: Picture) -> str:
+    """Return a picture's path as ``catalog.csv`` has it: it may be asked for from elsewhere."""
+    return os.path.abspath(picture.path) if picture.content is None else picture.path  # noqa: PTH100
+
+
+def _remember(folder: Path, begun: Mapping[str, Any]) -> None:
+    write_whole(folder / BEGUN, json.dumps(begun, indent=2).encode())
 
 
 def _begun(folder: Path) -> dict[str, Any]:

@@ -30,10 +30,12 @@ def place(tmp_path, tiny):
     return tmp_path
 
 
-def test_the_commands_run(ilk, place):
-    lines = [line.split("#")[0] for line in block("Commands", "sh").splitlines()]
-    assert len(lines) >= 6
+@pytest.mark.parametrize("heading", ["Commands", "When the probe is not enough"])
+def test_the_commands_run(ilk, place, heading):
+    lines = [line.split("#")[0] for line in block(heading, "sh").splitlines()]
+    assert len(lines) >= 4
     for line in lines:
+        line = line.replace("--budget 10m", "--budget 4s")  # noqa: PLW2901 -- it takes that long
         program, *words = shlex.split(line)
         assert program == "ilk"
         ilk(*(name for word in words for name in expanded(word, place)), cwd=place)

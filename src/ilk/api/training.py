@@ -20,7 +20,15 @@ from ilk.data.sources import open_catalog
 from ilk.data.split import ensure_splits, evaluation_split
 from ilk.errors import UsageError
 from ilk.recipe import Recipe
-from ilk.resume import begin, clear, finish, refuse_other_pictures, reopen
+from ilk.resume import (
+    begin,
+    clear,
+    finish,
+    refuse_other_pictures,
+    reopen,
+    sweep,
+    write_inputs,
+)
 from ilk.run import (
     Run,
     new_folder,
@@ -33,7 +41,7 @@ from ilk.run import (
 )
 from ilk.runtime import Progress, silent
 from ilk.spec import SPLITS
-from ilk.training.distributed import World, joined
+from ilk.training.distributed import World, asked_for, joined
 from ilk.training.trained import Trained
 
 if TYPE_CHECKING:
@@ -91,11 +99,12 @@ def train(
             raise UsageError("--resume goes on in its own folder; drop --name and --exist-ok.")
         data, chosen = reopen(Path(resume), data, recipe, changes)
     elif data is None:
-        raise UsageError("Give the data: a folder, a table or the name of a data set.")
+        raise UsageError("Give DATA: a folder, a table or the name of a data set.")
     else:
         chosen = recipes.load(recipe or _own_recipe(data, changes), **changes)
     place = _Place(Path(runs), name, exist_ok, Path(resume) if resume is not None else None)
     with joined(chosen) as world, place.folder(world) as folder:
+        progress = progress if world.leads else silent
         dealt = _dealt(data, chosen, changes)
         if chosen.mode == "probe":
             from ilk.training.probe import train_probe
@@ -103,10 +112,13 @@ def train(
             trained = train_probe(dealt, chosen, progress)
             clear(folder)
         else:
-            from ilk.training.modes import train_mode
+            from ilk.training.modes import checked, train_mode
 
+            chosen = checked(dealt, chosen, world)
             if resume is not None:
                 refuse_other_pictures(folder, dealt)
+                if world.leads:
+                    sweep(folder)
             elif world.leads:
                 begin(folder, data, chosen, dealt)
             trained = train_mode(dealt, chosen, folder, resume is not None, progress, world)
@@ -147,10 +159,13 @@ def find_rate(
             "--lr-find does not apply to --mode probe, which solves its head without a rate; add "
             "--mode finetune, scratch or guide."
         )
-    from ilk.training.modes import find_rate as find
+    if asked_for():
+        raise UsageError("--lr-find runs in one process; start it without torchrun.")
+    from ilk.training import modes
 
     with new_folder(Path(runs), name, exist_ok, default="lr-find") as folder:
-        result = find(_dealt(data, chosen, changes), chosen, folder, progress)
+        dealt = _dealt(data, chosen, changes)
+        result = modes.find_rate(dealt, modes.checked(dealt, chosen), folder, progress)
         with readable_errors(folder):
             result.write(folder)
         return result, folder
@@ -222,8 +237,7 @@ def _written(
     if not writes:
         return run
     with readable_errors(folder):
-        (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        catalog.save(folder / "catalog.csv")
+        write_inputs(folder, recipe, catalog)
         bundle = signed(trained.bundle, recipe, catalog, dealt, evaluation)
         bundle.save(model)
         write_json(folder / "metrics.json", run.metrics)

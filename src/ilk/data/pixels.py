@@ -69,7 +69,7 @@ class Streamed(PixelSource):
         self._workers = workers or cores()
 
     def batches(self, lots: Sequence[Rows]) -> Iterator[tuple[Pixels, Rows]]:
-        """Yield each lot's pixels, less the pictures that cannot be decoded."""
+        """Yield each lot's pixels, less the pictures that cannot be decoded: perhaps none."""
         waiting: deque[tuple[Rows, list[Future[Pixels | None]]]] = deque()
         todo = iter(lots)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="ilk-decode")
@@ -81,10 +81,10 @@ class Streamed(PixelSource):
                     return
                 rows, futures = waiting.popleft()
                 decoded = [future.result() for future in futures]
-                good = np.array([pixels is not None for pixels in decoded])
-                if not good.any():
-                    raise DataError(f"None of {len(rows)} pictures in a row can be decoded.")
-                yield np.stack([p for p in decoded if p is not None]), rows[good]
+                good = np.array([pixels is not None for pixels in decoded], np.bool_)
+                size = self._preprocess.imgsz
+                found = np.array([p for p in decoded if p is not None], np.uint8)
+                yield found.reshape(-1, size, size, 3), rows[good]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -74,6 +74,8 @@ def _base(given: dict[str, Any]) -> dict[str, Any]:
     base = _read(name) if name in shipped() else {}
     if given.get("budget") is not None:
         base["epochs"] = None
+    if "model" in given and given["model"] != base.get("model"):
+        base.pop("rates", None)  # they name parts of the other
     if "optimizer" in given and given["optimizer"] != base.get("optimizer"):
         base["lr"] = RATES.get(str(given["optimizer"]))
     return base

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from ilk.recipe import Recipe
 from ilk.runtime import pick_device
 
 T = TypeVar("T")
+log = logging.getLogger("ilk")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,40 @@ class World:
             votes = votes.cuda()
         dist.all_reduce(votes, op=dist.ReduceOp.MAX)
         return bool(votes.item())
+
+    def pooled(self, loss: float, correct: int, pictures: int) -> tuple[float, int, int]:
+        """Return the mean loss, the right answers and the pictures of all processes together."""
+        if self.size == 1:
+            return loss, correct, pictures
+        import torch
+        import torch.distributed as dist
+
+        sums = torch.tensor([loss * pictures, correct, pictures], dtype=torch.float64)
+        if dist.get_backend() == "nccl":
+            sums = sums.cuda()
+        total, right, number = self.summed(sums).tolist()
+        return total / number, int(right), int(number)
+
+    def merged(self, entries: dict[int, str]) -> dict[int, str]:
+        """Return the entries of all processes."""
+        if self.size == 1:
+            return entries
+        import torch.distributed as dist
+
+        boxes: list[Any] = [None] * self.size
+        dist.all_gather_object(boxes, entries)
+        return {key: value for box in boxes for key, value in box.items()}
+
+    def align_buffers(self, network: Any) -> None:
+        """Give a network the buffers that it has in the leading process.
+
+        Each process takes the statistics of batch norms from its own pictures.
+        """
+        if self.size > 1:
+            import torch.distributed as dist
+
+            for buffer in network.buffers():
+                dist.broadcast(buffer, src=0)
 
     def summed(self, tensor: Any) -> Any:
         """Return the sum of a tensor over all processes."""
@@ -103,7 +139,11 @@ def joined(recipe: Recipe) -> Iterator[World]:
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if cuda else "gloo")
+    level = log.level
+    if not world.leads:
+        log.setLevel(logging.ERROR)  # what there is to say is said once
     try:
         yield world
     finally:
+        log.setLevel(level)
         dist.destroy_process_group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from ilk.errors import Interrupted, shown
+from ilk.training.distributed import asked_for
 
 
 class Interrupt:
@@ -35,7 +37,7 @@ class Interrupt:
         """
         how = "everything is saved" if saved else "the last steps could not be saved"
         raise Interrupted(
-            f"Interrupted; {how}. Go on with: ilk train --resume {shown(self._folder)}"
+            f"Interrupted; {how}. Go on with: ilk train --resume {shlex.quote(shown(self._folder))}"
         )
 
     @contextmanager
@@ -53,6 +55,6 @@ class Interrupt:
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted:
+        if self.wanted and not asked_for():  # torchrun passes on what the terminal sent already
             raise KeyboardInterrupt
         self.wanted = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
+from fnmatch import fnmatchcase
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -98,8 +99,8 @@ def set_training_mode(network: Network, frozen: frozenset[str], frozen_norms: bo
 
 
 def belongs(name: str, part: str) -> bool:
-    """Say whether a parameter belongs to a part, by their dotted names."""
-    return name == part or name.startswith(f"{part}.")
+    """Say whether a parameter belongs to a part, by their dotted names; ``*`` stands for anything."""
+    return fnmatchcase(name, part) or fnmatchcase(name, f"{part}.*")
 
 
 def unknown_part(flag: str, part: str, names: Iterable[str], others: str = "") -> UsageError:

@@ -68,21 +68,26 @@ def fit(
     while not state.done and not out_of_patience(state, recipe):
         lots = lots_to_come(state, examples, recipe, world)
         step.begin_epoch(state)
-        monitor.begin_epoch(state, sum(map(len, lots)))
+        monitor.begin_epoch(state, world.size * sum(map(len, lots)))
         for pixels, rows in examples.source.batches(lots):
             rate = rate_factor(recipe, state.steps_done, state.steps_per_epoch, state.total_steps)
-            loss, correct = step(state, pixels, rows, examples.targets[rows], rate)
+            loss, correct, pictures = world.pooled(
+                *step(state, pixels, rows, examples.targets[rows], rate), len(rows)
+            )
             if not math.isfinite(loss):
-                keep_the_good(state, monitor)
+                keep_the_good(state, monitor, state.step + 1)
                 return
-            state.running.add(loss, correct, len(rows))
+            state.running.add(loss, correct, pictures)
             state.step += 1
-            monitor.step(state, loss, len(rows))
+            monitor.step(state, loss, pictures)
             if world.any(interrupt.wanted):
                 interrupt.leave(saved=checkpoints.write(state.snapshot(), wait=True))
             if checkpoints.due():
                 checkpoints.write(state.snapshot())
         scores = validate(state, examples, recipe, step, monitor, world)
+        if not sound(state, scores):
+            keep_the_good(state, monitor, state.step)
+            return
         if scores and (state.best is None or scores.better_than(state.best.scores, metric)):
             state.best = Best(state.epoch + 1, scores, state.weights())
             checkpoints.write_best(state.bundle())
@@ -130,6 +135,8 @@ def validate(
         world=world,
     )
     rows = examples.val[good]
+    if not len(rows):
+        return None
     monitor.validated(state, rows, logits[good].argmax(axis=1))
     return scores_of(logits[good], examples.targets[rows])
 
@@ -159,15 +166,22 @@ def out_of_patience(state: State, recipe: Recipe) -> bool:
     return state.epoch - state.best.epoch >= recipe.patience
 
 
-def keep_the_good(state: State, monitor: Monitor) -> None:
-    """Stop with the best epoch so far, if there is one.
+def sound(state: State, scores: Scores | None) -> bool:
+    """Say whether an epoch ends with weights that can be used: its last step may have burst them."""
+    if scores:
+        return math.isfinite(scores.loss)
+    return all(bool(p.isfinite().all()) for p in state.model.parameters())
+
+
+def keep_the_good(state: State, monitor: Monitor, step: int) -> None:
+    """Stop with the best epoch so far, if there is one; ``step`` of this one, from 1, went astray.
 
     Raises
     ------
     TrainingError
         There is none.
     """
-    where = f"epoch {state.epoch + 1}, step {state.step + 1}"
+    where = f"epoch {state.epoch + 1}, step {step}"
     if state.best is None:
         raise TrainingError(
             f"The loss is not finite any more in {where}, at a learning rate of {state.rate:g}. "

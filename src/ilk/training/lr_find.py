@@ -22,9 +22,9 @@ from ilk.training.precision import Precision
 from ilk.training.session import deterministic, new_state
 from ilk.training.step import Step
 
-STEPS = 100
+STEPS = 60
 BELOW, ABOVE = 1e-4, 1e3  # factors of the optimizer's usual rate
-SMOOTHING = 0.9
+SMOOTHING = 0.8
 EXPLODED = 3.0  # times the lowest loss
 
 
@@ -61,7 +61,7 @@ class RangeTest:
 def range_test(
     start: Bundle, examples: Examples, recipe: Recipe, precision: Precision
 ) -> RangeTest:
-    """Train for at most a hundred steps at rising rates, and throw the network away.
+    """Train for at most sixty steps at rising rates, and throw the network away.
 
     Parameters
     ----------

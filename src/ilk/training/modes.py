@@ -54,7 +54,6 @@ def train_mode(
         The processes that train together.
     """
     sitting = Sitting(folder, _precision(recipe), resume, world, progress)
-    recipe = fitted(catalog, recipe, world)
     beginning = begin(catalog, recipe, sitting)
     state = train_network(beginning.start, beginning.examples, recipe, sitting)
     if beginning.probe is not None:
@@ -67,7 +66,6 @@ def find_rate(
 ) -> RangeTest:
     """Look for a good learning rate, without training; see `ilk.training.lr_find`."""
     sitting = Sitting(folder, _precision(recipe), progress=progress)
-    recipe = fitted(catalog, recipe)
     beginning = begin(catalog, recipe, sitting)
     return range_test(beginning.start, beginning.examples, recipe, sitting.precision)
 
@@ -87,7 +85,6 @@ def begin(catalog: Catalog, recipe: Recipe, sitting: Sitting) -> Beginning:
     ``scratch``: random weights. ``guide``: a new head on a pretrained backbone. ``finetune``: the
     head is solved first (LP-FT, Kumar et al. 2022, arXiv 2202.10054).
     """
-    refuse_misfit(recipe)
     preprocess = preprocess_for(catalog, recipe)
     if recipe.mode == "finetune":
         probe = _probe(_by_role(catalog, recipe), recipe, sitting)
@@ -101,7 +98,25 @@ def begin(catalog: Catalog, recipe: Recipe, sitting: Sitting) -> Beginning:
     return Beginning(from_scratch(examples, preprocess, recipe), examples)
 
 
-def fitted(catalog: Catalog, recipe: Recipe, world: World = ALONE) -> Recipe:
+def checked(catalog: Catalog, recipe: Recipe, world: World = ALONE) -> Recipe:
+    """Check, before the work begins, that a recipe fits the data, the network and the machine.
+
+    Returns
+    -------
+    Recipe
+        With a batch that the training pictures fill.
+
+    Raises
+    ------
+    UsageError
+        It does not fit.
+    """
+    _precision(recipe)
+    refuse_misfit(recipe)
+    return _with_fitting_batch(catalog, recipe, world)
+
+
+def _with_fitting_batch(catalog: Catalog, recipe: Recipe, world: World) -> Recipe:
     """Return the recipe with a batch that the training pictures fill.
 
     Raises

@@ -66,10 +66,12 @@ class Monitor:
         self._balanced = bool(counts.max() <= UNEQUAL * counts.min())
 
     def begin_epoch(self, state: State, pictures: int) -> None:
-        """Begin a live line for an epoch of so many pictures."""
+        """Begin a live line for an epoch with so many pictures still to come."""
         if self._speaks:
             self._tick = self._live.enter_context(
-                self._progress(f"epoch {state.epoch + 1}/{state.epochs}", pictures)
+                self._progress(
+                    f"epoch {state.epoch + 1}/{state.epochs}", state.running.pictures + pictures
+                )
             )
             self._untold = state.running.pictures
             self._shown = time.monotonic()
@@ -126,7 +128,10 @@ class Monitor:
             state.history, len(self._examples.classes), self._balanced, self._chance
         ):
             log.warning("%s", remark)
-        write_history(state.history, self._folder / "history.csv")
+        try:
+            write_history(state.history, self._folder / "history.csv")
+        except OSError as error:  # a full disk: the checkpoints remember the history too
+            log.warning("history.csv could not be written (%s). Training goes on.", error.strerror)
         if self._board is not None:
             self._board.scalars(row)
 

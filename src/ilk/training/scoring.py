@@ -49,7 +49,8 @@ def scores_of(logits: Floats, targets: Targets) -> Scores:
     """Score logits ``float32 [N, K]`` against classes ``int64 [N]``."""
     from sklearn.metrics import f1_score
 
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # of a training that went astray: the loss tells
+        shifted = logits - logits.max(axis=1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     predicted = logits.argmax(axis=1)
     return Scores(
@@ -81,6 +82,7 @@ def logits_of(
         Which pictures could be decoded.
     """
     device = precision.device
+    world.align_buffers(network)
     network.eval()
     place = {int(row): i for i, row in enumerate(rows)}
     logits = torch.zeros(len(rows), classes, device=device)
@@ -88,6 +90,8 @@ def logits_of(
     mine: Any = world.part(rows)
     lots = [mine[i : i + batch] for i in range(0, len(mine), batch)]
     for pixels, read in source.batches(lots):
+        if not len(read):
+            continue
         at = torch.tensor([place[int(row)] for row in read], device=device)
         with precision.autocast():
             _, part = network(torch.from_numpy(pixels).to(device))

@@ -99,7 +99,8 @@ def train_network(start: Bundle, examples: Examples, recipe: Recipe, sitting: Si
         ) as checkpoints,
     ):
         state = new_state(start, examples, recipe, sitting.precision)
-        found = checkpoints.newest() if sitting.resume else None
+        leads = sitting.world.leads
+        found = sitting.world.share(checkpoints.newest() if sitting.resume and leads else None)
         step = Step(
             recipe,
             sitting.precision,
@@ -183,8 +184,8 @@ def score_held_out(
         batch=recipe.batch,
         world=sitting.world,
     )
-    rest = less_unreadable(catalog, examples.source.errors, recipe.max_unreadable)
-    return rest, logits[good]
+    errors = sitting.world.merged(examples.source.errors)
+    return less_unreadable(catalog, errors, recipe.max_unreadable), logits[good]
 
 
 @contextmanager

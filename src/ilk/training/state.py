@@ -189,6 +189,7 @@ class State:
             for group, rate in zip(groups, facts["rates"][i], strict=True):
                 group["lr"] = rate
             optimizer.load_state_dict({"state": entries, "param_groups": groups})
+            _lay_out(optimizer)
         self.scaler.load_state_dict(facts["scaler"])
         self.total_steps, self.steps_per_epoch = facts["total_steps"], facts["steps_per_epoch"]
         self.epoch, self.step, self.pieces = facts["epoch"], facts["step"], facts["pieces"]
@@ -205,6 +206,17 @@ def copied(tensors: Mapping[str, Tensor]) -> Tensors:
     return {
         name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
     }
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Lay what an optimizer keeps of a parameter out in memory as the parameter is.
+
+    So it was when the training began, and kernels may round differently where layouts differ.
+    """
+    for parameter, kept in optimizer.state.items():
+        for key, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                kept[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _named(prefix: str, tensors: Mapping[str, Any]) -> Tensors:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ilk.data.augment import Augment, mix
 from ilk.data.catalog import Pixels
 from ilk.data.pixels import Rows
+from ilk.errors import DataError
 from ilk.recipe import Recipe
 from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Targets
@@ -118,7 +119,17 @@ class Step:
             Mean cross-entropy; not finite if the training went astray, and then nothing changed.
         correct : int
             Pictures named rightly, as augmented.
+
+        Raises
+        ------
+        DataError
+            There is no picture.
         """
+        if not len(rows):
+            raise DataError(
+                "None of the pictures of a batch can be decoded. Remove those that are broken, or "
+                "give a larger --batch."
+            )
         batch, soft = self.prepared(state, pixels, rows, targets)
         set_rates(state.optimizers, rate)
         loss, correct = self._gradients(state, batch, soft, torch.from_numpy(targets))
@@ -194,12 +205,14 @@ class Step:
             yield
 
     def _update(self, state: State) -> None:
+        # The scaler bears no optimizer without gradients, as where all that it trains is frozen.
+        busy = [o for o in state.optimizers if _has_gradients(o)]
         if self._recipe.clip is not None:
-            for optimizer in state.optimizers:
+            for optimizer in busy:
                 state.scaler.unscale_(optimizer)
             trained = [p for p in state.network.parameters() if p.grad is not None]
             torch.nn.utils.clip_grad_norm_(trained, self._recipe.clip)
-        for optimizer in state.optimizers:
+        for optimizer in busy:
             state.scaler.step(optimizer)
         state.scaler.update()
         self._clear(state)
@@ -210,6 +223,10 @@ class Step:
     def _clear(state: State) -> None:
         for optimizer in state.optimizers:
             optimizer.zero_grad(set_to_none=True)
+
+
+def _has_gradients(optimizer: torch.optim.Optimizer) -> bool:
+    return any(p.grad is not None for g in optimizer.param_groups for p in g["params"])
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ilk.data.catalog import SPLITS, Catalog, Picture
-from ilk.data.split import ensure_splits, evaluation_split
+from ilk.data.split import ensure_splits, evaluation_split, roles
 from ilk.errors import DataError
 
 
@@ -176,3 +176,87 @@ def test_a_class_name_that_cannot_be_written_is_refused_before_training():
 def test_scores_are_reported_on_test_where_there_is_one(splits, expected):
     data = Catalog(tuple(p for split in splits for p in pictures("cat", 1, split)))
     assert evaluation_split(data) == expected
+
+
+def own_splits(*splits, number=20):
+    """Return data that brings its own splits, with pictures that differ between them."""
+    return Catalog(
+        tuple(
+            picture
+            for place, split in enumerate(splits)
+            for label in ("cat", "dog")
+            for picture in pictures(label, number, split, first=place * number)
+        )
+    )
+
+
+def by_split(data, role):
+    """Count the roles that the pictures of each split have."""
+    return Counter((p.split, part) for p, part in zip(data.pictures, role, strict=True))
+
+
+def test_a_val_split_beside_test_is_what_is_chosen_by():
+    data = own_splits("train", "val", "test")
+    assert by_split(data, roles(data, 0.5, seed=0)) == {
+        ("train", "train"): 40,
+        ("val", "val"): 40,
+        ("test", None): 40,
+    }
+
+
+@pytest.mark.parametrize("reported", ["test", "val"])
+def test_what_scores_are_reported_on_is_never_chosen_by(reported):
+    data = own_splits("train", reported)
+    role = roles(data, 0.25, seed=0)
+    assert by_split(data, role) == {
+        ("train", "train"): 30,
+        ("train", "val"): 10,
+        (reported, None): 40,
+    }
+    held_out = Counter(p.label for p, part in zip(data.pictures, role, strict=True) if part == "val")
+    assert held_out == {"cat": 5, "dog": 5}
+
+
+def test_where_nothing_is_reported_a_share_of_train_is_chosen_by():
+    data = own_splits("train")
+    assert by_split(data, roles(data, 0.1, seed=0)) == {("train", "train"): 36, ("train", "val"): 4}
+
+
+def test_without_a_share_nothing_is_chosen_by():
+    data = own_splits("train", "test")
+    assert by_split(data, roles(data, 0, seed=0)) == {("train", "train"): 40, ("test", None): 40}
+
+
+def test_a_val_split_that_was_dealt_out_keeps_its_role():
+    data = dealt(catalog(cat=40, dog=40), val=0.25, test=0.25)
+    assert roles(data, 0.25, seed=0) == [p.split if p.split != "test" else None for p in data.pictures]
+
+
+def test_roles_depend_on_content_and_seed_alone():
+    data = own_splits("train", "test")
+    role = {p.digest: part for p, part in zip(data.pictures, roles(data, 0.25, 3), strict=True)}
+    other = Catalog(tuple(replace(p, path=f"x/{p.digest}") for p in reversed(data.pictures)))
+    found = {p.digest: part for p, part in zip(other.pictures, roles(other, 0.25, 3), strict=True)}
+    assert found == role
+    assert roles(data, 0.25, 4) != roles(data, 0.25, 3)
+
+
+def test_copies_have_one_role_but_those_in_the_reported_split_have_none():
+    data = own_splits("train", "test")
+    train = data.of("train")
+    copies = [replace(p, path=p.path + " copy") for p in train]
+    leaked = [replace(p, path=p.path + " leak", split="test") for p in train]
+    data = replace(data, pictures=(*data.pictures, *copies, *leaked))
+    role = {p.path: part for p, part in zip(data.pictures, roles(data, 0.25, 0), strict=True)}
+    assert all(role[p.path] == role[p.path + " copy"] for p in train)
+    assert all(role[p.path + " leak"] is None for p in train)
+    assert sum(role[p.path] == "val" for p in train) in range(8, 13)
+
+
+def test_a_class_too_small_to_hold_some_out_is_refused():
+    data = own_splits("train", "test")
+    eel = (*pictures("eel", 1, "train"), *pictures("eel", 3, "test", first=1))
+    data = replace(data, pictures=(*data.pictures, *eel))
+    with pytest.raises(DataError, match="'eel' has 1 distinct picture, fewer than the 2 splits"):
+        roles(data, 0.1, seed=0)
+    assert by_split(data, roles(data, 0, seed=0))["train", "train"] == 41

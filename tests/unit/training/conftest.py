@@ -106,10 +106,11 @@ class NoCheckpoints:
     def write(self, snapshot, wait=False):
         return True
 
+    def keep(self, snapshot):
+        self.write(snapshot)
+
     def write_best(self, bundle):
         pass
-
-    keep = write
 
 
 class EveryStep(NoCheckpoints):
@@ -132,8 +133,7 @@ class Training:
     def __init__(self, folder, examples=None, checkpoints=None, name="tiny", **fields):
         self.recipe = recipe_of(**fields)
         self.examples = examples or examples_of()
-        self.start = start(name)
-        self.state = new_state(self.start, self.examples, self.recipe, PRECISION)
+        self.state = new_state(start(name), self.examples, self.recipe, PRECISION)
         self.step = step_of(self.recipe, self.examples)
         self.monitor = Monitor(folder, self.examples)
         self.interrupt = Interrupt(folder)

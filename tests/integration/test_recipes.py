@@ -1,0 +1,75 @@
+"""Every recipe that comes with ilk, run on a few digits."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from safetensors.torch import save_file
+
+import ilk
+from ilk.models.backbones import create
+from ilk.recipes import shipped
+
+QUICK = {"epochs": 2, "imgsz": 32, "batch": 16}
+
+
+@pytest.fixture(scope="module")
+def few(digits):
+    images, labels = digits
+    return images[::5], labels[::5]
+
+
+@pytest.fixture(scope="module")
+def resnet50(tmp_path_factory):
+    """Weights for the case study's backbone, of which no package is to be had: random ones."""
+    file = tmp_path_factory.mktemp("weights") / "resnet50.safetensors"
+    save_file(create("resnet50", classes=1000).state_dict(), file)
+    return file
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_recipe_trains_and_its_model_can_be_used(name, few, tmp_path, request):
+    changes = {} if name == "probe" else dict(QUICK)
+    if name == "case-study":
+        changes |= {"weights": request.getfixturevalue("resnet50"), "epochs": 1}
+    run = ilk.train(few, name, runs=tmp_path, seed=1, **changes)
+    record = json.loads((run.folder / "metrics.json").read_text())
+    assert record["n"] == len(run.catalog.of("test")) > 0
+    if name != "probe":
+        with (run.folder / "history.csv").open() as file:
+            assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"][: changes["epochs"]]
+        assert (run.folder / "plots" / "curves.png").is_file()
+        assert list((run.folder / "checkpoints").glob("step-*.safetensors"))
+    classifier = ilk.load(run.model, engine="pytorch")
+    assert classifier.predict(few[0][:3]).labels == classifier.predict(few[0][:3]).labels
+    again = ilk.evaluate(classifier, run.catalog, split="test")
+    assert again.accuracy.value == pytest.approx(run.evaluation.accuracy.value)
+
+
+def test_finetune_says_which_it_kept_and_why(few, tmp_path):
+    run = ilk.train(few, "finetune", runs=tmp_path, **QUICK)
+    facts = run.facts
+    assert facts["kept"] in {"probe", "finetune"}
+    better = facts["best"]["accuracy"] > facts["probe"]["accuracy"]
+    if facts["best"]["accuracy"] != facts["probe"]["accuracy"]:
+        assert (facts["kept"] == "finetune") == better
+    assert f"on {facts['probe']['n']} held-out pictures" in facts["why"]
+
+
+def test_a_budget_is_kept(few, tmp_path):
+    run = ilk.train(few, "scratch", runs=tmp_path, budget="3s", imgsz=16, batch=16)
+    assert run.facts["training_seconds"] < 6
+
+
+def test_the_rate_that_is_found_lies_where_the_loss_falls(few, tmp_path):
+    found, folder = ilk.find_rate(few, "guide", imgsz=32, batch=16, runs=tmp_path)
+    assert found.suggestion is not None
+    assert (
+        found.losses[
+            found.rates.index(min(found.rates, key=lambda r: abs(r - 10 * found.suggestion)))
+        ]
+        < found.losses[0]
+    )
+    assert (folder / "plots" / "lr_find.png").is_file()

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+import torch
+
+from ilk.training import budget as module
+from ilk.training.budget import SLACK, TRIALS, affordable_steps
+from ilk.training.distributed import World
+
+
+class Clock:
+    """Moves only when somebody works."""
+
+    def __init__(self):
+        self.now = 50.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(module.time, "perf_counter", made)
+    return made
+
+
+@pytest.fixture
+def afford(lab, clock):
+    """Return ``afford(budget, steps, scoring)``: seconds of each trial step, of a val picture."""
+
+    def run(budget, steps=(9.0, 0.5, 0.5, 0.5), scoring=0.0, val=6, train=16, **fields):
+        examples = lab.examples(train, val)
+        training = lab.training(examples=examples, budget=budget, epochs=None, **fields)
+        seconds = iter(steps)
+        inner = training.step
+
+        class Timed:
+            precision = inner.precision
+            begin_epoch = inner.begin_epoch
+            forget = inner.forget
+
+            def __call__(self, *arguments):
+                clock.now += next(seconds)
+                return inner(*arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            scored = module.logits_of
+
+            def slow(network, source, rows, **options):
+                clock.now += scoring * len(rows)
+                return scored(network, source, rows, **options)
+
+            patch.setattr(module, "logits_of", slow)
+            return affordable_steps(training.state, examples, training.recipe, Timed())
+
+    return run
+
+
+def test_as_many_steps_fit_as_time_allows(afford):
+    assert afford("10s") == int(SLACK * 10 / 0.5)
+    assert afford("1m") == int(SLACK * 60 / 0.5)
+
+
+def test_the_first_step_and_a_single_slow_one_do_not_count(afford):
+    assert afford("10s", steps=(500.0, 0.5, 8.0, 0.5)) == int(SLACK * 10 / 0.5)
+
+
+def test_the_time_that_scoring_takes_is_spared(afford):
+    # An epoch: 4 steps of 0.5 s and 24 val pictures of 0.25 s, judged by 8 of them.
+    assert afford("80s", scoring=0.25, val=24) == int(SLACK * 80 / 8 * 4)
+
+
+def test_without_pictures_to_choose_by_nothing_is_spared(afford):
+    assert afford("10s", scoring=100.0, val=0) == int(SLACK * 10 / 0.5)
+
+
+def test_a_budget_too_small_for_a_step_buys_one(afford):
+    assert afford("1s", steps=[60.0] * TRIALS) == 1
+
+
+def test_fewer_lots_than_trials_will_do(afford):
+    assert afford("10s", train=4) == int(SLACK * 10 / 0.5)
+
+
+def test_accumulated_batches_are_one_step(afford):
+    assert afford("10s", batch=4, accumulate=2) == int(SLACK * 10 / 0.5)
+
+
+def test_what_was_found_is_told(afford, caplog):
+    caplog.set_level(logging.INFO, "ilk")
+    afford("1m30s")
+    assert caplog.messages == ["A step takes 0.50 s, an epoch 2 s: 42.8 epochs in 1m30s"]
+
+
+def test_the_trial_leaves_no_trace_in_the_training_to_come(lab):
+    untried = lab.training(epochs=1).fit()
+    training = lab.training(epochs=1)
+    trial = lab.training(epochs=1, budget="10s")
+    affordable_steps(trial.state, training.examples, trial.recipe, training.step)
+    assert not torch.equal(trial.state.network.head.weight, training.state.network.head.weight)
+    assert lab.differences(training.fit(), untried) == []
+
+
+def test_all_processes_take_the_number_of_the_one_that_leads(lab):
+    class Led(World):
+        def share(self, value):
+            assert value >= 1
+            return 77
+
+    training = lab.training(budget="1s", epochs=None)
+    steps = affordable_steps(
+        training.state, training.examples, training.recipe, training.step, Led(0, 1)
+    )
+    assert steps == 77
+
+
+def test_a_training_with_a_budget_takes_about_that_long(lab):
+    """Nothing here is simulated: time spent stays within the budget."""
+    training = lab.training(budget="1s", epochs=None)
+    trial = lab.training(budget="1s", epochs=None)
+    training.state.total_steps = affordable_steps(
+        trial.state, training.examples, training.recipe, training.step
+    )
+    began = time.perf_counter()
+    state = training.fit()
+    assert state.done
+    assert 0.1 < time.perf_counter() - began < 5

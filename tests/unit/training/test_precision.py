@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ilk.errors import UsageError
+from ilk.training import precision as precisions
+from ilk.training.precision import Precision, pick_precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=[True, False], ids=["with bf16", "without bf16"])
+def has_bf16(request, monkeypatch):
+    monkeypatch.setattr(precisions, "has_bf16", lambda _: request.param)
+    return request.param
+
+
+def test_auto_is_bf16_where_the_device_has_it(has_bf16):
+    assert pick_precision("auto", "cpu") == Precision(CPU, "bf16" if has_bf16 else "fp32")
+
+
+def test_bf16_is_refused_where_the_device_has_none(has_bf16):
+    if has_bf16:
+        assert pick_precision("bf16", "cpu").name == "bf16"
+    else:
+        with pytest.raises(UsageError, match="'cpu' has no bf16; give --precision fp32 or auto"):
+            pick_precision("bf16", "cpu")
+
+
+def test_fp32_is_always_to_be_had(has_bf16):
+    assert pick_precision("fp32", "cpu") == Precision(CPU, "fp32")
+
+
+def test_fp16_is_refused_on_a_cpu():
+    with pytest.raises(UsageError, match="--precision fp16 trains on a GPU only"):
+        pick_precision("fp16", "cpu")
+
+
+def test_fp16_is_taken_on_a_gpu():
+    assert pick_precision("fp16", "cuda").name == "fp16"
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_network_runs_in_the_numbers_asked_for(name, dtype):
+    layer = torch.nn.Linear(2, 2)
+    with Precision(CPU, name).autocast():
+        assert layer(torch.ones(1, 2)).dtype == dtype
+
+
+def test_gradients_are_scaled_in_fp16_only():
+    assert not Precision(CPU, "fp32").scaler().is_enabled()
+    assert not Precision(CPU, "bf16").scaler().is_enabled()
+    assert Precision(CPU, "fp16").scaler().is_enabled()
