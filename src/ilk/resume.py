@@ -80,19 +80,24 @@ def reopen(
             "with more --epochs to go further."
         )
     stored = recipes.load(folder / "recipe.yaml")
+    # The mode first: to another one, other fields may not apply.
+    _refuse_change(folder, "mode", stored.mode, changes.get("mode", stored.mode))
     wanted = recipes.load(stored if recipe is None else recipe, **changes)
-    for field in Recipe.model_fields:
-        before, now = getattr(stored, field), getattr(wanted, field)
-        if before != now and field not in FREE:
-            raise UsageError(
-                f"The run {shown(folder)} began with {field} = {before}, and cannot go on with "
-                f"{now}. Drop the change, or begin a new run."
-            )
+    for field in (f for f in Recipe.model_fields if f not in FREE):
+        _refuse_change(folder, field, getattr(stored, field), getattr(wanted, field))
     if data is None and begun.get("data") is None:
         raise UsageError(
             f"The run {shown(folder)} was trained on arrays; give them again to resume it."
         )
     return begun["data"] if data is None else data, wanted
+
+
+def _refuse_change(folder: Path, field: str, before: Any, now: Any) -> None:
+    if before != now:
+        raise UsageError(
+            f"The run {shown(folder)} began with {field} = {before}, and cannot go on with {now}. "
+            "Drop the change, or begin a new run."
+        )
 
 
 def refuse_other_pictures(folder: Path, catalog: Catalog) -> None:
@@ -109,18 +114,20 @@ def refuse_other_pictures(folder: Path, catalog: Catalog) -> None:
     with (folder / "catalog.csv").open(
         newline="", encoding="utf-8", errors="surrogateescape"
     ) as file:
-        before = {r["path"]: (r["digest"], r["label"], r["split"])
-                  for r in csv.DictReader(file) if not r["left_out"]}  # fmt: skip
-    now = {_lasting(p): (p.digest, p.label or "", p.split or "") for p in catalog.pictures}
+        rows = [row for row in csv.DictReader(file) if not row["left_out"]]
+    # Not the splits: if one picture changes, others may be dealt out to another.
+    before = {row["path"]: (row["digest"], row["label"]) for row in rows}
+    now = {_lasting(p): (p.digest, p.label or "") for p in catalog.pictures}
     differences = {
         "gone": [path for path in before if path not in now],
         "new": [path for path in now if path not in before],
         "changed": [path for path in now if path in before and now[path] != before[path]],
     }
     said = [f"{what}: {listed(paths, 3)}" for what, paths in differences.items() if paths]
+    difference = "; ".join(said) or "the order of pictures, or their splits"
     raise UsageError(
-        f"The data is not what the run {shown(folder)} began with "
-        f"({'; '.join(said) or 'the order of pictures'}). Put it back, or begin a new run."
+        f"The data is not what the run {shown(folder)} began with ({difference}). "
+        "Put it back, or begin a new run."
     )
 
 

@@ -54,7 +54,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "scratch: AdamW, clipping, cutmix, two batches a step, a budget": {
         "mode": "scratch", "model": "test_vit", "rates": {}, "imgsz": 16, "optimizer": "adamw",
-        "clip": 0.5, "cutmix": 1.0, "augment": "trivial", "batch": 12, "accumulate": 2, "budget": "1h",
+        "clip": 0.5, "cutmix": 1.0, "augment": "trivial", "batch": 12, "accumulate": 2,
+        "budget": "1h",
     },
     "guide: SGD, thawed part by part, decoded anew each epoch, patience": {
         **TINY, "mode": "guide", "model": "test_resnet", "weights": True, "freeze": "backbone",

@@ -180,7 +180,7 @@ class Checkpoints:
         try:
             return self._writing.result() is not False
         except (OSError, OutputError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            reason = getattr(error, "strerror", None) or str(error).rstrip(".")
             log.warning(
                 "A checkpoint could not be written (%s). Training goes on; the one before it is "
                 "intact.", reason,

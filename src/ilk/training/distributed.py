@@ -138,7 +138,9 @@ def joined(recipe: Recipe) -> Iterator[World]:
     cuda = pick_device(recipe.device).startswith("cuda")
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if cuda else "gloo")
+    own = not dist.is_initialized()  # a program that trains several times joins them itself, once
+    if own:
+        dist.init_process_group("nccl" if cuda else "gloo")
     level = log.level
     if not world.leads:
         log.setLevel(logging.ERROR)  # what there is to say is said once
@@ -146,4 +148,5 @@ def joined(recipe: Recipe) -> Iterator[World]:
         yield world
     finally:
         log.setLevel(level)
-        dist.destroy_process_group()
+        if own:
+            dist.destroy_process_group()

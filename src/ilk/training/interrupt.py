@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 
 from ilk.errors import Interrupted, shown
-from ilk.training.distributed import asked_for
 
 
 class Interrupt:
@@ -55,6 +54,6 @@ class Interrupt:
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted and not asked_for():  # torchrun passes on what the terminal sent already
+        if self.wanted:
             raise KeyboardInterrupt
         self.wanted = True

@@ -167,7 +167,7 @@ def out_of_patience(state: State, recipe: Recipe) -> bool:
 
 
 def sound(state: State, scores: Scores | None) -> bool:
-    """Say whether an epoch ends with weights that can be used: its last step may have burst them."""
+    """Say whether an epoch ends with weights of use: its last step may have burst them."""
     if scores:
         return math.isfinite(scores.loss)
     return all(bool(p.isfinite().all()) for p in state.model.parameters())

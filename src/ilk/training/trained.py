@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ilk.data.catalog import Catalog
 from ilk.data.split import checked
+from ilk.errors import DataError, listed, shown
 from ilk.models.bundle import Bundle
 
 
@@ -41,8 +42,15 @@ def less_unreadable(catalog: Catalog, errors: dict[int, str], limit: float) -> C
     Raises
     ------
     DataError
-        They are more than ``limit``, as a share, or leave a class without training pictures.
+        They are more than ``limit``, as a share, or leave a class without (training) pictures.
     """
     rest = catalog.without({catalog.pictures[i].path: reason for i, reason in errors.items()})
     rest.refuse_unreadable(limit)
+    gone = [label for label in catalog.classes if label not in rest.classes]
+    if gone:
+        first = next(x for x in rest.left_out if x.label in gone)
+        raise DataError(
+            f"None of the pictures of the class {listed(gone)} can be decoded; the first, "
+            f"{shown(first.path)}, {first.reason}. Mend them, or remove the class."
+        )
     return checked(rest)

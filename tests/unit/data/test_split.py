@@ -213,7 +213,9 @@ def test_what_scores_are_reported_on_is_never_chosen_by(reported):
         ("train", "val"): 10,
         (reported, None): 40,
     }
-    held_out = Counter(p.label for p, part in zip(data.pictures, role, strict=True) if part == "val")
+    held_out = Counter(
+        p.label for p, part in zip(data.pictures, role, strict=True) if part == "val"
+    )
     assert held_out == {"cat": 5, "dog": 5}
 
 
@@ -229,7 +231,9 @@ def test_without_a_share_nothing_is_chosen_by():
 
 def test_a_val_split_that_was_dealt_out_keeps_its_role():
     data = dealt(catalog(cat=40, dog=40), val=0.25, test=0.25)
-    assert roles(data, 0.25, seed=0) == [p.split if p.split != "test" else None for p in data.pictures]
+    assert roles(data, 0.25, seed=0) == [
+        p.split if p.split != "test" else None for p in data.pictures
+    ]
 
 
 def test_roles_depend_on_content_and_seed_alone():

@@ -210,4 +210,3 @@ def lab(tmp_path, monkeypatch):
     monkeypatch.setattr(networks, "create", backbone)
     monkeypatch.setattr(monitors, "plot_curves", lambda *_: None)
     return Lab(tmp_path)
-

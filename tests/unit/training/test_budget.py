@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import time
 
 import pytest
 import torch
@@ -116,16 +115,3 @@ def test_all_processes_take_the_number_of_the_one_that_leads(lab):
         training.state, training.examples, training.recipe, training.step, Led(0, 1)
     )
     assert steps == 77
-
-
-def test_a_training_with_a_budget_takes_about_that_long(lab):
-    """Nothing here is simulated: time spent stays within the budget."""
-    training = lab.training(budget="1s", epochs=None)
-    trial = lab.training(budget="1s", epochs=None)
-    training.state.total_steps = affordable_steps(
-        trial.state, training.examples, training.recipe, training.step
-    )
-    began = time.perf_counter()
-    state = training.fit()
-    assert state.done
-    assert 0.1 < time.perf_counter() - began < 5

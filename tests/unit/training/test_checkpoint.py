@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -218,15 +219,18 @@ def test_writing_the_same_step_again_leaves_the_old_file_until_the_new_one_is_wh
 
 
 @pytest.mark.parametrize("failing", ["open", "write", "fsync", "rename"])
-def test_a_full_disk_costs_a_warning_and_no_checkpoint(written, folder, monkeypatch, caplog, failing):
+def test_a_full_disk_costs_a_warning_and_no_checkpoint(
+    written, folder, monkeypatch, caplog, failing
+):
     written(1, 2)
+    full = partial(open, "/dev/full", "wb")
     with Checkpoints(folder) as checkpoints:
         with monkeypatch.context() as patch:
             match failing:
                 case "open":
                     patch.setattr(Path, "open", no_room)
                 case "write":
-                    patch.setattr(Path, "open", lambda *_: open("/dev/full", "wb"))  # noqa: PTH123
+                    patch.setattr(Path, "open", lambda *_: full())
                 case "fsync":
                     patch.setattr(os, "fsync", no_room)
                 case "rename":

@@ -37,7 +37,7 @@ def group(monkeypatch):
     asked = []
     monkeypatch.setattr(dist, "init_process_group", asked.append)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: asked.append("destroyed"))
-    monkeypatch.setattr(torch.cuda, "set_device", lambda index: asked.append(index))
+    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
     return asked
 
 
@@ -119,9 +119,13 @@ def test_a_probe_runs_in_one_process(torchrun, group):
 def test_a_batch_that_cannot_be_shared_out_is_refused(torchrun, group, batch, size):
     torchrun(0, size)
     recipe = Recipe(mode="finetune", batch=batch)
-    with pytest.raises(UsageError, match=f"--batch {batch} cannot be shared out to {size} processes"):
-        with joined(recipe):
-            pass
+    with (
+        pytest.raises(
+            UsageError, match=f"--batch {batch} cannot be shared out to {size} processes"
+        ),
+        joined(recipe),
+    ):
+        pass
     assert group == []
 
 
@@ -144,7 +148,10 @@ def one_of_one(tmp_path):
 
 def test_what_is_exchanged_keeps_its_kind(one_of_one):
     """What torch does with several is its own affair; here: types, and what is handed to it."""
-    assert one_of_one.share({"seconds": 0.5, "list": [1, None]}) == {"seconds": 0.5, "list": [1, None]}
+    assert one_of_one.share({"seconds": 0.5, "list": [1, None]}) == {
+        "seconds": 0.5,
+        "list": [1, None],
+    }
     assert one_of_one.any(True) is True
     assert one_of_one.any(False) is False
     tensor = torch.tensor([1.0, 2.0])

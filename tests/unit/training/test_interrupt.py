@@ -73,5 +73,5 @@ def test_leaving_does_not_claim_what_is_not_so(interrupt):
 
 
 def test_a_folder_with_a_blank_can_be_pasted_into_a_shell(tmp_path):
-    with pytest.raises(Interrupted, match="--resume '.*/my run'$"):
+    with pytest.raises(Interrupted, match=r"--resume '.*/my run'$"):
         Interrupt(tmp_path / "my run").leave()

@@ -5,7 +5,7 @@ import errno
 import math
 import os
 import re
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 
 import numpy as np
 import pytest
@@ -33,14 +33,13 @@ def resumed(lab, snapshot, **fields):
     return training.fit()
 
 
-@pytest.mark.parametrize("fields", [RICH, {"optimizer": "adamw", "lr": 0.01}], ids=["rich", "plain"])
-def test_a_training_resumed_from_any_step_ends_as_if_it_had_never_stopped(lab, fields):
+def test_a_training_resumed_from_any_step_ends_as_if_it_had_never_stopped(lab):
     checkpoints = lab.every_step()
-    unbroken = lab.training(checkpoints=checkpoints, **fields).fit()
+    unbroken = lab.training(checkpoints=checkpoints, **RICH).fit()
     places = [(s.facts["epoch"], s.facts["step"]) for s in checkpoints.kept]
     assert places == [(epoch, step) for epoch in range(3) for step in (1, 2, 3, 4)] + [(3, 0)]
     for snapshot in checkpoints.kept:
-        assert lab.differences(resumed(lab, snapshot, **fields), unbroken) == []
+        assert lab.differences(resumed(lab, snapshot, **RICH), unbroken) == []
 
 
 def test_a_training_resumed_at_the_edge_of_an_epoch_ends_the_same(lab):
@@ -59,7 +58,7 @@ def test_two_trainings_of_one_seed_are_the_same_and_another_seed_is_another(lab)
     torch.manual_seed(1)
     one = lab.training(**RICH).fit()
     torch.manual_seed(2)
-    np.random.seed(2)  # noqa: NPY002
+    np.random.seed(2)
     assert lab.differences(lab.training(**RICH).fit(), one) == []
     assert lab.differences(lab.training(**RICH, seed=1).fit(), one) != []
 
@@ -97,7 +96,9 @@ def stopping(steps):
     return Stopping
 
 
-def test_a_training_interrupted_again_and_again_ends_as_if_it_had_never_been(lab, sitting, tmp_path):
+def test_a_training_interrupted_again_and_again_ends_as_if_it_had_never_been(
+    lab, sitting, tmp_path
+):
     unbroken = sitting(**RICH)
     lab.folder = tmp_path / "other"
     lab.folder.mkdir()
@@ -160,7 +161,7 @@ def test_the_network_learns(lab):
 
 
 def test_the_history_has_a_row_for_each_epoch(lab):
-    training = lab.training(schedule="constant", **{"augment": "none", "flip": 0.0})
+    training = lab.training(schedule="constant", augment="none", flip=0.0)
     state = training.fit()
     assert [row.epoch for row in state.history] == [1, 2, 3]
     assert [row.step for row in state.history] == [4, 8, 12]
@@ -325,7 +326,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_best_epoch(lab, caplog):
 def test_a_loss_that_is_not_finite_is_an_error_where_there_is_no_good_epoch(lab, val):
     training = lab.training(examples=lab.examples(val=val))
     blow_up(training, after=2)
-    with pytest.raises(TrainingError, match=r"epoch 1, step 3, at a learning rate of 0\.0") as error:
+    with pytest.raises(
+        TrainingError, match=r"epoch 1, step 3, at a learning rate of 0\.0"
+    ) as error:
         training.fit()
     for flag in ("--lr ", "--lr-find", "--warmup", "--clip 1"):
         assert flag in str(error.value)
@@ -367,7 +370,7 @@ def test_a_state_that_went_astray_is_not_resumed_from(lab):
     assert all(t.isfinite().all() for t in found.tensors.values())
 
 
-@pytest.mark.parametrize("total", [1, 4, 6, 9])
+@pytest.mark.parametrize("total", [1, 6])
 def test_a_budget_may_cut_the_last_epoch_short(lab, total):
     checkpoints = lab.every_step()
 
@@ -417,7 +420,7 @@ def test_processes_share_each_lot(lab):
     whole = lots_of(lab, 0)
     shares = [lots_of(lab, 0, world=World(rank, 2)) for rank in range(2)]
     for lot, *parts in zip(whole, *shares, strict=True):
-        assert sorted(sum(parts, [])) == sorted(lot)
+        assert sorted(chain(*parts)) == sorted(lot)
         assert [len(part) for part in parts] == [2, 2]
 
 

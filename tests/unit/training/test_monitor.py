@@ -4,6 +4,7 @@ import csv
 import errno
 import logging
 import os
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -166,7 +167,12 @@ def test_guessing_is_judged_by_the_classes_as_they_are_in_train(lab, state, told
     examples = lab.examples()
     examples.targets[:16] = targets
     examples = type(examples)(
-        examples.source, examples.targets, examples.train, examples.val, examples.reported, ("a", "b")
+        examples.source,
+        examples.targets,
+        examples.train,
+        examples.val,
+        examples.reported,
+        ("a", "b"),
     )
     monitor = Monitor(lab.folder, examples)
     for epoch in (1, 2, 3):
@@ -274,6 +280,6 @@ def test_where_all_are_right_no_picture_is_shown(lab, state, board):
 
 
 def test_tensorboard_that_is_not_installed_is_refused_before_the_training(lab, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError, match=r"pip install 'ilk\[tensorboard\]'"):
         Monitor(lab.folder, lab.examples(), tensorboard=True)

@@ -61,7 +61,7 @@ def test_every_seed_has_its_own_order(sampling):
 def test_the_order_depends_on_seed_and_epoch_alone(sampling):
     expected = flat(lots(sampling=sampling, seed=4, epoch=7))
     torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002
+    np.random.seed(5)
     lots(sampling=sampling, seed=4, epoch=6)
     assert flat(lots(sampling=sampling, seed=4, epoch=7)) == expected
 

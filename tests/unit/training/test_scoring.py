@@ -69,7 +69,12 @@ def test_scores_are_compared_by_the_metric_and_then_by_loss(metric, changes, bet
 
 @pytest.mark.parametrize(
     ("counts", "metric"),
-    [((10, 10), "accuracy"), ((15, 10), "accuracy"), ((16, 10), "macro_f1"), ((1, 0, 1), "accuracy")],
+    [
+        ((10, 10), "accuracy"),
+        ((15, 10), "accuracy"),
+        ((16, 10), "macro_f1"),
+        ((1, 0, 1), "accuracy"),
+    ],
 )
 def test_unequal_classes_are_judged_by_macro_f1(counts, metric):
     targets = np.repeat(np.arange(len(counts)), counts)
@@ -132,7 +137,12 @@ def test_the_network_is_scored_as_it_would_be_used(lab):
     network.train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     logits, _ = logits_of(
-        network, Kept(lab.pixels(30)[0], {}), np.arange(9), classes=3, precision=lab.precision, batch=3
+        network,
+        Kept(lab.pixels(30)[0], {}),
+        np.arange(9),
+        classes=3,
+        precision=lab.precision,
+        batch=3,
     )
     np.testing.assert_array_equal(logits, run(lab, np.arange(9), batch=3)[0])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
