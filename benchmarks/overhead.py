@@ -53,7 +53,8 @@ def main() -> None:
     print(f"| with the monitor and checkpoints | {spread(with_all, ' s')} |")
     overhead = 100 * (statistics.median(ratios) - 1)
     print(
-        f"\n**Overhead: {overhead:.1f} %** (target: at most 3 %); ratio {spread(ratios, digits=3)}\n"
+        f"\n**Overhead: {overhead:.1f} %** (target: at most 3 %); "
+        f"ratio {spread(ratios, digits=3)}\n"
     )
 
 

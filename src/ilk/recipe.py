@@ -73,8 +73,10 @@ class Recipe(BaseModel):
         "sgd", "muon: Muon for the filters, AdamW for the rest."
     )
     lr: float | None = _loop(None, "Peak learning rate; see --lr-find.", gt=0)
-    momentum: float = _loop(0.9, "Of sgd (Nesterov) and muon.", ge=0, lt=1)
-    weight_decay: float = _loop(0.0, "Weight decay; none on biases and norms.", ge=0)
+    momentum: float = _loop(0.9, "Of sgd and muon.", ge=0, lt=1)
+    nesterov: bool = _loop(True, "Whether the momentum of sgd is Nesterov's.")
+    weight_decay: float = _loop(0.0, "Weight decay; see decay_biases.", ge=0)
+    decay_biases: bool = _loop(False, "Let biases and norms decay too.")
     layer_decay: float = _loop(
         1.0,
         "Rate of each layer group as a factor of the one above it.",
@@ -123,9 +125,9 @@ class Recipe(BaseModel):
     label_smoothing: float = _loop(0.0, "Share of each target spread over all classes.", ge=0, lt=1)
     mixup: float = _loop(0.0, "Alpha of mixup; 0: off.", ge=0)
     cutmix: float = _loop(0.0, "Alpha of cutmix; 0: off.", ge=0)
-    augment: Literal["none", "light", "colour", "crops", "trivial"] = _loop(
+    augment: Literal["none", "light", "brightness", "colour", "crops", "trivial"] = _loop(
         "light",
-        "light: shifts. colour: light, brightness, contrast, saturation. "
+        "light: shifts. brightness: that alone. colour: light, brightness, contrast, saturation. "
         "crops: random resized crops. trivial: TrivialAugment.",
     )
     strength: float = _loop(1.0, "Factor of how far an augmentation goes.", ge=0, le=3)

@@ -329,7 +329,7 @@ def test_what_the_base_says_is_not_held_against_whoever_changes_the_other_half(c
 def test_a_guide_with_nothing_frozen_is_the_case_study():
     study = load(mode="guide", freeze="none")
     assert study == load("case-study")
-    assert (study.model, study.augment, study.flip) == ("resnet50", "colour", 0.6)
+    assert (study.model, study.augment, study.flip) == ("resnet50", "brightness", 0.6)
     assert load(mode="guide", freeze="none", flip=0.5).flip == 0.5
 
 

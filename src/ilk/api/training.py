@@ -102,6 +102,8 @@ def train(
         raise UsageError("Give DATA: a folder, a table or the name of a data set.")
     else:
         chosen = recipes.load(recipe or _own_recipe(data, changes), **changes)
+    if chosen.weights is not None:  # a run may be resumed from elsewhere
+        chosen = chosen.model_copy(update={"weights": chosen.weights.absolute()})
     place = _Place(Path(runs), name, exist_ok, Path(resume) if resume is not None else None)
     with joined(chosen) as world, place.folder(world) as folder:
         progress = progress if world.leads else silent
@@ -114,7 +116,7 @@ def train(
         else:
             from ilk.training.modes import checked, train_mode
 
-            chosen = checked(dealt, chosen, world)
+            chosen = checked(dealt, chosen, changes, world)
             if resume is not None:
                 refuse_other_pictures(folder, dealt)
                 if world.leads:
@@ -165,7 +167,7 @@ def find_rate(
 
     with new_folder(Path(runs), name, exist_ok, default="lr-find") as folder:
         dealt = _dealt(data, chosen, changes)
-        result = modes.find_rate(dealt, modes.checked(dealt, chosen), folder, progress)
+        result = modes.find_rate(dealt, modes.checked(dealt, chosen, changes), folder, progress)
         with readable_errors(folder):
             result.write(folder)
         return result, folder

@@ -16,7 +16,7 @@ from ilk.cli.console import (
     say,
 )
 from ilk.cli.flags import grouped_flags
-from ilk.errors import shown
+from ilk.errors import UsageError, shown
 from ilk.recipe import Recipe
 from ilk.training.distributed import leads
 
@@ -75,6 +75,8 @@ def train(
         "progress": progress,
     }
     if lr_find:
+        if resume is not None or data is None:
+            raise UsageError("--lr-find takes DATA, and no --resume.")
         print_rates(*api.find_rate(data, recipe, **places, **changes), json=json)
         return
     run = api.train(data, recipe, resume=resume, **places, **changes)

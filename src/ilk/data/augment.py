@@ -31,12 +31,12 @@ class Augment:
 
     Parameters
     ----------
-    kind : {"none", "light", "colour", "crops", "trivial"}
+    kind : {"none", "light", "brightness", "colour", "crops", "trivial"}
         none: nothing but mirroring. light: shift by up to 1/8 of the side, edges reflected (the
-        padded crop of the tutorials). colour: light, and factors of brightness, contrast and
-        saturation within 1 ± 0.4. crops: a random part of 35 to 100 % of the area, of aspect 3:4
-        to 4:3, stretched to the whole (Szegedy et al. 2015). trivial: one of TrivialAugment's wide
-        set of operations (Müller & Hutter 2021).
+        padded crop of the tutorials). brightness: a factor of it within 1 ± 0.4. colour: light, and
+        such factors of brightness, contrast and saturation. crops: a random part of 35 to 100 % of
+        the area, of aspect 3:4 to 4:3, stretched to the whole (Szegedy et al. 2015). trivial: one
+        of TrivialAugment's wide set of operations (Müller & Hutter 2021).
     strength : float
         Factor of how far each goes; 0: nothing but mirroring.
     flip : float
@@ -116,6 +116,16 @@ def _light(pixels: Tensor, mirrored: Tensor, strength: float, generator: Generat
     return transforms.shift(pixels, right, down, mirrored)
 
 
+def _brightness(pixels: Tensor, mirrored: Tensor, strength: float, generator: Generator) -> Tensor:
+    factors = (1 + JITTER * strength * _uniform(len(pixels), generator)).clamp(min=0)
+
+    def jittered(part: Tensor, factors: Tensor) -> Tensor:
+        return transforms.as_pixels(transforms.brightness(part.float(), factors))
+
+    flipped = transforms.mirror(pixels, mirrored)
+    return transforms.by_parts(jittered, flipped, factors.to(pixels.device))
+
+
 def _colour(pixels: Tensor, mirrored: Tensor, strength: float, generator: Generator) -> Tensor:
     """Shift, then do torchvision's ColorJitter, whose order is drawn once for all pictures."""
     shifted = _light(pixels, mirrored, strength, generator)
@@ -163,6 +173,7 @@ def _uniform(number: int, generator: Generator) -> Tensor:
 KINDS: dict[str, Callable[[Tensor, Tensor, float, Generator], Tensor]] = {
     "none": _none,
     "light": _light,
+    "brightness": _brightness,
     "colour": _colour,
     "crops": _crops,
     "trivial": _trivial,

@@ -50,11 +50,13 @@ class Kept(PixelSource):
     def __init__(self, pixels: Pixels, errors: dict[int, str]) -> None:
         super().__init__(errors)
         self.pixels = pixels
+        self._bad = np.fromiter(errors, np.int64)
 
     def batches(self, lots: Sequence[Rows]) -> Iterator[tuple[Pixels, Rows]]:
-        """Yield each lot's pixels, copied out."""
+        """Yield each lot's pixels, copied out, less the pictures that could not be decoded."""
         for rows in lots:
-            yield self.pixels[rows], rows
+            good = rows[~np.isin(rows, self._bad)] if len(self._bad) else rows
+            yield self.pixels[good], good
 
 
 class Streamed(PixelSource):
@@ -145,7 +147,20 @@ def _place(size: int) -> Cache:
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that are free, or could be made so."""
+    """Return the bytes of memory that this process may still take."""
+    return min(_free_in_system(), _free_in_container())
+
+
+def _free_in_container() -> int:
+    """Return what the limit of a control group (a container's, say) leaves; huge without one."""
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
+        return int(limit) - int(used)  # "max" is no number: there is no limit
+    return 2**62
+
+
+def _free_in_system() -> int:
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         return 1024 * int(next(x for x in lines if x.startswith("MemAvailable:")).split()[1])

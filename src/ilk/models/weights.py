@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ilk.errors import UsageError, WeightsError, listed, shown
-from ilk.models.backbones import create, import_timm
+from ilk.models.backbones import SMALLNET, create, import_timm
 
 State = Mapping[str, Any]
 
@@ -65,6 +65,8 @@ def pretrained(name: str, file: Path | None = None) -> tuple[Any, str]:
     """
     if file is not None:
         return _from_file(name, file), f"file {file.name}"
+    if name == SMALLNET:
+        raise WeightsError(f"There are no pretrained weights of '{name}'; add --mode scratch.")
     cached = _in_hub_cache(name)
     if cached is not None:
         return _from_file(name, cached), f"hub {_hub_id(name)}"
@@ -78,6 +80,8 @@ def pretrained(name: str, file: Path | None = None) -> tuple[Any, str]:
 
 def where(name: str) -> str:
     """Say in a few words where a backbone's weights would come from, without fetching them."""
+    if name == SMALLNET:
+        return "none: for --mode scratch"
     package = PACKAGES.get(name)
     if package and importlib.util.find_spec(package.module):
         return "here, as a Python package"

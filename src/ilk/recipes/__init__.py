@@ -127,6 +127,7 @@ def _refuse_misfits(recipe: Recipe, given: dict[str, Any], base: dict[str, Any])
 _CONDITIONS: dict[str, tuple[str, Callable[[Recipe], Any]]] = {
     "precision": ("to --mode probe as fp16", lambda r: r.precision != "fp16" or r.mode != "probe"),
     "momentum": ("with --optimizer adamw", lambda r: r.optimizer != "adamw"),
+    "nesterov": ("without --optimizer sgd", lambda r: r.optimizer == "sgd"),
     "step_every": ("without --schedule step", lambda r: r.schedule == "step"),
     "step_factor": ("without --schedule step", lambda r: r.schedule == "step"),
     "unfreeze_every": ("with --freeze none: nothing is frozen", lambda r: r.freeze != "none"),

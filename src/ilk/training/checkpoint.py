@@ -28,6 +28,7 @@ log = logging.getLogger("ilk")
 FACTS_KEY = "ilk.checkpoint"
 CHECKSUM_KEY = "ilk.sha256"
 KEPT = 2
+VERSION = 1
 
 
 class Snapshot(NamedTuple):
@@ -48,7 +49,7 @@ def save(path: Path, snapshot: Snapshot) -> None:
     from safetensors.numpy import save as to_bytes
 
     arrays = {name: tensor.cpu().numpy() for name, tensor in snapshot.tensors.items()}
-    facts = json.dumps(snapshot.facts)
+    facts = json.dumps({"version": VERSION, **snapshot.facts})
     metadata = {FACTS_KEY: facts, CHECKSUM_KEY: _checksum(arrays, facts)}
     write_whole(path, to_bytes(arrays, metadata=metadata))
 
@@ -68,11 +69,15 @@ def load(path: Path) -> Snapshot:
             metadata = file.metadata() or {}
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         facts, expected = metadata[FACTS_KEY], metadata[CHECKSUM_KEY]
-    except (SafetensorError, OSError, KeyError, TypeError, AttributeError) as error:
+        record = json.loads(facts)
+        version = record.pop("version")
+    except (SafetensorError, OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ModelError(f"{shown(path)} is no whole checkpoint ({error}).") from None
     if _checksum(arrays, facts) != expected:
         raise ModelError(f"{shown(path)} is damaged: it does not match its checksum.")
-    return Snapshot({k: torch.from_numpy(v) for k, v in arrays.items()}, json.loads(facts))
+    if version != VERSION:
+        raise ModelError(f"{shown(path)} was written by another version of ilk.")
+    return Snapshot({k: torch.from_numpy(v) for k, v in arrays.items()}, record)
 
 
 def _checksum(arrays: Mapping[str, np.ndarray[Any, Any]], facts: str) -> str:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from ilk.errors import UsageError
@@ -140,7 +141,8 @@ def joined(recipe: Recipe) -> Iterator[World]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     own = not dist.is_initialized()  # a program that trains several times joins them itself, once
     if own:
-        dist.init_process_group("nccl" if cuda else "gloo")
+        # Some wait for long while one probes or reads.
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(days=1))
     level = log.level
     if not world.leads:
         log.setLevel(logging.ERROR)  # what there is to say is said once

@@ -66,13 +66,12 @@ def read_examples(
     index = {label: k for k, label in enumerate(catalog.classes)}
     role = roles(catalog, recipe.val_share, recipe.seed)
     split = evaluation_split(catalog)
-    good = [i for i in range(len(catalog)) if i not in source.errors]
     return Examples(
         source,
         np.array([index[str(p.label)] for p in catalog.pictures]),
-        train=_rows(i for i in good if role[i] == "train"),
-        val=_rows(i for i in good if role[i] == "val"),
-        reported=_rows(i for i in good if split and catalog.pictures[i].split == split),
+        train=_rows(i for i, part in enumerate(role) if part == "train"),
+        val=_rows(i for i, part in enumerate(role) if part == "val"),
+        reported=_rows(i for i, p in enumerate(catalog.pictures) if split and p.split == split),
         classes=catalog.classes,
     )
 

@@ -99,7 +99,7 @@ def set_training_mode(network: Network, frozen: frozenset[str], frozen_norms: bo
 
 
 def belongs(name: str, part: str) -> bool:
-    """Say whether a parameter belongs to a part, by their dotted names; ``*`` stands for anything."""
+    """Say whether a parameter belongs to a part, by dotted names; ``*`` stands for anything."""
     return fnmatchcase(name, part) or fnmatchcase(name, f"{part}.*")
 
 

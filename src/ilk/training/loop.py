@@ -80,10 +80,7 @@ def fit(
             state.running.add(loss, correct, pictures)
             state.step += 1
             monitor.step(state, loss, pictures)
-            if world.any(interrupt.wanted):
-                interrupt.leave(saved=checkpoints.write(state.snapshot(), wait=True))
-            if checkpoints.due():
-                checkpoints.write(state.snapshot())
+            save_if_due(state, checkpoints, interrupt, world)
         scores = validate(state, examples, recipe, step, monitor, world)
         if not sound(state, scores):
             keep_the_good(state, monitor, state.step)
@@ -96,8 +93,23 @@ def fit(
         state.epoch, state.step, state.running = state.epoch + 1, 0, Running()
         if checkpoints.for_good(state.epoch):
             checkpoints.keep(state.snapshot())
+        save_if_due(state, checkpoints, interrupt, world)
     checkpoints.write(state.snapshot(), wait=True)
     monitor.end(state)
+
+
+def save_if_due(state: State, checkpoints: Checkpoints, interrupt: Interrupt, world: World) -> None:
+    """Keep the state if it is time to; leave if someone wants to stop.
+
+    Raises
+    ------
+    Interrupted
+        Someone does.
+    """
+    if world.any(interrupt.wanted):
+        interrupt.leave(saved=checkpoints.write(state.snapshot(), wait=True))
+    if checkpoints.due():
+        checkpoints.write(state.snapshot())
 
 
 def lots_to_come(state: State, examples: Examples, recipe: Recipe, world: World) -> list[Rows]:
@@ -131,7 +143,7 @@ def validate(
         examples.val,
         classes=len(examples.classes),
         precision=step.precision,
-        batch=recipe.batch,
+        batch=-(-recipe.batch * recipe.accumulate // state.pieces),
         world=world,
     )
     rows = examples.val[good]
@@ -185,7 +197,8 @@ def keep_the_good(state: State, monitor: Monitor, step: int) -> None:
     if state.best is None:
         raise TrainingError(
             f"The loss is not finite any more in {where}, at a learning rate of {state.rate:g}. "
-            "Give a smaller --lr (--lr-find looks for one), a longer --warmup, or --clip 1."
+            "Give a smaller --lr (--lr-find looks for one), a longer --warmup, or --clip 1. "
+            "What was good last lies in checkpoints/."
         )
     log.warning(
         "The loss is not finite any more in %s. Stopped; the best epoch, %d, is kept.",

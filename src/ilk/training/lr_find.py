@@ -84,9 +84,13 @@ def range_test(
         while len(rates) < STEPS:
             step.begin_epoch(state)
             lots = deal(
-                examples.train, examples.targets, batch=recipe.batch, sampling=recipe.sampling,
-                seed=recipe.seed, epoch=state.epoch,
-            )[: STEPS - len(rates)]  # fmt: skip
+                examples.train,
+                examples.targets,
+                batch=recipe.batch * recipe.accumulate,
+                sampling=recipe.sampling,
+                seed=recipe.seed,
+                epoch=state.epoch,
+            )[: STEPS - len(rates)]
             for pixels, rows in examples.source.batches(lots):
                 rate = middle * BELOW * (ABOVE / BELOW) ** (len(rates) / (STEPS - 1))
                 loss, _ = step(state, pixels, rows, examples.targets[rows], rate / usual)

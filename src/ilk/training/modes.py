@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from ilk import recipes
 from ilk.data.catalog import Catalog
 from ilk.data.split import roles
 from ilk.errors import UsageError
@@ -98,8 +98,18 @@ def begin(catalog: Catalog, recipe: Recipe, sitting: Sitting) -> Beginning:
     return Beginning(from_scratch(examples, preprocess, recipe), examples)
 
 
-def checked(catalog: Catalog, recipe: Recipe, world: World = ALONE) -> Recipe:
+def checked(
+    catalog: Catalog, recipe: Recipe, asked: Collection[str] = (), world: World = ALONE
+) -> Recipe:
     """Check, before the work begins, that a recipe fits the data, the network and the machine.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    recipe : Recipe
+    asked : collection of str
+        The fields that someone asked for in person.
+    world : World
 
     Returns
     -------
@@ -113,10 +123,15 @@ def checked(catalog: Catalog, recipe: Recipe, world: World = ALONE) -> Recipe:
     """
     _precision(recipe)
     refuse_misfit(recipe)
-    return _with_fitting_batch(catalog, recipe, world)
+    role = roles(catalog, recipe.val_share, recipe.seed)
+    if recipe.patience and "val" not in role:
+        raise UsageError("--patience needs pictures to judge by; give --val-share 0.1, say.")
+    return _with_fitting_batch(recipe, role.count("train"), asked, world)
 
 
-def _with_fitting_batch(catalog: Catalog, recipe: Recipe, world: World) -> Recipe:
+def _with_fitting_batch(
+    recipe: Recipe, number: int, asked: Collection[str], world: World
+) -> Recipe:
     """Return the recipe with a batch that the training pictures fill.
 
     Raises
@@ -124,10 +139,9 @@ def _with_fitting_batch(catalog: Catalog, recipe: Recipe, world: World) -> Recip
     UsageError
         The batch is larger than they are many, and someone asked for it.
     """
-    number = roles(catalog, recipe.val_share, recipe.seed).count("train")
     if recipe.batch * recipe.accumulate <= number:
         return recipe
-    if recipe.batch != recipes.load(mode=recipe.mode).batch or recipe.accumulate > 1:
+    if "batch" in asked or recipe.accumulate > 1:
         times = f" times --accumulate {recipe.accumulate}" if recipe.accumulate > 1 else ""
         raise UsageError(
             f"--batch {recipe.batch}{times} is more than the {number:,} pictures to train on; "
@@ -170,7 +184,7 @@ def _better(
     facts = {"kept": kept, "why": why, "probe": asdict(before) if before else None}
     if kept == "probe":
         again = _probe(catalog, recipe, sitting)
-        return replace(again, facts={**again.facts, **_facts(state, sitting), **facts})
+        return replace(again, facts={**_facts(state, sitting), **again.facts, **facts})
     trained = _trained(state, catalog, examples, recipe, sitting)
     return replace(trained, facts={**trained.facts, **facts})
 

@@ -83,7 +83,7 @@ class Monitor:
         if state.steps_done % GRADIENT_STEPS == 0:
             self._board.gradient_norms(state.steps_done, state.network)
         if state.step == 0:
-            self._board.histograms(state.steps_done, state.network, pixels)
+            self._board.histograms(state.steps_done, state.network, pixels[:32])
             self._board.pictures(state.steps_done, pixels, soft, self._examples.classes)
 
     def step(self, state: State, loss: float, pictures: int) -> None:

@@ -36,7 +36,7 @@ def make_optimizers(network: Network, recipe: Recipe) -> list[torch.optim.Optimi
     its first layer; the rest goes to AdamW, at the same ``lr`` times its ``rates``. Layer group k
     of n, the head being the last, gets ``layer_decay ** (n - 1 - k)`` of the rate (Clark et al.
     2020, arXiv 2003.10555, appendix A). Vectors, and what the backbone names in
-    ``no_weight_decay``, do not decay.
+    ``no_weight_decay``, do not decay unless ``decay_biases``.
 
     What has ``requires_grad`` off is left out, unless the recipe thaws it later.
 
@@ -57,7 +57,8 @@ def make_optimizers(network: Network, recipe: Recipe) -> list[torch.optim.Optimi
     for name, parameter in network.named_parameters():
         if parameter.requires_grad or recipe.unfreeze_every is not None:
             part, peak = peaks[name]
-            kind = Kind(part, peak, 0.0 if name in spared else recipe.weight_decay)
+            decays = recipe.decay_biases or name not in spared
+            kind = Kind(part, peak, recipe.weight_decay if decays else 0.0)
             shares[_optimizer_of(name, for_muon, recipe)][kind].append(parameter)
     if not any(kind.peak for kinds in shares.values() for kind in kinds):
         raise UsageError(
@@ -150,7 +151,7 @@ def _groups(kinds: dict[Kind, list[nn.Parameter]]) -> list[dict[str, Any]]:
 def _make(optimizer: str, groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     match optimizer:
         case "sgd":
-            nesterov = recipe.momentum > 0
+            nesterov = recipe.nesterov and recipe.momentum > 0
             return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=nesterov)
         case "muon":
             # From scratch, norms undo the scale of the filters; pretrained weights are kept as

@@ -9,6 +9,7 @@ from ilk.recipe import Recipe
 
 ONECYCLE_START = 1 / 25
 ONECYCLE_RISE = 0.3
+LONGEST_RISE = 0.3
 GROWING = 2 / 3
 MULTIPLE = 8  # convolutions halve their input three times and more
 
@@ -22,7 +23,8 @@ def rate_factor(recipe: Recipe, step: int, steps_per_epoch: int, total_steps: in
         ``schedule``: ``constant``; ``step``: times ``step_factor`` every ``step_every`` epochs;
         ``linear`` and ``cosine`` (Loshchilov and Hutter 2017, arXiv 1608.03983): to 0 at the end;
         ``onecycle`` (Smith 2018, arXiv 1803.09820): from 1/25 up to 1, then as cosine.
-        ``warmup``: epochs of linear rise; of onecycle, by default 30 % of the steps.
+        ``warmup``: epochs of linear rise, at most 30 % of the steps; of onecycle, by default
+        just that.
     step : int
         Steps done, from 0.
     steps_per_epoch, total_steps : int
@@ -33,7 +35,8 @@ def rate_factor(recipe: Recipe, step: int, steps_per_epoch: int, total_steps: in
         From 0 to 1; 0 only when all steps are done.
     """
     onecycle = recipe.schedule == "onecycle"
-    rise = recipe.warmup * steps_per_epoch
+    # A short training, by --epochs or --budget, has no time for a long warm-up.
+    rise = min(recipe.warmup * steps_per_epoch, LONGEST_RISE * total_steps)
     if onecycle and not rise:
         rise = ONECYCLE_RISE * total_steps
     if step < rise:

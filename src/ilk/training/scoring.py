@@ -56,7 +56,12 @@ def scores_of(logits: Floats, targets: Targets) -> Scores:
     return Scores(
         loss=float(-log_probabilities[np.arange(len(targets)), targets].mean()),
         accuracy=float((predicted == targets).mean()),
-        macro_f1=float(f1_score(targets, predicted, average="macro", zero_division=0)),
+        # Over the classes that occur, as the evaluation has it.
+        macro_f1=float(
+            f1_score(
+                targets, predicted, labels=np.unique(targets), average="macro", zero_division=0
+            )
+        ),
         n=len(targets),
     )
 

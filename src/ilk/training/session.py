@@ -111,11 +111,13 @@ def train_network(start: Bundle, examples: Examples, recipe: Recipe, sitting: Si
         )
         if found:
             state.restore(found)
+            found = None  # its memory is of better use to the training
             log.info("Going on from epoch %d, step %d", state.epoch + 1, state.step + 1)
         elif recipe.budget_seconds:
-            trial = new_state(start, examples, recipe, sitting.precision)
-            steps = affordable_steps(trial, examples, recipe, step, sitting.world)
-            state.total_steps = steps
+            state.total_steps = affordable_steps(
+                new_state(start, examples, recipe, sitting.precision),
+                examples, recipe, step, sitting.world,
+            )  # fmt: skip
         for remark in before_training(*_size_of_task(state, examples, recipe)):
             log.warning("%s", remark)
         with Monitor(

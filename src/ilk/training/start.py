@@ -27,7 +27,8 @@ from ilk.training.randomness import key, numpy_generator
 
 log = logging.getLogger("ilk")
 SMALLEST, LARGEST = 16, 64  # sides that scratch takes by itself
-SAMPLE = 5000  # pictures that the first layer is whitened with
+SAMPLE = 5000  # pictures that the first layer is whitened with, if small
+SAMPLE_PIXELS = 2**23
 
 
 def refuse_misfit(recipe: Recipe) -> None:
@@ -43,6 +44,8 @@ def refuse_misfit(recipe: Recipe) -> None:
         network = Network(create(recipe.model), info.spec(), nn.Linear(info.features, 2))
     freeze(network, frozen_names(network, recipe.freeze))
     make_optimizers(network, recipe)
+    if recipe.imgsz_from:
+        check_size(recipe.model, recipe.imgsz_from)
 
 
 def preprocess_for(catalog: Catalog, recipe: Recipe) -> Preprocess:
@@ -87,12 +90,12 @@ def from_pretrained(classes: tuple[str, ...], preprocess: Preprocess, recipe: Re
 
 def from_scratch(examples: Examples, preprocess: Preprocess, recipe: Recipe) -> Bundle:
     """Return a network with random weights, for pixels as these examples have them."""
-    some = _sample(examples, recipe.seed)
-    flat = some.reshape(-1, 3) / 255
+    some = _sample(examples, preprocess.imgsz, recipe.seed)
+    flat = some.reshape(-1, 3).astype(np.float32) / 255
     info = replace(
         describe(recipe.model),
-        mean=tuple(flat.mean(axis=0).round(4).tolist()),
-        std=tuple(np.maximum(0.05, flat.std(axis=0)).round(4).tolist()),
+        mean=tuple(flat.mean(axis=0, dtype=np.float64).round(4).tolist()),
+        std=tuple(np.maximum(0.05, flat.std(axis=0, dtype=np.float64)).round(4).tolist()),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(recipe.seed, "backbone"))
@@ -122,8 +125,8 @@ def with_new_head(bundle: Bundle, classes: tuple[str, ...], recipe: Recipe) -> B
     )
 
 
-def _sample(examples: Examples, seed: int) -> Pixels:
-    number = min(SAMPLE, len(examples.train))
+def _sample(examples: Examples, imgsz: int, seed: int) -> Pixels:
+    number = min(SAMPLE, len(examples.train), 1 + SAMPLE_PIXELS // imgsz**2)
     rows = numpy_generator(seed, "sample").choice(examples.train, number, replace=False)
     lots = [rows[i : i + 500] for i in range(0, number, 500)]
     return np.concatenate([pixels for pixels, _ in examples.source.batches(lots)])

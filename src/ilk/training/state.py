@@ -141,8 +141,6 @@ class State:
         tensors = _named("network", self.network.state_dict())
         if self.average is not None:
             tensors |= _named("average", self.average.module.state_dict())
-        if self.best:
-            tensors |= _named("best", self.best.weights)
         for i, optimizer in enumerate(self.optimizers):
             for index, entries in optimizer.state_dict()["state"].items():
                 kept = {k: v for k, v in entries.items() if v is not None}
@@ -162,7 +160,8 @@ class State:
             "best": best,
             "scaler": self.scaler.state_dict(),
         }
-        return Snapshot(copied(tensors), facts)
+        kept = _named("best", self.best.weights) if self.best else {}  # replaced, never changed
+        return Snapshot(copied(tensors) | kept, facts)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take up where a snapshot was taken.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,7 @@ class Step:
         Returns
         -------
         loss : float
-            Mean cross-entropy; not finite if the training went astray, and then nothing changed.
+            Mean cross-entropy; not finite if the training went astray, and then no weight changed.
         correct : int
             Pictures named rightly, as augmented.
 
@@ -130,13 +130,18 @@ class Step:
                 "None of the pictures of a batch can be decoded. Remove those that are broken, or "
                 "give a larger --batch."
             )
-        batch, soft = self.prepared(state, pixels, rows, targets)
         set_rates(state.optimizers, rate)
-        loss, correct = self._gradients(state, batch, soft, torch.from_numpy(targets))
+        while True:
+            batch, soft = self.prepared(state, pixels, rows, targets)
+            try:
+                loss, correct = self._gradients(state, batch, soft, torch.from_numpy(targets))
+                break
+            except RuntimeError as error:
+                if not _out_of_memory(error) or state.pieces >= len(batch) or self._world.size > 1:
+                    raise
+            self._use_less_memory(state, len(batch))
         if np.isfinite(loss):
-            if self.look:
-                self.look(state, batch, soft)
-            self._update(state)
+            self._update(state, batch, soft)
         return loss, correct
 
     def prepared(
@@ -155,28 +160,21 @@ class Step:
         classes = torch.from_numpy(targets).to(device)
         return mix(batch, classes, self._classes, recipe.mixup, recipe.cutmix, draw)
 
+    def _use_less_memory(self, state: State, pictures: int) -> None:
+        """Let a batch go through the network in twice as many pieces from now on."""
+        self._clear(state)
+        if self.precision.device.type == "cuda":
+            torch.cuda.empty_cache()
+        state.pieces = min(2 * state.pieces, pictures)
+        log.warning(
+            "Out of memory: each batch of %d now goes through the network in %d parts.",
+            pictures, state.pieces,
+        )  # fmt: skip
+
     def _gradients(
         self, state: State, batch: Tensor, soft: Tensor, targets: Tensor
     ) -> tuple[float, int]:
         """Go forwards and backwards, in as many pieces as the device's memory asks for."""
-        while True:
-            try:
-                return self._in_pieces(state, batch, soft, targets)
-            except RuntimeError as error:
-                if not _out_of_memory(error) or state.pieces >= len(batch) or self._world.size > 1:
-                    raise
-            self._clear(state)
-            if self.precision.device.type == "cuda":
-                torch.cuda.empty_cache()
-            state.pieces = min(2 * state.pieces, len(batch))
-            log.warning(
-                "Out of memory: each batch of %d now goes through the network in %d parts.",
-                len(batch), state.pieces,
-            )  # fmt: skip
-
-    def _in_pieces(
-        self, state: State, batch: Tensor, soft: Tensor, targets: Tensor
-    ) -> tuple[float, int]:
         parts = list(zip(batch.chunk(state.pieces), soft.chunk(state.pieces), strict=True))
         total = torch.zeros((), device=batch.device)
         answers = []
@@ -185,7 +183,10 @@ class Step:
                 with self.precision.autocast():
                     _, logits = self._network(pixels)
                 loss = F.cross_entropy(
-                    logits, wanted, self._weights, label_smoothing=self._recipe.label_smoothing
+                    logits.float(),
+                    wanted,
+                    self._weights,
+                    label_smoothing=self._recipe.label_smoothing,
                 )
                 loss = loss * (len(pixels) / len(batch))
                 state.scaler.scale(loss).backward()
@@ -194,22 +195,20 @@ class Step:
         correct = int((torch.cat(answers).cpu() == targets).sum())
         return float(total), correct
 
-    @contextlib.contextmanager
-    def _synchronised(self, last: bool) -> Iterator[None]:
+    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[Any]:
         """Let processes exchange gradients with a batch's last piece only."""
-        with (
-            self._network.no_sync()
-            if self._world.size > 1 and not last
-            else (contextlib.nullcontext())
-        ):
-            yield
+        if self._world.size > 1 and not last:
+            return self._network.no_sync()  # type: ignore[no-any-return]
+        return contextlib.nullcontext()
 
-    def _update(self, state: State) -> None:
+    def _update(self, state: State, batch: Tensor, soft: Tensor) -> None:
         # The scaler bears no optimizer without gradients, as where all that it trains is frozen.
         busy = [o for o in state.optimizers if _has_gradients(o)]
+        for optimizer in busy:
+            state.scaler.unscale_(optimizer)
+        if self.look:
+            self.look(state, batch, soft)
         if self._recipe.clip is not None:
-            for optimizer in busy:
-                state.scaler.unscale_(optimizer)
             trained = [p for p in state.network.parameters() if p.grad is not None]
             torch.nn.utils.clip_grad_norm_(trained, self._recipe.clip)
         for optimizer in busy:
@@ -230,7 +229,12 @@ def _has_gradients(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+    told = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "allocate memory" in told  # the CPU's allocator
+        or "out of memory" in told  # MPS, and some of CUDA's libraries
+    )
 
 
 def _resized(pixels: Tensor, size: int) -> Tensor:

@@ -35,7 +35,7 @@ def torchrun(monkeypatch):
 def group(monkeypatch):
     """Keep `joined` from waiting for processes that never come; returns what it asked for."""
     asked = []
-    monkeypatch.setattr(dist, "init_process_group", asked.append)
+    monkeypatch.setattr(dist, "init_process_group", lambda name, timeout: asked.append(name))
     monkeypatch.setattr(dist, "destroy_process_group", lambda: asked.append("destroyed"))
     monkeypatch.setattr(torch.cuda, "set_device", asked.append)
     return asked

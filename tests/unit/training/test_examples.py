@@ -101,9 +101,21 @@ def test_pictures_that_cannot_be_decoded_take_no_part(with_bad_files, read, cach
     catalog, bad = with_bad_files()
     examples = read(catalog, cache=cache)
     assert set(examples.source.errors) == bad
-    rows = {*examples.train.tolist(), *examples.val.tolist(), *examples.reported.tolist()}
-    assert rows == set(range(60)) - bad
-    assert len(examples.targets) == 60  # rows still count all
+    [(pixels, rows)] = examples.source.batches([np.arange(60)])
+    assert set(rows.tolist()) == set(range(60)) - bad
+    assert len(pixels) == len(rows)
+
+
+def test_the_order_of_pictures_does_not_depend_on_where_they_are_kept(with_bad_files, read):
+    catalog, _ = with_bad_files()
+    kept, streamed = read(catalog, cache="memory"), read(catalog, cache="none")
+    assert kept.train.tolist() == streamed.train.tolist()
+    lots = [kept.train[:7], kept.train[7:]]
+    for (some, rows), (others, same) in zip(
+        kept.source.batches(lots), streamed.source.batches(lots), strict=True
+    ):
+        assert rows.tolist() == same.tolist()
+        assert (some == others).all()
 
 
 def test_without_a_cache_nobody_knows_yet(with_bad_files, read):

@@ -65,7 +65,13 @@ def test_without_warmup_the_first_step_has_the_peak_rate():
 
 def test_warmup_is_linear_over_its_epochs_which_may_be_fractions():
     recipe = recipe_of(schedule="constant", warmup=0.4)
-    assert factors_of(recipe, 10, 1)[:6] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
+    assert factors_of(recipe, 10, 2)[:6] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
+
+
+def test_a_warmup_longer_than_a_short_training_bears_is_shortened():
+    factors = factors_of(recipe_of(schedule="linear", warmup=1.0), 10, 1)
+    assert factors[3] == pytest.approx(1)
+    assert factors[-1] < 0.2
 
 
 def test_linear_and_cosine_are_half_way_down_in_the_middle():
