@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from ilk.models.backbones import KNOWN, _from_timm
+from ilk.models.backbones import KNOWN, SMALLNET, _from_timm, create
 from ilk.models.weights import PACKAGES, pretrained
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", [name for name in KNOWN if name != SMALLNET])
 def test_the_table_is_timms_own(name):
     assert _from_timm(name) == KNOWN[name]
+
+
+def test_the_table_knows_ilks_own_network():
+    network, known = create(SMALLNET), KNOWN[SMALLNET]
+    assert network.num_features == known.features
+    assert sum(p.numel() for p in network.parameters()) == known.parameters
 
 
 @pytest.mark.parametrize("name", PACKAGES)
