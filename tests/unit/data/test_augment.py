@@ -122,9 +122,7 @@ def test_a_gpu_gives_the_same(kind):
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(
-        UsageError, match=r"'heavy'.*none, light, brightness, .*trivial"
-    ):
+    with pytest.raises(UsageError, match=r"'heavy'.*none, light, brightness, .*trivial"):
         Augment("heavy")
 
 

@@ -108,6 +108,17 @@ def test_without_a_cache_what_cannot_be_decoded_is_missing_from_its_lot(pictures
     assert source.errors[11] == "cannot be opened: No such file or directory"
 
 
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_what_is_kept_lacks_the_same_pictures_as_what_is_decoded_anew(pictures, cache):
+    kept, streamed = (open_pixels(pictures, PREPROCESS, cache=c) for c in (cache, "none"))
+    dealt = lots([2, 3, 4], [11, 3], [1])
+    for (rows, pixels), (others, again) in zip(
+        read(kept, dealt), read(streamed, dealt), strict=True
+    ):
+        assert rows == others
+        np.testing.assert_array_equal(pixels, again)
+
+
 def test_a_lot_that_is_changed_does_not_change_what_is_kept(pictures):
     source = open_pixels(pictures, PREPROCESS, cache="memory")
     pixels, _ = next(source.batches(lots([0, 1])))

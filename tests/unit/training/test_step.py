@@ -177,6 +177,16 @@ def test_out_of_memory_takes_batches_apart_and_changes_nothing_else(lab, take, c
     assert lab.differences(scarce.state, in_parts.state) == []
 
 
+def test_what_is_drawn_for_a_batch_is_drawn_again_when_it_is_taken_apart(lab, take):
+    """Or a training resumed from there, which begins in parts, would end otherwise."""
+    rich = {"batch": 8, "mixup": 0.2, "augment": "trivial", "frozen_norms": True}
+    scarce, in_parts = lab.training(**rich), lab.training(**rich)
+    limit_memory(scarce.state.network, most=4)
+    in_parts.state.pieces = 2
+    assert take(scarce) == take(in_parts)
+    assert lab.differences(scarce.state, in_parts.state) == []
+
+
 def test_memory_that_runs_out_in_a_later_part_counts_no_picture_twice(lab, take):
     scarce, enough = lab.training(**PLAIN), lab.training(**PLAIN)
     scarce.state.pieces = 2
@@ -448,6 +458,16 @@ def test_scaled_gradients_bear_an_optimizer_that_has_nothing_to_train_yet(lab, t
     assert {part_of(n) for n in changed(training.state, before)} == {
         "conv1", "norm1", "conv2", "norm2", "head",
     }  # fmt: skip
+
+
+def test_whoever_looks_is_shown_gradients_of_their_true_size(lab, take):
+    norms = []
+    for scale in (1.0, 1024.0):
+        training = lab.training(**PLAIN)
+        training.state.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        training.step.look = lambda state, *_: norms.append(state.network.head.weight.grad.norm())
+        take(training)
+    torch.testing.assert_close(*norms)
 
 
 def test_scaled_gradients_are_clipped_by_their_true_norm(lab, take):
