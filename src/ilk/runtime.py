@@ -68,8 +68,8 @@ def cores() -> int:
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next step, instead of asking the system anew each time.
 
-    Every page that the system hands out must be cleared and mapped first: a ninth of the time of
-    training a small network on two cores (benchmarks/RESULTS.md). Elsewhere it does nothing.
+    Every page that the system hands out must be cleared and mapped first, again and again in each
+    step. On systems without glibc it does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return

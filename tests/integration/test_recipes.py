@@ -43,7 +43,7 @@ def test_a_shipped_recipe_trains_and_its_model_can_be_used(name, few, tmp_path, 
         assert (run.folder / "plots" / "curves.png").is_file()
         assert list((run.folder / "checkpoints").glob("step-*.safetensors"))
     classifier = ilk.load(run.model, engine="pytorch")
-    assert classifier.predict(few[0][:3]).labels == classifier.predict(few[0][:3]).labels
+    assert set(classifier.predict(few[0][:3]).labels) <= set(few[1])
     again = ilk.evaluate(classifier, run.catalog, split="test")
     assert again.accuracy.value == pytest.approx(run.evaluation.accuracy.value)
 

@@ -10,7 +10,6 @@ from ilk.recipe import Recipe
 from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Examples
 from ilk.training.history import duration
-from ilk.training.order import deal
 from ilk.training.scoring import logits_of
 from ilk.training.state import State
 from ilk.training.step import Step
@@ -36,14 +35,7 @@ def affordable_steps(
     world : World
     """
     assert recipe.budget_seconds is not None
-    lots = deal(
-        examples.train,
-        examples.targets,
-        batch=recipe.batch * recipe.accumulate,
-        sampling=recipe.sampling,
-        seed=recipe.seed,
-        epoch=0,
-    )
+    lots = examples.lots(recipe, epoch=0)
     step.begin_epoch(trial)
     seconds = []
     some = [world.part(lots[i % len(lots)]) for i in range(TRIALS)]

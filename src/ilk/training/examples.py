@@ -14,6 +14,7 @@ from ilk.data.split import evaluation_split, roles
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.spec import Preprocess
+from ilk.training.order import deal
 from ilk.training.trained import less_unreadable
 
 Targets = NDArray[np.int64]
@@ -43,6 +44,17 @@ class Examples:
     val: Rows
     reported: Rows
     classes: tuple[str, ...]
+
+    def lots(self, recipe: Recipe, epoch: int) -> list[Rows]:
+        """Return the rows of each step of an epoch."""
+        return deal(
+            self.train,
+            self.targets,
+            batch=recipe.batch * recipe.accumulate,
+            sampling=recipe.sampling,
+            seed=recipe.seed,
+            epoch=epoch,
+        )
 
 
 def read_examples(

@@ -19,7 +19,6 @@ from ilk.training.examples import Examples
 from ilk.training.history import Row
 from ilk.training.interrupt import Interrupt
 from ilk.training.monitor import Monitor
-from ilk.training.order import deal
 from ilk.training.schedule import rate_factor
 from ilk.training.scoring import Scores, chosen_metric, logits_of, scores_of
 from ilk.training.state import Best, Running, State
@@ -114,14 +113,7 @@ def save_if_due(state: State, checkpoints: Checkpoints, interrupt: Interrupt, wo
 
 def lots_to_come(state: State, examples: Examples, recipe: Recipe, world: World) -> list[Rows]:
     """Return the rows of each step of this epoch that is still to come; this process's share."""
-    lots = deal(
-        examples.train,
-        examples.targets,
-        batch=recipe.batch * recipe.accumulate,
-        sampling=recipe.sampling,
-        seed=recipe.seed,
-        epoch=state.epoch,
-    )
+    lots = examples.lots(recipe, state.epoch)
     left = state.total_steps - state.epoch * state.steps_per_epoch  # a budget may cut it short
     return [world.part(rows) for rows in lots[state.step : left]]
 

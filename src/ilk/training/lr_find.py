@@ -17,7 +17,6 @@ from ilk.recipes import RATES
 from ilk.runtime import write_whole
 from ilk.training.curves import plot_range
 from ilk.training.examples import Examples
-from ilk.training.order import deal
 from ilk.training.precision import Precision
 from ilk.training.session import deterministic, new_state
 from ilk.training.step import Step
@@ -83,14 +82,7 @@ def range_test(
     with deterministic():
         while len(rates) < STEPS:
             step.begin_epoch(state)
-            lots = deal(
-                examples.train,
-                examples.targets,
-                batch=recipe.batch * recipe.accumulate,
-                sampling=recipe.sampling,
-                seed=recipe.seed,
-                epoch=state.epoch,
-            )[: STEPS - len(rates)]
+            lots = examples.lots(recipe, state.epoch)[: STEPS - len(rates)]
             for pixels, rows in examples.source.batches(lots):
                 rate = middle * BELOW * (ABOVE / BELOW) ** (len(rates) / (STEPS - 1))
                 loss, _ = step(state, pixels, rows, examples.targets[rows], rate / usual)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.data.pixels import Rows
 from ilk.training.randomness import numpy_generator
-
-Rows = NDArray[np.int64]
 
 
 def steps_in_epoch(pictures: int, batch: int) -> int:

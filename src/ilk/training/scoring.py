@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from ilk.data.pixels import PixelSource, Rows
+from ilk.engines.base import Floats
 from ilk.models.network import Network
 from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Targets
 from ilk.training.precision import Precision
 
-Floats = NDArray[np.float32]
 UNEQUAL = 1.5  # the largest class over the smallest, from which classes count as unequal
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ilk.training import lr_find as module
+from ilk.training.examples import Examples
 from ilk.training.lr_find import ABOVE, BELOW, SMOOTHING, STEPS, RangeTest, range_test, suggested
 
 
@@ -109,13 +110,13 @@ def test_a_range_test_of_a_real_network_suggests_a_rate_that_trains_it(lab, find
 
 def test_it_goes_through_the_pictures_as_often_as_it_takes(find, monkeypatch):
     epochs = []
-    real = module.deal
+    real = Examples.lots
 
-    def watched(*arguments, **options):
-        epochs.append(options["epoch"])
-        return real(*arguments, **options)
+    def watched(examples, recipe, epoch):
+        epochs.append(epoch)
+        return real(examples, recipe, epoch)
 
-    monkeypatch.setattr(module, "deal", watched)
+    monkeypatch.setattr(Examples, "lots", watched)
     find([1.0] * STEPS)  # 4 steps an epoch
     assert epochs == list(range(STEPS // 4))
 
