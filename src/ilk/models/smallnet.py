@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilk.errors import UsageError
+from ilk.models.convolution import Convolution
 
 WIDTHS = (64, 256, 256)
 WHITEN_KERNEL = 2
@@ -119,7 +120,9 @@ def convolution(channels: int, width: int, *, kernel: int, stride: int = 1) -> n
 
     With an even kernel they pass on the mean of the four pixels in the middle.
     """
-    conv = nn.Conv2d(channels, width, kernel, stride=stride, padding=(kernel - 1) // 2, bias=False)
+    conv = Convolution(
+        channels, width, kernel, stride=stride, padding=(kernel - 1) // 2, bias=False
+    )
     passed = min(channels, width)
     middle = slice((kernel - 1) // 2, kernel // 2 + 1)
     identity = torch.eye(passed, channels)[:, :, None, None]
