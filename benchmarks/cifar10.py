@@ -18,6 +18,7 @@ from ilk import recipes
 from ilk.data.split import ensure_splits
 from ilk.models.bundle import Bundle
 from ilk.models.network import build
+from ilk.runtime import keep_freed_memory
 from ilk.training.examples import read_examples
 from ilk.training.precision import pick_precision
 from ilk.training.scoring import logits_of, scores_of
@@ -80,6 +81,7 @@ def dealt(data):
 
 def where_time_goes(data) -> None:
     """Profile some steps."""
+    keep_freed_memory()
     recipe = recipes.load("cifar10")
     catalog = dealt(data)
     preprocess = preprocess_for(catalog, recipe)

@@ -30,7 +30,7 @@ class Convolution(nn.Conv2d):
         return super().forward(x)
 
     def _in_strips(self, x: Tensor) -> Tensor:
-        (stride, _), (padding, _) = self.stride, self.padding
+        stride, padding = self.stride[0], int(self.padding[0])
         width = (x.shape[3] + 2 * padding - self.kernel_size[0]) // stride + 1
         # Room for the padding on one side; the next picture's is the other side's.
         room = max(math.ceil((x.shape[3] + padding) / stride), width)
@@ -54,11 +54,12 @@ def side_by_side(x: Tensor, room: int) -> Tensor:
     """
     rows = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, room - x.shape[3]))
     strips = rows.unflatten(0, (-1, math.gcd(len(x), STRIP))).transpose(1, 2)
-    return strips.flatten(2, 3).permute(0, 3, 1, 2)
+    laid: Tensor = strips.flatten(2, 3)
+    return laid.permute(0, 3, 1, 2)
 
 
 def apart(strips: Tensor, room: int, width: int, pictures: int) -> Tensor:
     """Undo `side_by_side`: return the first ``width`` pixels of each room, ``[N, C, H, width]``."""
     groups = strips.permute(0, 2, 3, 1).unflatten(2, (-1, room))[:, :, :, :width]
-    rows = groups.transpose(1, 2).reshape(pictures, -1, width, strips.shape[1])
+    rows: Tensor = groups.transpose(1, 2).reshape(pictures, -1, width, strips.shape[1])
     return rows.permute(0, 3, 1, 2)

@@ -10,17 +10,17 @@ from ilk.training.randomness import numpy_generator
 
 
 def steps_in_epoch(pictures: int, batch: int) -> int:
-    """Return the steps of an epoch: whole batches only, but at least one.
-
-    What is left over differs from epoch to epoch.
-    """
-    return max(1, pictures // batch)
+    """Return how many batches an epoch takes."""
+    return max(1, -(-pictures // batch))
 
 
 def deal(
     rows: Rows, targets: NDArray[np.int64], *, batch: int, sampling: str, seed: int, epoch: int
 ) -> list[Rows]:
-    """Deal the training pictures out to the steps of an epoch.
+    """Deal the training pictures out to the steps of an epoch, evenly.
+
+    A last batch of a few pictures would count each of them for many, and spoil the statistics of
+    batch norms: 44 pictures make two batches of 22, not one of 32 and one of 12.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ def deal(
     targets : int64 array
         The class of every picture, by row.
     batch : int
-        Pictures in a step.
+        Pictures in a step, at most.
     sampling : {"natural", "balanced"}
-        ``natural``: each picture at most once; ``balanced``: drawn with replacement, every class
+        ``natural``: each picture once; ``balanced``: drawn with replacement, every class
         equally often.
     seed, epoch : int
 
@@ -46,5 +46,4 @@ def deal(
         order = draw.choice(rows, len(rows), p=weights / weights.sum())
     else:
         order = draw.permutation(rows)
-    steps = steps_in_epoch(len(order), batch)
-    return [order[i * batch : (i + 1) * batch] for i in range(steps)]
+    return np.array_split(order, steps_in_epoch(len(order), batch))
