@@ -202,4 +202,6 @@ def training_facts(catalog: Catalog, facts: Mapping[str, Any]) -> dict[str, str]
         told["Epochs"] = f"{facts['epochs']}{best}"
     if "kept" in facts:
         told["Kept"] = f"{facts['kept']}: {facts['why']}"
+    if facts.get("remarks"):
+        told["Noticed"] = " ".join(facts["remarks"])
     return told | {"Engine": str(facts["engine"]), "Time": f"{facts['seconds']:.1f} s"}

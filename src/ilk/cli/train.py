@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,9 +104,9 @@ def train(
 def print_rates(test: RangeTest, folder: Path, json: bool) -> None:
     """Print what a learning-rate range test found."""
     if json:
-        print_json({"suggestion": test.suggestion, "rates": test.rates, "losses": test.losses})
+        print_json(asdict(test))
     elif test.suggestion is None:
-        print("The loss did not fall at any rate: look at the labels and the pictures first.")
+        print(f"No rate stands out. {test.why_none} Keep the recipe's rate.")
     else:
         print(f"Try --lr {test.suggestion:g}, a tenth of where the loss was lowest")
     if not json:

@@ -21,9 +21,7 @@ MOST_MARKED = 40  # epochs; above, markers would hide the line
 WIDE_RANGE = 50  # the largest over the smallest loss, from which only a log scale shows both
 
 
-def plot_curves(
-    rows: Sequence[Row], path: Path, best_epoch: int | None, kept: str | None = None
-) -> None:
+def plot_curves(rows: Sequence[Row], path: Path, best_epoch: int | None) -> None:
     """Draw loss, accuracy and learning rate over the epochs.
 
     Parameters
@@ -33,8 +31,6 @@ def plot_curves(
         The PNG.
     best_epoch : int or None
         Is marked.
-    kept : str, optional
-        What became the model, said in the title.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -59,8 +55,8 @@ def plot_curves(
         _mark(axes, best_epoch, "best" if axes is loss else "")
     if epochs:
         rate.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
-        loss.legend(frameon=False, loc="upper right", labelcolor=INK)
-    loss.set_title(_headline(rows, best_epoch, kept), loc="left", color=INK, fontsize=11, pad=20)
+        loss.legend(frameon=False, loc="best", labelcolor=INK)
+    loss.set_title(_headline(rows, best_epoch), loc="left", color=INK, fontsize=11, pad=20)
     figure.align_ylabels()
     _save(figure, path)
 
@@ -156,7 +152,7 @@ def _dress(axes: Any, name: str) -> None:
     axes.spines["bottom"].set_color(LINE)
 
 
-def _headline(rows: Sequence[Row], best_epoch: int | None, kept: str | None) -> str:
+def _headline(rows: Sequence[Row], best_epoch: int | None) -> str:
     parts = [f"{len(rows):,} epoch{'s' * (len(rows) != 1)}"]
     best = next((row for row in rows if row.epoch == best_epoch), None)
     if best is not None:
@@ -164,9 +160,7 @@ def _headline(rows: Sequence[Row], best_epoch: int | None, kept: str | None) -> 
         if accuracy is None:
             accuracy, kind = best.accuracy, "accuracy"
         parts.append(f"best: epoch {best.epoch}, {kind} {100 * accuracy:.1f} %")
-    if kept:
-        parts.append(f"kept: {kept}")
-    return "   ·   ".join(parts).replace("$", r"\$")
+    return "   ·   ".join(parts)
 
 
 def _save(figure: Any, path: Path) -> None:

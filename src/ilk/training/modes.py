@@ -16,6 +16,7 @@ from ilk.errors import UsageError
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, pick_device, silent
+from ilk.training.advice import Advisor
 from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Examples, read_examples
 from ilk.training.lr_find import RangeTest, range_test
@@ -67,7 +68,7 @@ def find_rate(
     """Look for a good learning rate, without training; see `ilk.training.lr_find`."""
     sitting = Sitting(folder, _precision(recipe), progress=progress)
     beginning = begin(catalog, recipe, sitting)
-    return range_test(beginning.start, beginning.examples, recipe, sitting.precision)
+    return range_test(beginning.start, beginning.examples, recipe, sitting.precision, progress)
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,9 @@ def _better(
     log.info("Kept the %s: %s", kept, why)
     facts = {"kept": kept, "why": why, "probe": asdict(before) if before else None}
     if kept == "probe":
+        training = _facts(state, examples, recipe, sitting)
         again = _probe(catalog, recipe, sitting)
-        return replace(again, facts={**_facts(state, sitting), **again.facts, **facts})
+        return replace(again, facts={**training, **again.facts, **facts})
     trained = _trained(state, catalog, examples, recipe, sitting)
     return replace(trained, facts={**trained.facts, **facts})
 
@@ -231,10 +233,10 @@ def _trained(
 ) -> Trained:
     bundle = state.bundle()
     rest, logits = score_held_out(state, catalog, examples, recipe, sitting)
-    return Trained(bundle, rest, logits, _facts(state, sitting))
+    return Trained(bundle, rest, logits, _facts(state, examples, recipe, sitting))
 
 
-def _facts(state: State, sitting: Sitting) -> dict[str, Any]:
+def _facts(state: State, examples: Examples, recipe: Recipe, sitting: Sitting) -> dict[str, Any]:
     return {
         "engine": f"pytorch, {sitting.precision.device}, {sitting.precision.name}",
         "epochs": len(state.history),
@@ -242,4 +244,5 @@ def _facts(state: State, sitting: Sitting) -> dict[str, Any]:
         "best": asdict(state.best.scores) if state.best else None,
         "training_seconds": round(state.seconds, 3),
         "astray": state.astray or None,
+        "remarks": Advisor(examples, recipe).in_all(state.history),
     }

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
-from ilk.training.advice import advice
+from ilk.training.advice import Advisor
 from ilk.training.curves import plot_curves
 from ilk.training.examples import Examples, Targets
 from ilk.training.history import duration, told, write_history
-from ilk.training.scoring import UNEQUAL
 from ilk.training.state import State
 
 log = logging.getLogger("ilk")
@@ -33,11 +33,11 @@ class Monitor:
     folder : Path
         The run's folder.
     examples : Examples
+    recipe : Recipe
+        Whether to write ``tensorboard/``, and what advice may propose.
     progress : Progress
     speaks : bool
         Whether this process speaks and writes; of several, only one does.
-    tensorboard : bool
-        Whether to write ``tensorboard/``.
     first_step : int
         The step that this sitting begins with.
     """
@@ -46,24 +46,22 @@ class Monitor:
         self,
         folder: Path,
         examples: Examples,
+        recipe: Recipe,
         progress: Progress = silent,
         *,
         speaks: bool = True,
-        tensorboard: bool = False,
         first_step: int = 0,
     ) -> None:
         self._folder = folder
         self._examples = examples
         self._progress = progress
         self._speaks = speaks
-        self._board = _open_board(folder, first_step) if tensorboard and speaks else None
+        self._board = _open_board(folder, first_step) if recipe.tensorboard and speaks else None
         self._live = ExitStack()
         self._tick: Any = None
         self._untold = 0
         self._shown = 0.0
-        counts = np.bincount(examples.targets[examples.train], minlength=len(examples.classes))
-        self._chance = float(counts.max() / counts.sum())
-        self._balanced = bool(counts.max() <= UNEQUAL * counts.min())
+        self._advisor = Advisor(examples, recipe)
 
     def begin_epoch(self, state: State, pictures: int) -> None:
         """Begin a live line for an epoch with so many pictures still to come."""
@@ -124,9 +122,7 @@ class Monitor:
             return
         row = state.history[-1]
         log.info("%s", told(row, state.epochs, state.seconds_left))
-        for remark in advice(
-            state.history, len(self._examples.classes), self._balanced, self._chance
-        ):
+        for remark in self._advisor.after(state.history):
             log.warning("%s", remark)
         try:
             write_history(state.history, self._folder / "history.csv")
@@ -137,11 +133,13 @@ class Monitor:
 
     def end(self, state: State) -> None:
         """Draw the curves."""
-        if self._speaks and state.history:
-            plots = self._folder / "plots"
-            plots.mkdir(exist_ok=True)
-            best = state.best.epoch if state.best else None
-            plot_curves(state.history, plots / "curves.png", best)
+        if not (self._speaks and state.history):
+            return
+        best = state.best.epoch if state.best else None
+        try:
+            plot_curves(state.history, self._folder / "plots" / "curves.png", best)
+        except OSError as error:
+            log.warning("The curves could not be drawn (%s).", error.strerror)
 
     def __enter__(self) -> Monitor:
         return self

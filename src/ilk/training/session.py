@@ -123,9 +123,9 @@ def train_network(start: Bundle, examples: Examples, recipe: Recipe, sitting: Si
         with Monitor(
             sitting.folder,
             examples,
+            recipe,
             sitting.progress,
             speaks=sitting.world.leads,
-            tensorboard=recipe.tensorboard,
             first_step=state.steps_done,
         ) as monitor:
             step.look = monitor.gradients

@@ -40,7 +40,9 @@ def test_outputs_and_gradients_are_those_of_pytorch(shape):
     for theirs, ours in both(shape):
         assert ours.dtype == theirs.dtype
         assert ours.shape == theirs.shape
-        torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02 * float(theirs.detach().abs().max()))
+        torch.testing.assert_close(
+            ours, theirs, rtol=0.02, atol=0.02 * float(theirs.detach().abs().max())
+        )
 
 
 def test_float32_is_untouched():

@@ -135,7 +135,7 @@ class Training:
         self.examples = examples or examples_of()
         self.state = new_state(start(name), self.examples, self.recipe, PRECISION)
         self.step = step_of(self.recipe, self.examples)
-        self.monitor = Monitor(folder, self.examples)
+        self.monitor = Monitor(folder, self.examples, self.recipe)
         self.interrupt = Interrupt(folder)
         self.checkpoints = checkpoints or NoCheckpoints()
 

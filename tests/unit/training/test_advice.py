@@ -3,10 +3,13 @@ from __future__ import annotations
 import math
 import re
 
+import numpy as np
 import pytest
 
+from ilk import recipes
 from ilk.recipe import Recipe
-from ilk.training.advice import advice, before_training
+from ilk.training.advice import Advisor, before_training
+from ilk.training.examples import Examples
 from ilk.training.history import Row
 
 FLAG = re.compile(r"--([a-z-]+)")
@@ -31,13 +34,22 @@ def training(losses, val_losses=None, accuracies=None, val_accuracies=None, rate
     ]
 
 
-def told(rows, classes=2, balanced=True, chance=0.5):
+def advisor(classes=2, shares=None, val=100, **fields):
+    """Return an advisor on 1,000 training pictures; ``shares`` are those of the classes."""
+    counts = [round(1000 * share) for share in shares or [1 / classes] * classes]
+    targets = np.repeat(np.arange(classes), counts)
+    names = tuple(map(str, range(classes)))
+    rows = np.arange(len(targets))
+    examples = Examples(None, targets, rows, np.arange(val), rows[:0], names)
+    return Advisor(examples, recipes.load(**{"mode": "guide", **fields}))
+
+
+def told(rows, **given):
     """Return (epoch, message) for all that is said over a whole training."""
-    return [
-        (n, message)
-        for n in range(1, len(rows) + 1)
-        for message in advice(rows[:n], classes, balanced, chance)
-    ]
+    ask = advisor(**given)
+    found = [(n, said) for n in range(1, len(rows) + 1) for said in ask.after(rows[:n])]
+    assert [said for _, said in found] == ask.in_all(rows)
+    return found
 
 
 def falling(number, start=0.7):
@@ -46,7 +58,7 @@ def falling(number, start=0.7):
 
 def test_nothing_is_said_of_a_training_that_goes_well():
     assert told(training(falling(30), falling(30, 0.8))) == []
-    assert advice([], 2, True, 0.5) == []
+    assert advisor().after([]) == []
 
 
 @pytest.mark.parametrize("kind", ["val", "training"])
@@ -101,16 +113,16 @@ def test_training_accuracy_counts_where_there_is_no_val():
 
 def test_saying_the_largest_class_always_is_not_learning():
     rows = training(falling(4), falling(4), val_accuracies=[0.7] * 4)
-    [(epoch, message)] = told(rows, classes=5, balanced=False, chance=0.7)
+    [(epoch, message)] = told(rows, classes=5, shares=[0.7, 0.1, 0.1, 0.05, 0.05])
     assert epoch == 3
     assert "70.0 % of always saying the largest class" in message
-    assert told(rows, classes=5, balanced=False, chance=0.69) == []
+    assert told(rows, classes=5, shares=[0.69, 0.11, 0.1, 0.05, 0.05]) == []
 
 
 def test_a_coin_matters_on_two_balanced_classes_only():
     rows = training(falling(4), accuracies=[0.4] * 4)
-    assert told(rows, classes=10, balanced=True, chance=0.1) == []
-    assert told(rows, classes=2, balanced=False, chance=0.3) == []
+    assert told(rows, classes=10) == []
+    assert told(rows, classes=3, shares=[0.39, 0.32, 0.29]) == []
 
 
 def test_one_good_epoch_of_the_last_three_is_enough():
@@ -118,7 +130,7 @@ def test_one_good_epoch_of_the_last_three_is_enough():
     assert told(rows) == []
 
 
-@pytest.mark.parametrize("losses", [[0.69, 0.7, 0.71, 0.7, 0.69], [0.7] * 5, [math.nan] * 5])
+@pytest.mark.parametrize("losses", [[0.69, 0.7, 0.71, 0.7, 0.69], [0.7] * 5])
 def test_a_loss_that_never_fell_is_told_after_five_epochs(losses):
     [(epoch, message)] = told(training([*losses, 0.8, 0.9], rate=0.25))
     assert epoch == 5
@@ -129,6 +141,44 @@ def test_a_loss_that_never_fell_is_told_after_five_epochs(losses):
 
 def test_a_loss_that_fell_and_rose_again_did_fall():
     assert told(training([0.7, 0.69, 0.8, 0.9, 1.0, 1.1])) == []
+
+
+@pytest.mark.parametrize(
+    ("losses", "val", "kind"),
+    [([0.6, 9.0], [0.6, 0.7], "training"), ([0.6, 0.5], [0.6, 343.0], "val"),
+     ([0.6, math.nan], [0.6, 0.7], "training")],
+)  # fmt: skip
+def test_a_loss_that_bursts_is_told(losses, val, kind):
+    [(epoch, message)] = told(training(losses, val, rate=0.5))
+    assert epoch == 2
+    assert f"The {kind} loss is " in message
+    assert "knows nothing has 0.69. The rate (0.5) is too high" in message
+    assert "--warmup 1, --clip 1" in message
+
+
+def test_what_is_on_already_is_not_proposed():
+    val = [0.6, 0.5, 0.4, 0.41, 0.45, 0.52]
+    [(_, without)] = told(training(falling(6), val))
+    assert all(flag in without for flag in ("--mixup", "--label-smoothing"))
+    [(_, message)] = told(training(falling(6), val), mixup=0.4, label_smoothing=0.1)
+    assert "--mixup" not in message
+    assert "--label-smoothing" not in message
+    [(_, burst)] = told(training([9.0], [9.0]), clip=1, warmup=1)
+    assert "--clip" not in burst
+
+
+def test_what_does_not_apply_to_the_mode_is_not_proposed():
+    [(_, message)] = told(training(falling(6), [0.6, 0.5, 0.4, 0.41, 0.45, 0.52]), mode="scratch")
+    assert "--freeze" not in message
+
+
+def test_scores_of_a_handful_of_pictures_are_no_reason_for_advice():
+    val = [0.6, 0.5, 0.4, 0.41, 0.45, 0.52]
+    assert told(training(falling(6), val, val_accuracies=[0.3] * 6), val=29) == []
+
+
+def test_a_val_loss_that_hardly_rises_is_no_overfitting():
+    assert told(training(falling(5), [0.4, 0.401, 0.402, 0.403, 0.404])) == []
 
 
 def test_many_parameters_on_few_pictures_are_told_before():

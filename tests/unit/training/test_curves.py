@@ -77,14 +77,9 @@ def test_without_val_only_train_is_drawn_and_nothing_marked(drawn, tmp_path):
     assert marked(tmp_path / "curves.png")[1] < 100 < marked(drawn)[1]
 
 
-def test_the_best_epoch_is_marked_where_it_is_and_what_was_kept_is_said(drawn, tmp_path):
-    plot_curves(rows_of(12), tmp_path / "curves.png", 9, kept="the $probe$")
+def test_the_best_epoch_is_marked_where_it_is(drawn, tmp_path):
+    plot_curves(rows_of(12), tmp_path / "curves.png", 9)
     assert marked(drawn)[0] + 200 < marked(tmp_path / "curves.png")[0]
-    ends = [
-        np.flatnonzero((pixels_of(file)[:25] < 90).all(axis=2).any(axis=0)).max()
-        for file in (drawn, tmp_path / "curves.png")
-    ]
-    assert ends[0] + 100 < ends[1]
 
 
 def test_a_training_that_went_astray_is_drawn(tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import math
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from ilk.training import lr_find as module
 from ilk.training.examples import Examples
-from ilk.training.lr_find import ABOVE, BELOW, SMOOTHING, STEPS, RangeTest, range_test, suggested
+from ilk.training.lr_find import ABOVE, BELOW, SMOOTHING, STEPS, RangeTest, range_test
 
 
 @pytest.fixture
@@ -64,40 +65,74 @@ def test_a_network_is_really_trained_at_those_rates(lab, monkeypatch):
     assert seen[: len(found.rates)] == pytest.approx(found.rates)
 
 
+FLAT = [1.0, 1.02, 0.98] * 4  # as the loss scatters before anything is learned
+
+
 def test_losses_are_smoothed_without_a_bias_to_zero(find):
     found, _ = find([2.0] * STEPS)
-    assert found.losses == pytest.approx([2.0] * STEPS)
+    assert found.smoothed == pytest.approx([2.0] * STEPS)
 
 
 def test_losses_are_smoothed_as_in_the_moving_average(find):
     given = np.random.default_rng(0).uniform(1, 2, STEPS)
     found, _ = find(given)
     weights = SMOOTHING ** np.arange(STEPS)[::-1]
-    assert found.losses[-1] == pytest.approx((weights * given).sum() / weights.sum())
-    assert found.losses[0] == pytest.approx(given[0])
+    assert found.losses == pytest.approx(given)
+    assert found.smoothed[-1] == pytest.approx((weights * given).sum() / weights.sum())
+    assert found.smoothed[0] == pytest.approx(given[0])
 
 
 @pytest.mark.parametrize("end", [1e6, math.nan, math.inf])
 def test_it_stops_when_the_loss_explodes(find, end):
-    found, _ = find([1.0] * 20 + [0.5] * 10 + [end])
-    assert len(found.rates) == len(found.losses) == 30
+    found, _ = find(FLAT + [0.5] * 10 + [end])
+    assert len(found.losses) == 22 + math.isfinite(end)
+    assert len(found.rates) == len(found.losses) == len(found.smoothed)
     assert found.suggestion is not None
     assert all(map(math.isfinite, found.losses))
 
 
 def test_a_loss_that_is_never_finite_suggests_nothing(find):
     found, _ = find([math.nan])
-    assert found == RangeTest([], [], None)
+    assert (found.rates, found.suggestion) == ([], None)
+    assert "exploded at once" in found.why_none
 
 
-def test_the_suggestion_is_a_tenth_of_the_rate_of_the_lowest_loss():
-    assert suggested([0.001, 0.012345, 0.1], [3.0, 1.0, 2.0]) == 0.0012
-    assert suggested([0.001, 0.01, 0.1], [3.0, 2.0, 1.0]) == 0.01
+def test_the_suggestion_is_a_tenth_of_the_rate_of_the_lowest_loss(find):
+    found, _ = find(FLAT + [0.5] * 10 + [2.0] * (STEPS - 22))
+    assert found.suggestion == float(f"{found.rates[21] / 10:.1e}")
+    assert found.why_none == ""
 
 
-@pytest.mark.parametrize(("rates", "losses"), [([], []), ([0.1], [1.0]), ([0.1, 0.2], [1.0, 2.0])])
-def test_a_loss_that_never_fell_suggests_nothing(rates, losses):
-    assert suggested(rates, losses) is None
+def test_a_loss_that_only_scatters_suggests_nothing(find):
+    given = np.random.default_rng(0).normal(1, 0.1, STEPS)
+    found, _ = find(given.tolist())
+    assert found.suggestion is None
+    assert "fell at no rate" in found.why_none
+
+
+def test_a_loss_that_only_rises_suggests_nothing(find):
+    found, _ = find(FLAT + [1.0 + step / 10 for step in range(STEPS - 12)])
+    assert found.suggestion is None
+    assert "fell at no rate" in found.why_none
+
+
+def test_a_loss_that_never_rises_again_suggests_nothing(find):
+    found, _ = find(FLAT + [0.9**step for step in range(STEPS - 12)])
+    assert found.suggestion is None
+    assert "never rose" in found.why_none
+
+
+def test_it_shows_how_far_it_has_come(lab):
+    shown = []
+
+    @contextmanager
+    def progress(what, total):
+        shown.append((what, total))
+        yield lambda number, remark="": shown.append(number)
+
+    found = range_test(lab.start(), lab.examples(), lab.recipe(), lab.precision, progress)
+    assert shown[0] == ("trying rates", STEPS)
+    assert sum(shown[1:]) in (len(found.rates), len(found.rates) - 1)
 
 
 def test_a_range_test_of_a_real_network_suggests_a_rate_that_trains_it(lab, find):
@@ -134,14 +169,18 @@ def test_the_same_seed_finds_the_same_and_nothing_global_is_changed(find, monkey
 def test_a_table_and_a_plot_are_written(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(module, "plot_range", lambda *given: drawn.append(given))
-    found = RangeTest([0.001, 0.01, 0.1], [3.0, 1.0, 2.0], 0.001)
+    found = RangeTest([0.001, 0.01], [3.0, 1.0], [3.0, 2.0], 0.001)
     found.write(tmp_path)
     lines = list(csv.reader((tmp_path / "lr_find.csv").read_text().splitlines()))
-    assert lines == [["rate", "loss"], ["0.001", "3.0"], ["0.01", "1.0"], ["0.1", "2.0"]]
-    assert drawn == [(found.rates, found.losses, 0.001, tmp_path / "plots" / "lr_find.png")]
+    assert lines == [
+        ["rate", "loss", "smoothed_loss"],
+        ["0.001", "3.0", "3.0"],
+        ["0.01", "1.0", "2.0"],
+    ]
+    assert drawn == [(found.rates, found.smoothed, 0.001, tmp_path / "plots" / "lr_find.png")]
 
 
 def test_a_test_that_saw_nothing_is_written_too(tmp_path):
-    RangeTest([], [], None).write(tmp_path)
-    assert (tmp_path / "lr_find.csv").read_text().split() == ["rate,loss"]
+    RangeTest([], [], [], None).write(tmp_path)
+    assert (tmp_path / "lr_find.csv").read_text().split() == ["rate,loss,smoothed_loss"]
     assert (tmp_path / "plots" / "lr_find.png").stat().st_size > 0
