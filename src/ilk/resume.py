@@ -5,32 +5,69 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from ilk import recipes
 from ilk.data.catalog import Catalog, Picture
-from ilk.errors import UsageError, listed, shown
+from ilk.errors import Interrupted, UsageError, listed, shown
 from ilk.recipe import Recipe
 from ilk.run import readable_errors
-from ilk.runtime import write_whole
+from ilk.runtime import versions, write_whole
+from ilk.training.interrupt import how_to_go_on
 
+log = logging.getLogger("ilk")
 BEGUN = "run.json"
 # What may be changed on the way, since it does not change the result.
 FREE = {"workers", "cache", "tensorboard", "checkpoint_every", "checkpoint_minutes"}
 
 
-def begin(folder: Path, data: Any, recipe: Recipe, catalog: Catalog) -> None:
-    """Write what a run begins with."""
+def begin(
+    folder: Path, data: Any, recipe: Recipe, catalog: Catalog, setting: Mapping[str, Any]
+) -> None:
+    """Write what a run begins with; for ``setting`` see `refuse_other_setting`."""
     clear(folder)
+    begun = {
+        "data": _name(data),
+        "pictures": _fingerprint(catalog),
+        "setting": dict(setting),
+        "versions": versions(),
+        "finished": False,
+    }
     with readable_errors(folder):
         write_inputs(folder, recipe, catalog)
-        pictures = _fingerprint(catalog)
-        _remember(folder, {"data": _name(data), "pictures": pictures, "finished": False})
+        _remember(folder, begun)
+
+
+def abandon(folder: Path) -> None:
+    """Remove what `begin` wrote, if there is neither a checkpoint nor a model to keep it for."""
+    if any((folder / "checkpoints").glob("*.safetensors")):
+        return
+    clear(folder)
+    if not (folder / "model.safetensors").exists():
+        for file in ("recipe.yaml", "catalog.csv"):
+            (folder / file).unlink(missing_ok=True)
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Say how to go on when someone interrupts what comes before and after the training loop.
+
+    Raises
+    ------
+    Interrupted
+        Someone does.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"Interrupted. {how_to_go_on(folder)}") from None
 
 
 def write_inputs(folder: Path, recipe: Recipe, catalog: Catalog) -> None:
@@ -58,21 +95,34 @@ def clear(folder: Path) -> None:
 
 
 def finish(folder: Path) -> None:
-    """Remember that a run has come to its end, if it was one that can be resumed."""
+    """Remember that a run has come to its end, if it was one that can be resumed.
+
+    The checkpoints to resume from go; those of epochs, and the best, stay.
+    """
     if (folder / BEGUN).is_file():
         _remember(folder, {**_begun(folder), "finished": True})
+        for step in (folder / "checkpoints").glob("step-*.safetensors"):
+            step.unlink(missing_ok=True)
 
 
 def reopen(
-    folder: Path, data: Any, recipe: Recipe | str | Path | None, changes: Mapping[str, Any]
+    folder: Path,
+    data: Any,
+    recipe: Recipe | str | Path | None,
+    changes: Mapping[str, Any],
+    runs: Path = Path("runs"),
 ) -> tuple[Any, Recipe]:
     """Return the data and the recipe of a run that was stopped.
+
+    ``runs`` is where the folder may lie if someone gave its name alone.
 
     Raises
     ------
     UsageError
         There is no such run, it has ended, its data must be given, or the recipe is another.
     """
+    if not folder.exists() and (runs / folder).is_dir():
+        raise UsageError(f"--resume takes a run's folder: give {shown(runs / folder)}.")
     begun = _begun(folder)
     if begun.get("finished"):
         raise UsageError(
@@ -88,6 +138,11 @@ def reopen(
     if data is None and begun.get("data") is None:
         raise UsageError(
             f"The run {shown(folder)} was trained on arrays; give them again to resume it."
+        )
+    if data is None and Path(begun["data"]).is_absolute() and not Path(begun["data"]).exists():
+        raise UsageError(
+            f"The pictures of the run {shown(folder)} are no longer at {shown(begun['data'])}. "
+            "Say where they are now: ilk train DATA --resume RUN."
         )
     return begun["data"] if data is None else data, wanted
 
@@ -131,9 +186,41 @@ def refuse_other_pictures(folder: Path, catalog: Catalog) -> None:
     )
 
 
+def refuse_other_setting(folder: Path, setting: Mapping[str, Any]) -> None:
+    """Check that a run goes on as it began; warn where it may end in other bits.
+
+    Parameters
+    ----------
+    folder : Path
+    setting : mapping
+        The number of processes, the device, the precision and the threads.
+
+    Raises
+    ------
+    UsageError
+        The processes, the device or the precision are others.
+    """
+    begun = _begun(folder)
+    before = begun.get("setting") or {}
+    for what in ("processes", "device", "precision"):
+        if what in before:
+            _refuse_change(folder, what, before[what], setting[what])
+    now = {"threads": setting["threads"], **versions()}
+    then = {"threads": before.get("threads"), **begun.get("versions", {})}
+    others = [f"{k} {then[k]} then, {now[k]} now" for k in now if then.get(k) not in (None, now[k])]
+    if others:
+        log.warning(
+            "The run goes on with others than it began with (%s): it may not end in the same bits.",
+            "; ".join(others),
+        )
+
+
 def _fingerprint(catalog: Catalog) -> str:
-    """Return a digest of all pictures, in order, with their labels and splits."""
-    rows = [(_lasting(p), p.digest, p.label, p.split) for p in catalog.pictures]
+    """Return a digest of all pictures, in order, with their labels and splits.
+
+    Not of their paths: the folder may have moved.
+    """
+    rows = [(p.digest, p.label, p.split) for p in catalog.pictures]
     return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()
 
 

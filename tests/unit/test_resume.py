@@ -12,8 +12,20 @@ import ilk
 from ilk import recipes
 from ilk.data.sources import open_catalog
 from ilk.data.split import ensure_splits
-from ilk.errors import IlkError, OutputError, UsageError
-from ilk.resume import FREE, begin, clear, finish, refuse_other_pictures, reopen, sweep
+from ilk.errors import IlkError, Interrupted, OutputError, UsageError
+from ilk.resume import (
+    FREE,
+    abandon,
+    begin,
+    clear,
+    finish,
+    refuse_other_pictures,
+    refuse_other_setting,
+    reopen,
+    resumable,
+    sweep,
+)
+from ilk.runtime import versions
 
 OTHER = {
     "mode": "guide",
@@ -56,6 +68,9 @@ def photos(tmp_path, write_picture):
     return tmp_path / "photos"
 
 
+SETTING = {"processes": 1, "device": "cpu", "precision": "fp32", "threads": 2}
+
+
 def dealt(data):
     return ensure_splits(open_catalog(data).digested(), val_share=0.0, test_share=0.25, seed=0)
 
@@ -65,7 +80,7 @@ def run(tmp_path, scratch, photos):
     """Return the folder of a run that was begun and then stopped."""
     folder = tmp_path / "runs" / "train"
     folder.mkdir(parents=True)
-    begin(folder, photos, scratch, dealt(photos))
+    begin(folder, photos, scratch, dealt(photos), SETTING)
     return folder
 
 
@@ -76,7 +91,7 @@ def test_a_run_goes_on_with_its_own_data_and_recipe(run, scratch, photos):
 
 def test_it_goes_on_from_another_place(run, photos, scratch, monkeypatch, tmp_path):
     monkeypatch.chdir(photos.parent)
-    begin(run, "photos", scratch, dealt("photos"))
+    begin(run, "photos", scratch, dealt("photos"), SETTING)
     monkeypatch.chdir("/")
     data, _ = reopen(run, None, None, {})
     assert data == str(photos)
@@ -85,7 +100,7 @@ def test_it_goes_on_from_another_place(run, photos, scratch, monkeypatch, tmp_pa
 
 def test_a_data_set_that_goes_by_a_name_keeps_it(run, scratch, catalog, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    begin(run, "digits", scratch, catalog)
+    begin(run, "digits", scratch, catalog, SETTING)
     assert reopen(run, None, None, {})[0] == "digits"
 
 
@@ -94,13 +109,13 @@ def test_a_data_set_that_goes_by_a_name_keeps_it(run, scratch, catalog, monkeypa
 )
 def test_the_recipe_comes_back_as_it_was(run, photos, kind):
     recipe = recipes.load(kind)
-    begin(run, photos, recipe, dealt(photos))
+    begin(run, photos, recipe, dealt(photos), SETTING)
     assert reopen(run, None, None, {})[1] == recipe
 
 
 def test_a_budget_comes_back_as_it_was(run, photos):
     recipe = recipes.load("scratch", budget="5m")
-    begin(run, photos, recipe, dealt(photos))
+    begin(run, photos, recipe, dealt(photos), SETTING)
     _, found = reopen(run, None, None, {})
     assert (found.budget, found.epochs) == ("5m", None)
 
@@ -189,7 +204,7 @@ def test_a_run_whose_recipe_is_lost_is_refused(run, damage):
 def test_arrays_must_be_given_again(run, scratch, colours):
     images, labels = colours(30)
     data = (images, labels)
-    begin(run, data, scratch, dealt(data))
+    begin(run, data, scratch, dealt(data), SETTING)
     with pytest.raises(UsageError, match="was trained on arrays; give them again"):
         reopen(run, None, None, {})
     again, _ = reopen(run, data, None, {})
@@ -198,7 +213,7 @@ def test_arrays_must_be_given_again(run, scratch, colours):
 
 def test_other_arrays_are_refused(run, scratch, colours):
     data = colours(30)
-    begin(run, data, scratch, dealt(data))
+    begin(run, data, scratch, dealt(data), SETTING)
     images, labels = colours(30)
     images[7] = 255 - images[7]
     with pytest.raises(UsageError, match=r"\(changed: arrays/07\)"):
@@ -269,7 +284,7 @@ def test_pictures_that_were_left_out_afterwards_are_no_change(run, photos, scrat
 def test_odd_names_are_remembered_as_they_are(run, photos, scratch, write_picture):
     for name in ("größe.png", 'a,b\n"c".png', os.fsdecode(b"caf\xe9.png")):
         write_picture(photos / "a" / name, seed=len(name))
-    begin(run, photos, scratch, dealt(photos))
+    begin(run, photos, scratch, dealt(photos), SETTING)
     refuse_other_pictures(run, dealt(photos))
 
 
@@ -279,7 +294,7 @@ def test_to_begin_removes_what_an_earlier_run_left_behind(run, scratch, photos):
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).touch()
     finish(run)
-    begin(run, photos, scratch, dealt(photos))
+    begin(run, photos, scratch, dealt(photos), SETTING)
     left = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert left == {"plots/confusion.png", "recipe.yaml", "catalog.csv", "run.json"}
     reopen(run, None, None, {})
@@ -315,7 +330,7 @@ def test_a_folder_that_cannot_be_written_is_a_readable_error(run, scratch, photo
     catalog = dealt(photos)
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(OutputError, match="cannot be written: Permission denied"):
-        begin(run, photos, scratch, catalog)
+        begin(run, photos, scratch, catalog, SETTING)
 
 
 def test_every_refusal_is_one_line(run, photos):
@@ -323,3 +338,66 @@ def test_every_refusal_is_one_line(run, photos):
         with pytest.raises(IlkError) as caught:
             reopen(run, None, None, changes)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "now"), [("processes", 2), ("device", "cuda"), ("precision", "bf16")]
+)
+def test_another_setting_is_refused_by_what_differs(run, what, now):
+    refuse_other_setting(run, SETTING)
+    with pytest.raises(UsageError, match=f"began with {what} = .*{now}"):
+        refuse_other_setting(run, {**SETTING, what: now})
+
+
+def test_other_threads_and_versions_are_told(run, caplog, monkeypatch):
+    monkeypatch.setattr("ilk.resume.versions", lambda: {**versions(), "torch": "9.9"})
+    refuse_other_setting(run, {**SETTING, "threads": 8})
+    [warning] = caplog.messages
+    assert "threads 2 then, 8 now" in warning
+    assert "9.9 now" in warning
+    assert "may not end in the same bits" in warning
+
+
+def test_pictures_that_moved_as_they_are_are_the_same(run, photos, tmp_path):
+    photos.rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match=r"no longer at .*photos\. Say where they are now"):
+        reopen(run, None, None, {})
+    data, _ = reopen(run, tmp_path / "moved", None, {})
+    refuse_other_pictures(run, dealt(data))
+
+
+def test_a_name_instead_of_a_folder_is_understood(run):
+    with pytest.raises(UsageError, match=r"takes a run's folder: give .*train"):
+        reopen(Path("train"), None, None, {}, run.parent)
+
+
+def test_what_failed_at_once_leaves_nothing(run):
+    abandon(run)
+    assert list(run.iterdir()) == []
+
+
+def test_what_failed_late_can_be_resumed(run):
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "step-1.safetensors").touch()
+    abandon(run)
+    assert {"run.json", "recipe.yaml", "catalog.csv"} <= {path.name for path in run.iterdir()}
+
+
+def test_an_earlier_model_of_that_name_keeps_its_recipe(run):
+    (run / "model.safetensors").touch()
+    abandon(run)
+    assert (run / "recipe.yaml").exists()
+
+
+def test_an_interruption_says_how_to_go_on(run):
+    with pytest.raises(Interrupted, match=r"ilk train --resume .*train"), resumable(run):
+        raise KeyboardInterrupt
+
+
+def test_the_end_removes_what_could_be_resumed_from(run):
+    kept, gone = ("best", "epoch-0001"), ("step-00000001", "step-00000002")
+    (run / "checkpoints").mkdir()
+    for name in kept + gone:
+        (run / "checkpoints" / f"{name}.safetensors").touch()
+    finish(run)
+    assert {path.stem for path in (run / "checkpoints").iterdir()} == set(kept)

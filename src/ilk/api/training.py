@@ -18,14 +18,17 @@ from ilk.data.checks import remarks
 from ilk.data.named import NAMED
 from ilk.data.sources import open_catalog
 from ilk.data.split import ensure_splits, evaluation_split
-from ilk.errors import UsageError
+from ilk.errors import IlkError, Interrupted, UsageError
 from ilk.recipe import Recipe
 from ilk.resume import (
+    abandon,
     begin,
     clear,
     finish,
     refuse_other_pictures,
+    refuse_other_setting,
     reopen,
+    resumable,
     sweep,
     write_inputs,
 )
@@ -97,7 +100,7 @@ def train(
     if resume is not None:
         if name is not None or exist_ok:
             raise UsageError("--resume goes on in its own folder; drop --name and --exist-ok.")
-        data, chosen = reopen(Path(resume), data, recipe, changes)
+        data, chosen = reopen(Path(resume), data, recipe, changes, Path(runs))
     elif data is None:
         raise UsageError("Give DATA: a folder, a table or the name of a data set.")
     else:
@@ -114,17 +117,26 @@ def train(
             trained = train_probe(dealt, chosen, progress)
             clear(folder)
         else:
-            from ilk.training.modes import checked, train_mode
+            from ilk.training.modes import checked, setting_of, train_mode
 
             chosen = checked(dealt, chosen, changes, world)
+            setting = setting_of(chosen, world)
             if resume is not None:
                 refuse_other_pictures(folder, dealt)
+                refuse_other_setting(folder, setting)
                 if world.leads:
                     sweep(folder)
             elif world.leads:
-                begin(folder, data, chosen, dealt)
-            trained = train_mode(dealt, chosen, folder, resume is not None, progress, world)
-        facts = {**trained.facts, "seconds": round(time.perf_counter() - began, 3)}
+                begin(folder, data, chosen, dealt, setting)
+            try:
+                with resumable(folder):
+                    trained = train_mode(dealt, chosen, folder, resume is not None, progress, world)
+            except IlkError as error:
+                if world.leads and not isinstance(error, Interrupted):
+                    abandon(folder)
+                raise
+        seconds = time.perf_counter() - began + trained.facts.get("earlier_seconds", 0)
+        facts = {**trained.facts, "seconds": round(seconds, 3)}
         return _written(folder, trained, chosen, dealt, facts, writes=world.leads)
 
 

@@ -101,15 +101,24 @@ class Checkpoints:
         Epochs between those that are kept for good.
     writes : bool
         Whether this process writes; of several, only one does.
+    seen : mapping of str to str, optional
+        Content digests of the pictures, and their splits: what the best model remembers.
     """
 
     def __init__(
-        self, folder: Path, minutes: float = 1.0, every: int | None = None, writes: bool = True
+        self,
+        folder: Path,
+        minutes: float = 1.0,
+        every: int | None = None,
+        *,
+        writes: bool = True,
+        seen: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self._seconds = 60 * minutes
         self._every = every
         self._writes = writes
+        self._seen = seen or {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ilk-checkpoint")
         self._writing: Future[bool | None] | None = None
         self._last = time.monotonic()
@@ -137,7 +146,8 @@ class Checkpoints:
     def write_best(self, bundle: Bundle) -> None:
         """Write the best model so far, as one that can be used."""
         if self._writes:
-            self._later(lambda: bundle.save(self.folder / "best.safetensors"))
+            signed = bundle.with_seen(self._seen)
+            self._later(lambda: signed.save(self.folder / "best.safetensors"))
 
     def for_good(self, epoch: int) -> bool:
         """Say whether the state after so many epochs is to be kept for good."""
@@ -151,11 +161,12 @@ class Checkpoints:
     def newest(self) -> Snapshot | None:
         """Return the newest one that is whole; None if there is none."""
         found = [*self.folder.glob("step-*.safetensors"), *self.folder.glob("epoch-*.safetensors")]
-        for path in sorted(found, key=_age, reverse=True):
+        for place, path in enumerate(sorted(found, key=_age, reverse=True), 1):
             try:
                 return load(path)
             except ModelError as error:
-                log.warning("%s Taking the one before it.", error)
+                before = "Taking the one before it." if place < len(found) else "There is no other."
+                log.warning("%s %s", error, before)
         return None
 
     def _submit(self, path: Path, snapshot: Snapshot, wait: bool) -> bool:

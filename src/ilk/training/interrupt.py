@@ -13,6 +13,11 @@ from types import FrameType
 from ilk.errors import Interrupted, shown
 
 
+def how_to_go_on(folder: Path) -> str:
+    """Return the sentence that says how to resume a run."""
+    return f"Go on with: ilk train --resume {shlex.quote(shown(folder))}"
+
+
 class Interrupt:
     """Whether someone wants the training to stop.
 
@@ -35,9 +40,7 @@ class Interrupt:
             Always.
         """
         how = "everything is saved" if saved else "the last steps could not be saved"
-        raise Interrupted(
-            f"Interrupted; {how}. Go on with: ilk train --resume {shlex.quote(shown(self._folder))}"
-        )
+        raise Interrupted(f"Interrupted; {how}. {how_to_go_on(self._folder)}")
 
     @contextmanager
     def listening(self) -> Iterator[None]:

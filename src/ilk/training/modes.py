@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 
 from ilk.data.catalog import Catalog
 from ilk.data.split import roles
@@ -54,7 +55,8 @@ def train_mode(
     world : World
         The processes that train together.
     """
-    sitting = Sitting(folder, _precision(recipe), resume, world, progress)
+    seen = {p.digest: p.split or "" for p in catalog.pictures}
+    sitting = Sitting(folder, _precision(recipe), resume, world, progress, seen)
     beginning = begin(catalog, recipe, sitting)
     state = train_network(beginning.start, beginning.examples, recipe, sitting)
     if beginning.probe is not None:
@@ -69,6 +71,17 @@ def find_rate(
     sitting = Sitting(folder, _precision(recipe), progress=progress)
     beginning = begin(catalog, recipe, sitting)
     return range_test(beginning.start, beginning.examples, recipe, sitting.precision, progress)
+
+
+def setting_of(recipe: Recipe, world: World) -> dict[str, Any]:
+    """Return what a training's bits depend on beside the recipe and the pictures."""
+    precision = _precision(recipe)
+    return {
+        "processes": world.size,
+        "device": precision.device.type,
+        "precision": precision.name,
+        "threads": torch.get_num_threads(),
+    }
 
 
 @dataclass(frozen=True)
@@ -243,6 +256,7 @@ def _facts(state: State, examples: Examples, recipe: Recipe, sitting: Sitting) -
         "best_epoch": state.best.epoch if state.best else None,
         "best": asdict(state.best.scores) if state.best else None,
         "training_seconds": round(state.seconds, 3),
+        "earlier_seconds": round(state.earlier, 3),
         "astray": state.astray or None,
         "remarks": Advisor(examples, recipe).in_all(state.history),
     }

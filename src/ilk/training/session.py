@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class Sitting:
     world : World
         The processes that train together.
     progress : Progress
+    seen : mapping of str to str
+        Content digests of the pictures, and their splits.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Sitting:
     resume: bool = False
     world: World = ALONE
     progress: Progress = silent
+    seen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def checkpoints(self) -> Path:
@@ -96,28 +99,28 @@ def train_network(start: Bundle, examples: Examples, recipe: Recipe, sitting: Si
             recipe.checkpoint_minutes,
             recipe.checkpoint_every,
             writes=sitting.world.leads,
+            seen=sitting.seen,
         ) as checkpoints,
     ):
         state = new_state(start, examples, recipe, sitting.precision)
         leads = sitting.world.leads
         found = sitting.world.share(checkpoints.newest() if sitting.resume and leads else None)
-        step = Step(
-            recipe,
-            sitting.precision,
-            examples.targets[examples.train],
-            len(examples.classes),
-            start.spec.preprocess.imgsz,
-            sitting.world,
-        )
+
+        def new_step() -> Step:
+            targets, imgsz = examples.targets[examples.train], start.spec.preprocess.imgsz
+            classes = len(examples.classes)
+            return Step(recipe, sitting.precision, targets, classes, imgsz, sitting.world)
+
         if found:
             state.restore(found)
             found = None  # its memory is of better use to the training
-            log.info("Going on from epoch %d, step %d", state.epoch + 1, state.step + 1)
-        elif recipe.budget_seconds:
-            state.total_steps = affordable_steps(
-                new_state(start, examples, recipe, sitting.precision),
-                examples, recipe, step, sitting.world,
-            )  # fmt: skip
+            log.info("%s", _where(state))
+        elif sitting.resume:
+            log.info("No checkpoint had been written yet: beginning at the beginning")
+        if recipe.budget_seconds and not state.total_steps:
+            trial = new_state(start, examples, recipe, sitting.precision)
+            state.total_steps = affordable_steps(trial, examples, recipe, new_step(), sitting.world)
+        step = new_step()
         for remark in before_training(*_size_of_task(state, examples, recipe)):
             log.warning("%s", remark)
         with Monitor(
@@ -133,6 +136,13 @@ def train_network(start: Bundle, examples: Examples, recipe: Recipe, sitting: Si
     return state
 
 
+def _where(state: State) -> str:
+    """Say where a training that was stopped goes on."""
+    if state.done:
+        return f"All {state.epochs} epochs are done; going on with what comes after them"
+    return f"Going on from epoch {state.epoch + 1}, step {state.step + 1}"
+
+
 def new_state(start: Bundle, examples: Examples, recipe: Recipe, precision: Precision) -> State:
     """Return the state of a training that has yet to begin."""
     network = build(start)
@@ -146,7 +156,7 @@ def new_state(start: Bundle, examples: Examples, recipe: Recipe, precision: Prec
         average=_average(network, recipe.ema),
         scaler=precision.scaler(),
         steps_per_epoch=steps,
-        total_steps=steps * (recipe.epochs or 1),
+        total_steps=steps * (recipe.epochs or 0),
         pieces=recipe.accumulate,
     )
 

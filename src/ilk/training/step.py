@@ -86,10 +86,6 @@ class Step:
             self._frozen = frozen
         set_training_mode(state.network, frozen, self._recipe.frozen_norms)
 
-    def forget(self) -> None:
-        """Forget the network that the steps were of, so that the next may be of another."""
-        self._frozen = self._network = None
-
     def _wrapped(self, network: Any) -> Any:
         """Return what to call: the network, compiled or shared with other processes if need be."""
         if self._recipe.compile:

@@ -40,7 +40,6 @@ def afford(lab, clock):
         class Timed:
             precision = inner.precision
             begin_epoch = inner.begin_epoch
-            forget = inner.forget
 
             def __call__(self, *arguments):
                 clock.now += next(seconds)
@@ -92,14 +91,16 @@ def test_accumulated_batches_are_one_step(afford):
 def test_what_was_found_is_told(afford, caplog):
     caplog.set_level(logging.INFO, "ilk")
     afford("1m30s")
-    assert caplog.messages == ["A step takes 0.50 s, an epoch 2 s: 42.8 epochs in 1m30s"]
+    assert caplog.messages == [
+        "A step takes 0.50 s, an epoch 2.0 s with its val score: training for 42.8 epochs in 1m30s"
+    ]
 
 
 def test_the_trial_leaves_no_trace_in_the_training_to_come(lab):
     untried = lab.training(epochs=1).fit()
     training = lab.training(epochs=1)
     trial = lab.training(epochs=1, budget="10s")
-    affordable_steps(trial.state, training.examples, trial.recipe, training.step)
+    affordable_steps(trial.state, training.examples, trial.recipe, trial.step)
     assert not torch.equal(trial.state.network.head.weight, training.state.network.head.weight)
     assert lab.differences(training.fit(), untried) == []
 

@@ -414,18 +414,6 @@ def test_the_average_follows_each_step(lab, take):
     assert not torch.equal(now, first)
 
 
-def test_a_step_can_forget_its_network_and_take_another(lab, take):
-    trial, real = lab.training(**PLAIN), lab.training(**PLAIN)
-    take(trial)
-    trial.step.forget()
-    real.step = trial.step
-    kept = weights(trial.state)
-    before = weights(real.state)
-    take(real)
-    assert changed(trial.state, kept) == set()
-    assert changed(real.state, before) == set(before)
-
-
 def test_the_network_is_compiled_if_asked_for(lab, take, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda network: compiled.append(network) or network)
