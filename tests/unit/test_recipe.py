@@ -46,8 +46,33 @@ def test_a_file_fills_the_fields(file):
     assert recipe.regularisation == 0.5
 
 
-def test_an_empty_file_is_the_default(file):
-    assert load(file("# nothing\n")) == Recipe()
+def test_an_empty_file_is_refused(file):
+    with pytest.raises(UsageError, match=r"my\.yaml holds no recipe key"):
+        load(file("# nothing\n"))
+
+
+def test_a_file_without_a_mode_is_told_which_is_meant(file):
+    with pytest.raises(UsageError) as error:
+        load(file("epochs: 3\n"))
+    assert str(error.value) == (
+        "'epochs' does not apply to --mode probe, which is meant where none is given, only to "
+        "finetune, scratch, guide."
+    )
+
+
+def test_what_a_file_leaves_to_its_default_may_stand_under_another_mode(file):
+    path = file("mode: finetune\nregularisation: null\n")
+    assert load(path, mode="scratch").mode == "scratch"
+
+
+def test_a_bare_no_of_yaml_is_explained(file):
+    with pytest.raises(UsageError, match="put them in quotes"):
+        load(file("mode: guide\nfreeze: no\n"))
+
+
+def test_the_guide_without_freezing_is_its_case_study():
+    study = load("case-study")
+    assert load("guide", freeze="none") == load(mode="guide", freeze="none") == study
 
 
 def test_a_dumped_recipe_spells_out_every_field_and_loads_the_same(file):
@@ -178,7 +203,7 @@ def test_what_a_recipe_does_not_say_comes_from_its_mode(file):
 
 def test_a_mode_given_over_a_recipe_brings_its_own_base():
     assert load("probe", mode="finetune") == load("finetune")
-    with pytest.raises(UsageError, match="--epochs does not apply to --mode probe"):
+    with pytest.raises(UsageError, match="'epochs' does not apply to --mode probe"):
         load("finetune", mode="probe")
 
 

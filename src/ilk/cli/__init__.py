@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "Run all of the above on a small real data set, without any download.",
 }
 ALIASES = {"evaluate": ("evaluate", "val")}
+USAGE = 2  # the exit code
 EPILOGUE = "Begin with: ilk train FOLDER, where FOLDER holds one folder of pictures a class."
 
 
@@ -73,7 +74,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(_usage_message(error), 2)
+        return _fail(_usage_message(error), USAGE)
     except IlkError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -93,6 +94,8 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
+    if code == USAGE and int(os.environ.get("RANK", "0")):
+        return code  # of the processes that torchrun started, the first one says so
     print(f"ilk: {shown(message)}", file=sys.stderr)
     return code
 

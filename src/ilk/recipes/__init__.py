@@ -38,6 +38,8 @@ def load(source: str | Path | Recipe | None = None, **changes: Any) -> Recipe:
         There is no such recipe, a key is unknown, a value is not allowed, or a field does not
         apply to the mode.
     """
+    if source == "guide" and changes.get("freeze") == "none":
+        source = "case-study"
     if source is None:
         values: dict[str, Any] = {}
     elif isinstance(source, Recipe):
@@ -51,7 +53,7 @@ def load(source: str | Path | Recipe | None = None, **changes: Any) -> Recipe:
     base = _base(given)
     where = "the recipe" if source is None or isinstance(source, Recipe) else str(source)
     recipe = validated(base | given, where)
-    _refuse_misfits(recipe, given, base)
+    _refuse_misfits(recipe, given, base, asked=changes)
     return recipe
 
 
@@ -101,22 +103,34 @@ def explained(error: ValidationError) -> str:
     """Say in one line what a value was and what is allowed."""
     first = error.errors(include_url=False)[0]
     message = f"{first['msg'][0].lower()}{first['msg'][1:]}."
+    if isinstance(first["input"], bool) and first["type"] == "string_type":
+        message += " (YAML reads no, off and yes as truth values: put them in quotes.)"
     where = ".".join(str(part) for part in first["loc"])
     return f"{where} = {first['input']!r}: {message}" if where else message
 
 
-def _refuse_misfits(recipe: Recipe, given: dict[str, Any], base: dict[str, Any]) -> None:
-    """Refuse what was given but does not apply to the mode or to another setting."""
-    for field in given:
-        if not recipe.applies(field):
+def _refuse_misfits(
+    recipe: Recipe, given: dict[str, Any], base: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    """Refuse what was given but does not apply to the mode or to another setting.
+
+    Of what was given, some was asked for, as by a flag; the rest comes from a file or a Recipe.
+    """
+
+    def name(field: str) -> str:
+        return _flag(field) if field in asked or field not in given else f"'{field}'"
+
+    for field, value in given.items():
+        if not recipe.applies(field) and (value is not None or field in asked):
+            usual = "" if "mode" in given else ", which is meant where none is given"
             raise UsageError(
-                f"{_flag(field)} does not apply to --mode {recipe.mode}, only to "
+                f"{name(field)} does not apply to {name('mode')} {recipe.mode}{usual}, only to "
                 f"{', '.join(Recipe.modes_of(field) or ())}."
             )
     for field, (why, applies) in _CONDITIONS.items():
         usual = base.get(field, Recipe.model_fields[field].default)
         if given.get(field) and given[field] != usual and not applies(recipe):
-            raise UsageError(f"{_flag(field)} does not apply {why}.")
+            raise UsageError(f"{name(field)} does not apply {why}.")
     if given.get("budget") is not None and given.get("epochs") is not None:
         raise UsageError("--epochs and --budget both say how long to train; give one of them.")
     if recipe.val_share + recipe.test_share >= 1:
@@ -164,7 +178,7 @@ def _read(source: str | Path) -> dict[str, Any]:
         # ValueError: a date that is none, a path with NUL. RecursionError: nested too deep.
         raise UsageError(f"{path} is not YAML: {error}".replace("\n", " ")) from None
     if values is None:
-        values = {}
+        raise UsageError(f"{path} holds no recipe key. It needs at least a mode, as 'mode: probe'.")
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds a {type(values).__name__}, not a table of recipe keys.")
     return values

@@ -30,6 +30,7 @@ from ilk.training.state import State
 from ilk.training.trained import Trained
 
 log = logging.getLogger("ilk")
+FEW = 30  # held-out pictures, of which one more or less named rightly decides
 
 
 def train_mode(
@@ -231,11 +232,14 @@ def _verdict(probe: Scores | None, state: State, metric: str) -> tuple[str, str]
     if probe is None or state.best is None:
         return "finetune", "no pictures are held out to compare it with the probe"
     tuned = state.best.scores
-    name = {"macro_f1": "macro F1", "loss": "log loss"}.get(metric, metric)
     compared = (
-        f"{name} {getattr(tuned, metric):.4f} after epoch {state.best.epoch}, the probe "
-        f"{getattr(probe, metric):.4f}, on {tuned.n:,} held-out pictures"
+        f"{tuned.told(metric)} after epoch {state.best.epoch}, the probe {probe.value(metric)}, "
+        f"on {tuned.n:,} held-out pictures"
     )
+    if metric != "loss" and getattr(tuned, metric) == getattr(probe, metric):
+        compared += f"; as {tuned.told('loss')} and {probe.value('loss')} decide"
+    if tuned.n < FEW:
+        compared += "; so few say little"
     if tuned.better_than(probe, metric):
         return "finetune", compared
     return "probe", f"training all layers did not beat it: {compared}"

@@ -32,6 +32,16 @@ class Scores:
         """Compare by a metric; where it is equal, by loss."""
         return self._key(metric) > other._key(metric)
 
+    def told(self, metric: str) -> str:
+        """Return a metric with its name, as people write it."""
+        name = {"macro_f1": "macro F1", "loss": "log loss"}.get(metric, metric)
+        return f"{name} {self.value(metric)}"
+
+    def value(self, metric: str) -> str:
+        """Return a metric as people write it: a share in percent."""
+        found = float(getattr(self, metric))
+        return f"{found:.3f}" if metric == "loss" else f"{100 * found:.1f} %"
+
     def _key(self, metric: str) -> tuple[float, float]:
         first = -self.loss if metric == "loss" else getattr(self, metric)
         return float(first), -self.loss
