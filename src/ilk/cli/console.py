@@ -23,9 +23,10 @@ def progress(what: str, total: int) -> Iterator[Tick]:
     """Show a bar on stderr for what takes longer than a second; nothing if it is no terminal."""
     from tqdm import tqdm
 
+    layout = "{desc} {percentage:3.0f}% |{bar:5}| {rate_fmt}{postfix}"  # fits 80 columns
     with tqdm(
-        total=total, desc=what, unit=" pictures", delay=1, disable=None, leave=False
-    ) as bar:  # fmt: skip
+        total=total, desc=what, unit="", bar_format=layout, delay=1, disable=None, leave=False
+    ) as bar:
 
         def tick(number: int, remark: str = "") -> None:
             bar.set_postfix_str(remark, refresh=False)
