@@ -60,7 +60,9 @@ class Recipe(BaseModel):
 
     epochs: int | None = _loop(None, "Times to go through the training pictures.", gt=0)
     budget: str | None = _loop(
-        None, "Time to train in, as 90s, 10m or 1h30m, instead of epochs; the schedule fits it."
+        None,
+        "Time for the training loop, as 90s, 10m or 1h30m, instead of epochs; the schedule fits it. "
+        "Reading pictures, the probe and the final scores come on top.",
     )
     patience: int | None = _loop(
         None, "Stop after this many epochs without a better val score.", gt=0

@@ -149,6 +149,10 @@ _CONDITIONS: dict[str, tuple[str, Callable[[Recipe], Any]]] = {
         "with --freeze backbone: there is but one layer to train",
         lambda r: r.freeze != "backbone" or r.unfreeze_every,
     ),
+    "warmup": (
+        "unless it is shorter than --epochs",
+        lambda r: r.epochs is None or r.warmup < r.epochs,
+    ),
     "alternate": ("with --flip 0", lambda r: r.flip > 0),
     "strength": ("with --augment none", lambda r: r.augment != "none"),
     "imgsz_from": (

@@ -103,6 +103,9 @@ def begin(catalog: Catalog, recipe: Recipe, sitting: Sitting) -> Beginning:
     preprocess = preprocess_for(catalog, recipe)
     if recipe.mode == "finetune":
         probe = _probe(_by_role(catalog, recipe), recipe, sitting)
+        if scores := _scores(probe, catalog.classes):
+            log.info("The probe: %s on %d held-out pictures. Now all layers are trained",
+                     scores.told("accuracy"), scores.n)  # fmt: skip
         spec = probe.bundle.spec.model_copy(update={"views": recipe.views})
         examples = read_examples(catalog, preprocess, recipe, sitting.progress)
         return Beginning(replace(probe.bundle, spec=spec), examples, probe)

@@ -202,7 +202,10 @@ def score_held_out(
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Let torch choose kernels that give the same bits each time, where it has them."""
+    """Let torch choose kernels that give the same bits each time, where it has them.
+
+    Its settings and the state of its generator are put back at the end.
+    """
     before = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     settings: Any = torch.utils.deterministic
@@ -211,7 +214,8 @@ def deterministic() -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     settings.fill_uninitialized_memory = False
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):  # steps seed torch's generator, for dropout
+            yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warns)
         settings.fill_uninitialized_memory = fills
