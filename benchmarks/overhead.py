@@ -67,7 +67,7 @@ def timed(start, examples, recipe, folder, watched: bool) -> float:
         start.spec.preprocess.imgsz,
     )  # fmt: skip
     checkpoints = Checkpoints(folder / "checkpoints", recipe.checkpoint_minutes)
-    monitor = WithoutCurves(folder, examples, quiet)
+    monitor = WithoutCurves(folder, examples, recipe, quiet)
     if not watched:
         checkpoints, monitor = Nothing(), Nothing()
     began = time.perf_counter()
