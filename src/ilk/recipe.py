@@ -195,6 +195,12 @@ class Recipe(BaseModel):
             raise PydanticCustomError("budget", "give a time such as 90s, 10m or 1h30m")
         return budget
 
+    @field_validator("rates", mode="before")
+    @classmethod
+    def _by_full_names(cls, rates: Any) -> Any:
+        """Put names together again that the command line takes apart: ``--rates.stage1.conv 2``."""
+        return _joined(rates) if isinstance(rates, dict) else rates
+
     @field_validator("rates")
     @classmethod
     def _are_factors(cls, rates: dict[str, float]) -> dict[str, float]:
@@ -228,6 +234,15 @@ class Recipe(BaseModel):
         import yaml
 
         return yaml.safe_dump(self.applying(), sort_keys=False, allow_unicode=True)
+
+
+def _joined(nested: dict[Any, Any], before: str = "") -> dict[Any, Any]:
+    """Return ``{"a.b": 1}`` for ``{"a": {"b": 1}}``."""
+    flat: dict[Any, Any] = {}
+    for name, value in nested.items():
+        full = f"{before}{name}"
+        flat |= _joined(value, f"{full}.") if isinstance(value, dict) else {full: value}
+    return flat
 
 
 def seconds_of(duration: str) -> float:

@@ -70,6 +70,11 @@ def test_a_bare_no_of_yaml_is_explained(file):
         load(file("mode: guide\nfreeze: no\n"))
 
 
+def test_rates_go_by_full_names_as_the_command_line_gives_them():
+    given = {"head": "10", "stage1": {"norm*": {"bias": "2"}}}
+    assert load("scratch", rates=given).rates == {"head": 10.0, "stage1.norm*.bias": 2.0}
+
+
 def test_the_guide_without_freezing_is_its_case_study():
     study = load("case-study")
     assert load("guide", freeze="none") == load(mode="guide", freeze="none") == study
