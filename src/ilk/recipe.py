@@ -61,7 +61,7 @@ class Recipe(BaseModel):
     epochs: int | None = _loop(None, "Times to go through the training pictures.", gt=0)
     budget: str | None = _loop(
         None,
-        "Time for the training loop, as 90s, 10m or 1h30m, instead of epochs; the schedule fits it. "
+        "Time for the training loop, as 90s, 10m or 1h30m, instead of epochs; the schedule fits. "
         "Reading pictures, the probe and the final scores come on top.",
     )
     patience: int | None = _loop(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ilk.engines.pytorch import has_bf16
 from ilk.errors import UsageError
@@ -30,6 +32,24 @@ class Precision:
     def scaler(self) -> torch.amp.GradScaler:
         """Return what keeps small gradients in fp16 from vanishing; idle in other precisions."""
         return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+
+
+def spare_single_pixels(network: nn.Module) -> None:
+    """Let no strided convolution see a single pixel while a network is trained.
+
+    There oneDNN's gradient of the filters in bf16 (torch 2.13, AMX) leaves those that see nothing
+    but padding uninitialised: now and then not a number. With a row and a column of zeros more the
+    outputs are the same.
+    """
+    for module in network.modules():
+        # Subclasses may pad by the size that they see.
+        if type(module) is nn.Conv2d and max(module.stride) > 1:
+            module.register_forward_pre_hook(_with_company)
+
+
+def _with_company(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    (x,) = inputs
+    return (F.pad(x, (0, 1, 0, 1)),) if x.shape[2:] == (1, 1) else inputs
 
 
 def pick_precision(wanted: str, device: str) -> Precision:

@@ -30,7 +30,7 @@ from ilk.training.loop import fit
 from ilk.training.monitor import Monitor
 from ilk.training.optim import make_optimizers
 from ilk.training.order import steps_in_epoch
-from ilk.training.precision import Precision
+from ilk.training.precision import Precision, spare_single_pixels
 from ilk.training.scoring import logits_of
 from ilk.training.state import State
 from ilk.training.step import Step
@@ -147,6 +147,8 @@ def new_state(start: Bundle, examples: Examples, recipe: Recipe, precision: Prec
     """Return the state of a training that has yet to begin."""
     network = build(start)
     network.to(precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if precision.device.type == "cpu":
+        spare_single_pixels(network)
     freeze(network, frozen_names(network, recipe.freeze))
     steps = steps_in_epoch(len(examples.train), recipe.batch * recipe.accumulate)
     return State(

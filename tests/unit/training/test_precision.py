@@ -5,7 +5,7 @@ import torch
 
 from ilk.errors import UsageError
 from ilk.training import precision as precisions
-from ilk.training.precision import Precision, pick_precision
+from ilk.training.precision import Precision, pick_precision, spare_single_pixels
 
 CPU = torch.device("cpu")
 
@@ -52,3 +52,31 @@ def test_gradients_are_scaled_in_fp16_only():
     assert not Precision(CPU, "fp32").scaler().is_enabled()
     assert not Precision(CPU, "bf16").scaler().is_enabled()
     assert Precision(CPU, "fp16").scaler().is_enabled()
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (5, 2), (1, 0)])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_single_pixel_gets_company_and_the_answer_stays(kernel, padding, groups):
+    net = torch.nn.Conv2d(4, 8, kernel, stride=2, padding=padding, groups=groups)
+    pixel, picture = torch.randn(3, 4, 1, 1), torch.randn(3, 4, 6, 6)
+    before = net(pixel), net(picture)
+    seen = []
+    spare_single_pixels(net)
+    net.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape[2:])))
+    for expected, x in zip(before, (pixel, picture), strict=True):
+        torch.testing.assert_close(net(x), expected)
+    assert seen == [(2, 2), (6, 6)]
+
+
+def test_gradients_of_filters_that_see_padding_only_are_zero():
+    """Without company they are uninitialised in bf16 on some processors."""
+    net = torch.nn.Conv2d(64, 64, 3, stride=2, padding=1, bias=False)
+    spare_single_pixels(net)
+    for _ in range(5):
+        del_me = [torch.full((size,), float("nan")) for size in (1000, 20000, 100000)]
+        del del_me
+        net.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            net(torch.randn(4, 64, 1, 1)).float().sum().backward()
+        assert (net.weight.grad[:, :, 0, 0] == 0).all()
+        assert net.weight.grad.isfinite().all()
