@@ -195,7 +195,7 @@ def score_held_out(
         examples.reported,
         classes=len(examples.classes),
         precision=sitting.precision,
-        batch=recipe.batch,
+        batch=-(-recipe.batch * recipe.accumulate // state.pieces),
         world=sitting.world,
     )
     errors = sitting.world.merged(examples.source.errors)
