@@ -56,7 +56,7 @@ KNOWN = {
         BackboneInfo(
             "efficientnet_b0", 224, 1280, 4_007_548, "bicubic", IMAGENET_MEAN, IMAGENET_STD
         ),
-        BackboneInfo(SMALLNET, 32, 256, 2_552_984, "bicubic", HALF, HALF),
+        BackboneInfo(SMALLNET, 32, 256, 1_968_792, "bicubic", HALF, HALF),
         BackboneInfo("vgg16", 224, 4096, 134_260_544, "bilinear", IMAGENET_MEAN, IMAGENET_STD),
     )
 }
