@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ilk.engines.pytorch import has_bf16
 from ilk.errors import UsageError
+from ilk.training.depthwise import QuickDepthwise
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -23,11 +24,18 @@ class Precision:
     device: torch.device
     name: str
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context in which a network runs."""
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Provide the context in which a network runs."""
         if self.name == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, TYPES[self.name])
+            yield
+            return
+        on_cpu = self.device.type == "cpu"
+        with (
+            torch.autocast(self.device.type, TYPES[self.name]),
+            QuickDepthwise() if on_cpu else contextlib.nullcontext(),
+        ):
+            yield
 
     def scaler(self) -> torch.amp.GradScaler:
         """Return what keeps small gradients in fp16 from vanishing; idle in other precisions."""

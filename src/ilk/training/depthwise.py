@@ -1,0 +1,66 @@
+"""Depthwise: gradients of depthwise convolutions in float32, where bf16 is slow on a CPU.
+
+oneDNN (torch 2.13) has no quick kernels for two gradients of depthwise convolutions in bf16: that
+of the input at a stride of 2, and that of filters of 5 x 5. With AMX they took two thirds of a step
+of EfficientNet-Lite0, ten and five times what float32 takes. All else stays in bf16.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+QUICK_KERNEL = 3
+
+
+class QuickDepthwise(TorchFunctionMode):
+    """A context in which the slow gradients are computed in float32."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call ``func``, or stand in for it if it is such a convolution."""
+        kwargs = kwargs or {}
+        if func is F.conv2d and torch.is_grad_enabled() and not kwargs:
+            x, weight, bias, *rest = args
+            if len(rest) == 4 and _is_slow(weight, *rest):
+                return _convolved(x, weight, bias, *rest)
+        return func(*args, **kwargs)
+
+
+def _is_slow(weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int) -> bool:
+    depthwise = groups == len(weight) and groups > 1 and weight.shape[1] == 1
+    plain = all(isinstance(given, tuple) for given in (stride, padding, dilation))
+    return depthwise and plain and (max(stride) > 1 or max(weight.shape[2:]) > QUICK_KERNEL)
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+    y: Tensor = _Depthwise.apply(x.bfloat16(), weight.bfloat16(), *how)  # type: ignore[no-untyped-call]
+    return y if bias is None else y + bias[:, None, None].bfloat16()
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, *how: Any) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.how = how
+        return F.conv2d(x, weight, None, *how)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.how
+        wanted = [*ctx.needs_input_grad[:2], False]
+        of_x, of_weight, _ = torch.ops.aten.convolution_backward(
+            gradient.float(), x.float(), weight.float(), None,
+            stride, padding, dilation, False, [0, 0], groups, wanted,
+        )  # fmt: skip
+        return of_x, of_weight, None, None, None, None
