@@ -81,13 +81,14 @@ def ilk_rate(start, catalog, recipe, preprocess, steps: int) -> float:
     step = Step(recipe, precision, examples.targets[examples.train], 2, preprocess.imgsz)
     step.begin_epoch(state)
     lots = deal(examples.train, examples.targets, batch=BATCH, sampling="natural", seed=0, epoch=0)
-    began = 0.0
+    began, pictures = 0.0, 0
     for i, (pixels, rows) in enumerate(examples.source.batches(lots[: steps + 2])):
         if i == 2:
             began = time.perf_counter()
         step(state, pixels, rows, examples.targets[rows], 1.0)
         state.step += 1
-    return steps * BATCH / (time.perf_counter() - began)
+        pictures += len(rows) if i >= 2 else 0
+    return pictures / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

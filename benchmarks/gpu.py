@@ -20,7 +20,6 @@ from ilk.data.split import ensure_splits
 from ilk.models.backbones import create
 from ilk.runtime import pick_device
 from ilk.training.examples import read_examples
-from ilk.training.order import deal
 from ilk.training.precision import pick_precision
 from ilk.training.session import new_state
 from ilk.training.start import from_scratch, preprocess_for
@@ -78,7 +77,8 @@ def ilk_rate(name: str, imgsz: int, batch: int, steps: int, device: str) -> floa
     state = new_state(from_scratch(examples, preprocess, recipe), examples, recipe, precision)
     step = Step(recipe, precision, examples.targets[examples.train], 10, imgsz)
     step.begin_epoch(state)
-    lots = deal(examples.train, examples.targets, batch=batch, sampling="natural", seed=0, epoch=0)
+    order = examples.train
+    lots = [order[i : i + batch] for i in range(0, len(order) - batch + 1, batch)]
     times = []
     for i in range(steps):
         pixels, rows = next(examples.source.batches([lots[i % len(lots)]]))

@@ -46,13 +46,16 @@ def begin(
 
 
 def abandon(folder: Path) -> None:
-    """Remove what `begin` wrote, if there is neither a checkpoint nor a model to keep it for."""
-    if any((folder / "checkpoints").glob("*.safetensors")):
+    """Remove what `begin` wrote, if nothing has come of it yet.
+
+    Also beside the model of an earlier run of that name, which it does not describe.
+    """
+    traces = ("checkpoints/*.safetensors", "history.csv", "tensorboard")
+    if any(any(folder.glob(trace)) for trace in traces):
         return
     clear(folder)
-    if not (folder / "model.safetensors").exists():
-        for file in ("recipe.yaml", "catalog.csv"):
-            (folder / file).unlink(missing_ok=True)
+    for file in ("recipe.yaml", "catalog.csv"):
+        (folder / file).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -92,6 +95,13 @@ def clear(folder: Path) -> None:
         for stale in ("checkpoints", "tensorboard"):
             shutil.rmtree(folder / stale, ignore_errors=True)
         sweep(folder)
+
+
+def move_on(folder: Path, data: Any) -> None:
+    """Remember where the pictures are now: they may have moved since the run began."""
+    begun = _begun(folder)
+    if _name(data) != begun.get("data"):
+        _remember(folder, {**begun, "data": _name(data)})
 
 
 def finish(folder: Path) -> None:
@@ -186,6 +196,13 @@ def refuse_other_pictures(folder: Path, catalog: Catalog) -> None:
     )
 
 
+_REMEDIES = {
+    "processes": "Start as many: torchrun --nproc-per-node=N -m ilk train --resume RUN.",
+    "device": "Go on with such a device, or begin a new run.",
+    "precision": "Go on where that precision is to be had, or begin a new run.",
+}
+
+
 def refuse_other_setting(folder: Path, setting: Mapping[str, Any]) -> None:
     """Check that a run goes on as it began; warn where it may end in other bits.
 
@@ -203,8 +220,11 @@ def refuse_other_setting(folder: Path, setting: Mapping[str, Any]) -> None:
     begun = _begun(folder)
     before = begun.get("setting") or {}
     for what in ("processes", "device", "precision"):
-        if what in before:
-            _refuse_change(folder, what, before[what], setting[what])
+        if before.get(what, setting[what]) != setting[what]:
+            raise UsageError(
+                f"The run {shown(folder)} began with {what} = {before[what]}; here it is "
+                f"{setting[what]}, with which it would not end in the same bits. {_REMEDIES[what]}"
+            )
     now = {"threads": setting["threads"], **versions()}
     then = {"threads": before.get("threads"), **begun.get("versions", {})}
     others = [f"{k} {then[k]} then, {now[k]} now" for k in now if then.get(k) not in (None, now[k])]

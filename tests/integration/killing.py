@@ -43,7 +43,7 @@ from ilk.models.backbones import create, import_timm
 
 LONGEST = 180.0  # seconds until a training counts as hanging
 TWICE = 3  # every so many-th training is killed again while it goes on
-BUDGETED_STEPS = 8  # what a budget is made to afford here: not a multiple of an epoch's steps
+BUDGETED_STEPS = 9  # what a budget is made to afford here: not a multiple of an epoch's steps
 # So few minutes between checkpoints that one is always being written.
 COMMON: dict[str, Any] = {"val_share": 0.15, "flip": 0.3, "checkpoint_minutes": 1e-5}
 TINY: dict[str, Any] = {"imgsz": 16, "batch": 16, "epochs": 3}

@@ -43,5 +43,5 @@ def test_after_each_step(kills):
     after_steps = kills[KILLS:]
     assert [kill for kill in after_steps if kill["differs"]] == []
     assert [kill["step"] for kill in after_steps] == list(range(1, len(after_steps) + 1))
-    assert len(after_steps) == 12
+    assert len(after_steps) == 15
     assert all(kill["lost_steps"] == 0 for kill in after_steps)

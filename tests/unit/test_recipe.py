@@ -66,7 +66,7 @@ def test_what_a_file_leaves_to_its_default_may_stand_under_another_mode(file):
 
 
 def test_a_bare_no_of_yaml_is_explained(file):
-    with pytest.raises(UsageError, match="put them in quotes"):
+    with pytest.raises(UsageError, match="write none"):
         load(file("mode: guide\nfreeze: no\n"))
 
 

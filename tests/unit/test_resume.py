@@ -19,6 +19,7 @@ from ilk.resume import (
     begin,
     clear,
     finish,
+    move_on,
     refuse_other_pictures,
     refuse_other_setting,
     reopen,
@@ -345,7 +346,7 @@ def test_every_refusal_is_one_line(run, photos):
 )
 def test_another_setting_is_refused_by_what_differs(run, what, now):
     refuse_other_setting(run, SETTING)
-    with pytest.raises(UsageError, match=f"began with {what} = .*{now}"):
+    with pytest.raises(UsageError, match=f"began with {what} = .*; here it is {now}"):
         refuse_other_setting(run, {**SETTING, what: now})
 
 
@@ -383,10 +384,34 @@ def test_what_failed_late_can_be_resumed(run):
     assert {"run.json", "recipe.yaml", "catalog.csv"} <= {path.name for path in run.iterdir()}
 
 
-def test_an_earlier_model_of_that_name_keeps_its_recipe(run):
+def test_an_earlier_model_is_left_without_a_recipe_that_is_not_its_own(run):
     (run / "model.safetensors").touch()
     abandon(run)
-    assert (run / "recipe.yaml").exists()
+    assert [path.name for path in run.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "trace", ["history.csv", "tensorboard/events", "checkpoints/best.safetensors"]
+)
+def test_what_tells_how_a_training_went_is_kept(run, trace):
+    (run / trace).parent.mkdir(exist_ok=True)
+    (run / trace).touch()
+    abandon(run)
+    assert (run / trace).exists()
+    assert (run / "run.json").exists()
+
+
+def test_pictures_that_moved_are_found_again_the_next_time(run, photos, tmp_path):
+    photos.rename(tmp_path / "moved")
+    move_on(run, tmp_path / "moved")
+    assert reopen(run, None, None, {})[0] == str(tmp_path / "moved")
+
+
+def test_several_processes_go_on_as_several(run, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    how = "torchrun --nproc-per-node=2 -m ilk train --resume"
+    with pytest.raises(Interrupted, match=how), resumable(run):
+        raise KeyboardInterrupt
 
 
 def test_an_interruption_says_how_to_go_on(run):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -25,6 +25,7 @@ from ilk.resume import (
     begin,
     clear,
     finish,
+    move_on,
     refuse_other_pictures,
     refuse_other_setting,
     reopen,
@@ -126,18 +127,21 @@ def train(
                 refuse_other_setting(folder, setting)
                 if world.leads:
                     sweep(folder)
+                    move_on(folder, data)
             elif world.leads:
                 begin(folder, data, chosen, dealt, setting)
             try:
                 with resumable(folder):
                     trained = train_mode(dealt, chosen, folder, resume is not None, progress, world)
             except IlkError as error:
-                if world.leads and not isinstance(error, Interrupted):
+                if resume is None and world.leads and not isinstance(error, Interrupted):
                     abandon(folder)
                 raise
-        seconds = time.perf_counter() - began + trained.facts.get("earlier_seconds", 0)
-        facts = {**trained.facts, "seconds": round(seconds, 3)}
-        return _written(folder, trained, chosen, dealt, facts, writes=world.leads)
+        facts = dict(trained.facts)
+        seconds = time.perf_counter() - began + facts.pop("earlier_seconds", 0)
+        facts["seconds"] = round(seconds, 3)
+        with resumable(folder) if chosen.mode != "probe" else nullcontext():
+            return _written(folder, trained, chosen, dealt, facts, writes=world.leads)
 
 
 def find_rate(

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ilk.errors import IlkError, shown
+from ilk.errors import IlkError, Interrupted, shown
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -74,9 +74,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(_usage_message(error), USAGE)
+        return _fail(_usage_message(error), USAGE) if _speaks() else USAGE
     except IlkError as error:
-        return _fail(str(error), error.exit_code)
+        said_once = isinstance(error, Interrupted) and not _speaks()
+        return error.exit_code if said_once else _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; nothing half-written is left behind", 130)
     except BrokenPipeError:  # the reader (head, say) has had enough
@@ -94,10 +95,14 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    if code == USAGE and int(os.environ.get("RANK", "0")):
-        return code  # of the processes that torchrun started, the first one says so
     print(f"ilk: {shown(message)}", file=sys.stderr)
     return code
+
+
+def _speaks() -> bool:
+    """Say whether this process is the first of those that torchrun started, if it did."""
+    several = os.environ.get("WORLD_SIZE", "1") not in {"", "1"}
+    return not several or os.environ.get("RANK", "0") == "0"
 
 
 def _flush_or_forget() -> None:

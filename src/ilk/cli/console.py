@@ -23,13 +23,17 @@ def progress(what: str, total: int) -> Iterator[Tick]:
     """Show a bar on stderr for what takes longer than a second; nothing if it is no terminal."""
     from tqdm import tqdm
 
-    layout = "{desc} {percentage:3.0f}% |{bar:5}| {rate_fmt}{postfix}"  # fits 80 columns
+    # Both fit 80 columns; a remark says itself how long the whole will take.
+    plain = "{desc} {percentage:3.0f}% |{bar:10}| {n_fmt} of {total_fmt}, {remaining} left"
+    remarked = "{desc} {percentage:3.0f}% |{bar:5}| {rate_noinv_fmt}{postfix}"
     with tqdm(
-        total=total, desc=what, unit="", bar_format=layout, delay=1, disable=None, leave=False
+        total=total, desc=what, unit=" pic", bar_format=plain, delay=1, disable=None, leave=False
     ) as bar:
 
         def tick(number: int, remark: str = "") -> None:
-            bar.set_postfix_str(remark, refresh=False)
+            if remark:
+                bar.bar_format = remarked
+                bar.set_postfix_str(remark, refresh=False)
             bar.update(number)
 
         yield tick

@@ -106,7 +106,7 @@ def print_rates(test: RangeTest, folder: Path, json: bool) -> None:
     if json:
         print_json(asdict(test))
     elif test.suggestion is None:
-        print(f"No rate stands out. {test.why_none} Keep the recipe's rate.")
+        print(f"No rate stands out. {test.why_none}")
     else:
         print(f"Try --lr {test.suggestion:g}, a tenth of where the loss was lowest")
     if not json:

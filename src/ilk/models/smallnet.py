@@ -116,7 +116,7 @@ class Norm(nn.BatchNorm2d):
 
 def convolution(channels: int, width: int) -> nn.Conv2d:
     """Return a 3 x 3 convolution without bias whose first filters pass their input on."""
-    conv = Convolution(channels, width, 3, padding=1, bias=False)
+    conv = Convolution(channels, width)
     passed = min(channels, width)
     with torch.no_grad():
         nn.init.dirac_(conv.weight[:passed])

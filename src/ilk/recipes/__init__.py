@@ -39,7 +39,7 @@ def load(source: str | Path | Recipe | None = None, **changes: Any) -> Recipe:
         apply to the mode.
     """
     if source == "guide" and changes.get("freeze") == "none":
-        source = "case-study"
+        source = "case-study"  # whose other fields differ too
     if source is None:
         values: dict[str, Any] = {}
     elif isinstance(source, Recipe):
@@ -104,7 +104,7 @@ def explained(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     message = f"{first['msg'][0].lower()}{first['msg'][1:]}."
     if isinstance(first["input"], bool) and first["type"] == "string_type":
-        message += " (YAML reads no, off and yes as truth values: put them in quotes.)"
+        message += " (YAML reads no, off and yes as truth values: write none, say.)"
     where = ".".join(str(part) for part in first["loc"])
     return f"{where} = {first['input']!r}: {message}" if where else message
 
@@ -182,7 +182,7 @@ def _read(source: str | Path) -> dict[str, Any]:
         # ValueError: a date that is none, a path with NUL. RecursionError: nested too deep.
         raise UsageError(f"{path} is not YAML: {error}".replace("\n", " ")) from None
     if values is None:
-        raise UsageError(f"{path} holds no recipe key. It needs at least a mode, as 'mode: probe'.")
+        raise UsageError(f"{path} holds no recipe key. Write, say, 'mode: finetune'.")
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds a {type(values).__name__}, not a table of recipe keys.")
     return values

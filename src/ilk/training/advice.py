@@ -12,14 +12,13 @@ import numpy as np
 from ilk.recipe import Recipe
 from ilk.training.examples import Examples
 from ilk.training.history import Row
-from ilk.training.scoring import UNEQUAL
+from ilk.training.scoring import FEW_VAL, UNEQUAL
 
 STALE_EPOCHS = 10
 RISING_EPOCHS = 3
 RISEN = 1.05  # times what the val loss was: less than that is chance
 GUESSING_EPOCHS = 3
 FIRST_EPOCHS = 5
-FEW_VAL = 30  # pictures to choose by; of fewer, the scores jump about
 FEW_PICTURES = 200
 FAR_ABOVE_GUESSING = 5  # times the loss of a network that knows nothing
 MANY_PARAMETERS = 1000  # a picture: a head on frozen features has fewer, any whole backbone more
@@ -47,7 +46,13 @@ class Advisor:
         """Return what is worth saying after the newest epoch and was not after the one before."""
         if not self._judges_by_val:
             rows = [replace(r, val_loss=None, val_accuracy=None, val_macro_f1=None) for r in rows]
-        troubles = (self._exploding, _not_learning, self._guessing, self._overfitting, self._stale)
+        troubles = (
+            self._exploding,
+            self._not_learning,
+            self._guessing,
+            self._overfitting,
+            self._stale,
+        )
         found = [(trouble(rows), trouble(rows[:-1])) for trouble in troubles]
         return [now for now, before in found if now and not before]
 
@@ -65,6 +70,11 @@ class Advisor:
         ]
         return ", ".join(unused)
 
+    def _gentler(self) -> str:
+        """Return what makes a high rate bearable, as far as it is not on."""
+        rise = {"warmup": "--warmup 1"} if (self._recipe.epochs or 2) > 1 else {}
+        return self._proposed(**rise, clip="--clip 1")
+
     def _exploding(self, rows: Sequence[Row]) -> str | None:
         if not rows:
             return None
@@ -74,15 +84,32 @@ class Advisor:
             kind, loss = "val", rows[-1].val_loss
         if loss <= FAR_ABOVE_GUESSING * guessing:
             return None
-        others = self._proposed(warmup="--warmup 1", clip="--clip 1")
+        others = self._gentler()
         return (
             f"The {kind} loss is {loss:.3g}; a network that knows nothing has {guessing:.2f}. The "
             f"rate ({rows[-1].rate:.2g}) is too high. Give a smaller --lr; --lr-find looks for "
             f"one.{' Else try ' + others + '.' if others else ''}"
         )
 
+    def _not_learning(self, rows: Sequence[Row]) -> str | None:
+        losses = [_or_infinite(row.loss) for row in rows[:FIRST_EPOCHS]]
+        if len(losses) < FIRST_EPOCHS or min(losses[1:]) < losses[0]:
+            return None
+        gentler = self._gentler()
+        return (
+            f"The training loss has not fallen in the first {FIRST_EPOCHS} epochs: "
+            f"{rows[0].loss:.3f} at first, {rows[FIRST_EPOCHS - 1].loss:.3f} now, at a rate of "
+            f"{rows[FIRST_EPOCHS - 1].rate:.2g}. The rate is probably too high (if the loss jumps "
+            "or grows) or too low (if it hardly moves). Try --lr-find, which measures a good one, "
+            "and give that with --lr."
+            f"{' Or ' + gentler + ', for high rates.' if gentler else ''}"
+        )
+
     def _guessing(self, rows: Sequence[Row]) -> str | None:
         kind = "val" if any(row.val_accuracy is not None for row in rows) else "training"
+        recipe = self._recipe
+        if kind == "training" and (recipe.mixup or recipe.cutmix or recipe.sampling == "balanced"):
+            return None  # other classes, or others as often, than the labels say
         found = [row.accuracy if kind == "training" else row.val_accuracy for row in rows]
         newest = [accuracy for accuracy in found if accuracy is not None][-GUESSING_EPOCHS:]
         if len(newest) < GUESSING_EPOCHS:
@@ -144,7 +171,7 @@ class Advisor:
 
 
 def before_training(
-    trainable: int, pictures: int, pretrained: bool, frozen_norms: bool
+    trainable: int, pictures: int, pretrained: bool, frozen_norms: bool, layer_decay: float
 ) -> list[str]:
     """Return what is worth saying before the first epoch.
 
@@ -158,28 +185,18 @@ def before_training(
         Whether the backbone knows something that it could forget.
     frozen_norms : bool
         Whether batch norms keep their statistics.
+    layer_decay : float
+        Factor of the rates from layer to layer.
     """
     if not pretrained or pictures >= FEW_PICTURES or trainable <= MANY_PARAMETERS * pictures:
         return []
-    norms = "" if frozen_norms else ", --frozen-norms"
+    gentle = [] if layer_decay < 1 else ["--layer-decay 0.7"]
+    gentle += [] if frozen_norms else ["--frozen-norms"]
     return [
         f"{trainable:,} parameters will be trained on {pictures:,} pictures: so few may make the "
         "backbone forget what it learned before, and learn these by heart. Try --mode probe, or "
-        f"--freeze backbone; else a small --lr with --layer-decay 0.7{norms}."
+        f"--freeze backbone; else a small --lr{' with ' + ' and '.join(gentle) if gentle else ''}."
     ]
-
-
-def _not_learning(rows: Sequence[Row]) -> str | None:
-    losses = [_or_infinite(row.loss) for row in rows[:FIRST_EPOCHS]]
-    if len(losses) < FIRST_EPOCHS or min(losses[1:]) < losses[0]:
-        return None
-    return (
-        f"The training loss has not fallen in the first {FIRST_EPOCHS} epochs: {rows[0].loss:.3f} "
-        f"at first, {rows[FIRST_EPOCHS - 1].loss:.3f} now, at a rate of "
-        f"{rows[FIRST_EPOCHS - 1].rate:.2g}. The rate is probably too high (if the loss jumps or "
-        "grows) or too low (if it hardly moves). Try --lr-find, which measures a good one, and "
-        "give that with --lr; --warmup 1 or --clip 1 help at high rates."
-    )
 
 
 def _or_infinite(loss: float | None) -> float:

@@ -66,6 +66,18 @@ class World:
         total, right, number = self.summed(sums).tolist()
         return total / number, int(right), int(number)
 
+    def total(self, number: int) -> int:
+        """Return the sum of a number over all processes."""
+        if self.size == 1:
+            return number
+        import torch
+        import torch.distributed as dist
+
+        box = torch.tensor(number)
+        if dist.get_backend() == "nccl":
+            box = box.cuda()
+        return int(self.summed(box).item())
+
     def merged(self, entries: dict[int, str]) -> dict[int, str]:
         """Return the entries of all processes."""
         if self.size == 1:

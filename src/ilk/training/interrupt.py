@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import threading
@@ -15,7 +16,9 @@ from ilk.errors import Interrupted, shown
 
 def how_to_go_on(folder: Path) -> str:
     """Return the sentence that says how to resume a run."""
-    return f"Go on with: ilk train --resume {shlex.quote(shown(folder))}"
+    processes = int(os.environ.get("WORLD_SIZE") or 1)
+    start = f"torchrun --nproc-per-node={processes} -m ilk" if processes > 1 else "ilk"
+    return f"Go on with: {start} train --resume {shlex.quote(shown(folder))}"
 
 
 class Interrupt:

@@ -189,8 +189,7 @@ def keep_the_good(state: State, monitor: Monitor, step: int) -> None:
     if state.best is None:
         raise TrainingError(
             f"The loss is not finite any more in {where}, at a learning rate of {state.rate:g}. "
-            "Give a smaller --lr (--lr-find looks for one), a longer --warmup, or --clip 1. "
-            "What was good last lies in checkpoints/."
+            "Give a smaller --lr (--lr-find looks for one), a longer --warmup, or --clip 1."
         )
     log.warning(
         "The loss is not finite any more in %s. Stopped; the best epoch, %d, is kept.",

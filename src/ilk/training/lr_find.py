@@ -123,17 +123,24 @@ def _judged(
 ) -> RangeTest:
     """Suggest a tenth of the rate with the lowest loss, if the loss fell to it and rose again."""
     if len(losses) <= BEFORE:
-        return RangeTest(rates, losses, smoothed, None, "The loss exploded at once.")
+        return RangeTest(
+            rates,
+            losses,
+            smoothed,
+            None,
+            "The loss exploded at once: look at the pictures and labels.",
+        )
     lowest = min(range(len(smoothed)), key=smoothed.__getitem__)
     # The moving average scatters a third as much as the loss: its differences are no chance.
     scatter = statistics.stdev(losses[:BEFORE])
     fell = smoothed[BEFORE - 1] - smoothed[lowest] > scatter
     rose = exploded or smoothed[-1] - smoothed[lowest] > scatter
     if not fell:
-        why = "The loss fell at no rate by more than it scatters: there is little left to learn, "
-        why += "or the labels do not belong to the pictures."
+        why = "The loss fell at no rate by more than it scatters. Either there is little left to "
+        why += "learn: keep the recipe's rate; or the labels do not belong to the pictures."
     elif not rose:
-        why = "The loss never rose again: these few pictures are learnt by heart at any rate."
+        why = "The loss never rose again: these few pictures are learnt by heart at any rate. "
+        why += "Keep the recipe's rate."
     else:
         return RangeTest(rates, losses, smoothed, float(f"{rates[lowest] / 10:.1e}"))
     return RangeTest(rates, losses, smoothed, None, why)

@@ -23,14 +23,13 @@ from ilk.training.examples import Examples, read_examples
 from ilk.training.lr_find import RangeTest, range_test
 from ilk.training.precision import Precision, pick_precision
 from ilk.training.probe import train_probe
-from ilk.training.scoring import Scores, chosen_metric, scores_of
+from ilk.training.scoring import FEW_VAL, Scores, chosen_metric, scores_of
 from ilk.training.session import Sitting, score_held_out, train_network
 from ilk.training.start import from_pretrained, from_scratch, preprocess_for, refuse_misfit
 from ilk.training.state import State
 from ilk.training.trained import Trained
 
 log = logging.getLogger("ilk")
-FEW = 30  # held-out pictures, of which one more or less named rightly decides
 
 
 def train_mode(
@@ -144,7 +143,14 @@ def checked(
     role = roles(catalog, recipe.val_share, recipe.seed)
     if recipe.patience and "val" not in role:
         raise UsageError("--patience needs pictures to judge by; give --val-share 0.1, say.")
-    return _with_fitting_batch(recipe, role.count("train"), asked, world)
+    number = role.count("train")
+    recipe = _with_fitting_batch(recipe, number, asked, world)
+    if world.size > 1 and recipe.batch < 2 * world.size:
+        raise UsageError(
+            f"A batch of {recipe.batch}, of {number:,} pictures to train on, leaves some of the "
+            f"{world.size} processes without a picture. Start fewer, or give a larger --batch."
+        )
+    return recipe
 
 
 def _with_fitting_batch(
@@ -241,7 +247,7 @@ def _verdict(probe: Scores | None, state: State, metric: str) -> tuple[str, str]
     )
     if metric != "loss" and getattr(tuned, metric) == getattr(probe, metric):
         compared += f"; as {tuned.told('loss')} and {probe.value('loss')} decide"
-    if tuned.n < FEW:
+    if tuned.n < FEW_VAL:
         compared += "; so few say little"
     if tuned.better_than(probe, metric):
         return "finetune", compared

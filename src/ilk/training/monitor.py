@@ -94,7 +94,7 @@ class Monitor:
             left = duration(state.seconds_left)
             self._tick(
                 self._untold,
-                f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %, {left} left",
+                f"loss {loss:.3f}, acc {100 * accuracy:.1f} %, {left} left",
             )
             self._untold = 0
 

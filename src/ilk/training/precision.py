@@ -51,13 +51,19 @@ def spare_single_pixels(network: nn.Module) -> None:
     """
     for module in network.modules():
         # Subclasses may pad by the size that they see.
-        if type(module) is nn.Conv2d and max(module.stride) > 1:
+        if type(module) is nn.Conv2d and max(module.stride) > 1 and _stays_single(module):
             module.register_forward_pre_hook(_with_company)
 
 
 def _with_company(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     (x,) = inputs
     return (F.pad(x, (0, 1, 0, 1)),) if x.shape[2:] == (1, 1) else inputs
+
+
+def _stays_single(conv: nn.Conv2d) -> bool:
+    """Say whether a second pixel would still give one answer."""
+    geometry = zip(conv.kernel_size, conv.stride, conv.padding, strict=True)
+    return all((2 + 2 * int(p) - k) // s == (1 + 2 * int(p) - k) // s for k, s, p in geometry)
 
 
 def pick_precision(wanted: str, device: str) -> Precision:

@@ -16,6 +16,7 @@ from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Targets
 from ilk.training.precision import Precision
 
+FEW_VAL = 30  # pictures to choose by: of fewer, one more or less named rightly decides
 UNEQUAL = 1.5  # the largest class over the smallest, from which classes count as unequal
 
 
@@ -40,7 +41,7 @@ class Scores:
     def value(self, metric: str) -> str:
         """Return a metric as people write it: a share in percent."""
         found = float(getattr(self, metric))
-        return f"{found:.3f}" if metric == "loss" else f"{100 * found:.1f} %"
+        return f"{found:.4f}" if metric == "loss" else f"{100 * found:.2f} %"
 
     def _key(self, metric: str) -> tuple[float, float]:
         first = -self.loss if metric == "loss" else getattr(self, metric)

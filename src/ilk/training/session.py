@@ -116,7 +116,7 @@ def train_network(start: Bundle, examples: Examples, recipe: Recipe, sitting: Si
             found = None  # its memory is of better use to the training
             log.info("%s", _where(state))
         elif sitting.resume:
-            log.info("No checkpoint had been written yet: beginning at the beginning")
+            log.info("There is no whole checkpoint: beginning at the beginning")
         if recipe.budget_seconds and not state.total_steps:
             trial = new_state(start, examples, recipe, sitting.precision)
             state.total_steps = affordable_steps(trial, examples, recipe, new_step(), sitting.world)
@@ -170,9 +170,12 @@ def _average(network: Network, decay: float | None) -> object:
     return import_timm().utils.ModelEmaV3(network, decay=decay, use_warmup=True)
 
 
-def _size_of_task(state: State, examples: Examples, recipe: Recipe) -> tuple[int, int, bool, bool]:
+def _size_of_task(
+    state: State, examples: Examples, recipe: Recipe
+) -> tuple[int, int, bool, bool, float]:
     trainable = sum(p.numel() for p in state.network.parameters() if p.requires_grad)
-    return trainable, len(examples.train), recipe.mode != "scratch", recipe.frozen_norms
+    pretrained = recipe.mode != "scratch"
+    return trainable, len(examples.train), pretrained, recipe.frozen_norms, recipe.layer_decay
 
 
 def score_held_out(

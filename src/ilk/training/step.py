@@ -173,6 +173,8 @@ class Step:
         """Go forwards and backwards, in as many pieces as the device's memory asks for."""
         parts = list(zip(batch.chunk(state.pieces), soft.chunk(state.pieces), strict=True))
         total = torch.zeros((), device=batch.device)
+        # The processes' gradients are averaged: a larger share must weigh more.
+        weight = len(batch) * self._world.size / self._world.total(len(batch))
         answers = []
         for i, (pixels, wanted) in enumerate(parts):
             with self._synchronised(i == len(parts) - 1):
@@ -185,7 +187,7 @@ class Step:
                     label_smoothing=self._recipe.label_smoothing,
                 )
                 loss = loss * (len(pixels) / len(batch))
-                state.scaler.scale(loss).backward()
+                state.scaler.scale(loss * weight).backward()
             total += loss.detach()
             answers.append(logits.detach().argmax(dim=1))
         correct = int((torch.cat(answers).cpu() == targets).sum())

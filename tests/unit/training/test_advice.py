@@ -182,12 +182,12 @@ def test_a_val_loss_that_hardly_rises_is_no_overfitting():
 
 
 def test_many_parameters_on_few_pictures_are_told_before():
-    [message] = before_training(3_371_008, 150, pretrained=True, frozen_norms=False)
+    [message] = before_training(3_371_008, 150, True, frozen_norms=False, layer_decay=1.0)
     assert "3,371,008 parameters will be trained on 150 pictures" in message
     assert "--mode probe" in message
-    assert "--frozen-norms" in message
-    [message] = before_training(3_371_008, 150, pretrained=True, frozen_norms=True)
-    assert "--frozen-norms" not in message
+    assert "with --layer-decay 0.7 and --frozen-norms." in message
+    [message] = before_training(3_371_008, 150, True, frozen_norms=True, layer_decay=0.8)
+    assert message.endswith("else a small --lr.")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_many_parameters_on_few_pictures_are_told_before():
 def test_enough_pictures_a_fresh_network_or_a_frozen_backbone_are_fine(
     trainable, pictures, pretrained
 ):
-    assert before_training(trainable, pictures, pretrained, frozen_norms=False) == []
+    assert before_training(trainable, pictures, pretrained, False, 1.0) == []
 
 
 def test_every_flag_that_is_recommended_exists():
@@ -207,7 +207,7 @@ def test_every_flag_that_is_recommended_exists():
         *told(training(falling(14), val)),
         *told(training([0.7] * 14)),
     ]
-    messages = [message for _, message in rows] + before_training(10**7, 50, True, False)
+    messages = [message for _, message in rows] + before_training(10**7, 50, True, False, 1.0)
     flags = {flag for message in messages for flag in FLAG.findall(message)}
     assert len(flags) >= 12
     assert {flag.replace("-", "_") for flag in flags} - set(Recipe.model_fields) == {"lr_find"}

@@ -157,6 +157,7 @@ def test_what_is_exchanged_keeps_its_kind(one_of_one):
     tensor = torch.tensor([1.0, 2.0])
     assert torch.equal(one_of_one.summed(tensor), torch.tensor([1.0, 2.0]))
     assert one_of_one.pooled(0.25, 3, 4) == (0.25, 3, 4)
+    assert one_of_one.total(5) == 5
     loss, _, _ = one_of_one.pooled(float("nan"), 3, 4)
     assert np.isnan(loss)
     network = torch.nn.BatchNorm2d(2)

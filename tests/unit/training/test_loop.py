@@ -366,7 +366,7 @@ def test_a_state_that_went_astray_is_not_resumed_from(lab):
         blow_up(training, after=10)
         training.fit()
     found = Checkpoints(lab.folder / "checkpoints").newest()
-    assert found.facts["steps_done"] < 10
+    assert 0 < found.facts["steps_done"] < 10
     assert all(t.isfinite().all() for t in found.tensors.values())
 
 

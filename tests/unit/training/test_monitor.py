@@ -99,7 +99,7 @@ def test_each_epoch_has_a_live_line_that_counts_its_pictures(lab, state, clock):
         assert not line["open"]
         assert line["what"] == "epoch 1/3"
         assert line["total"] == sum(line["told"]) == 16
-        assert line["remarks"][-1].startswith("loss 0.500, accuracy 75.0 %, ")
+        assert line["remarks"][-1].startswith("loss 0.500, acc 75.0 %, ")
         assert line["remarks"][-1].endswith(" left")
 
 

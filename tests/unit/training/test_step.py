@@ -491,6 +491,7 @@ class Shared(nn.Module):
 def shared(lab, monkeypatch):
     """Return a training whose step is that of one of two processes."""
     monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", Shared)
+    monkeypatch.setattr(World, "total", lambda world, number: world.size * number)
     training = lab.training(**PLAIN)
     targets = training.examples.targets[:16]
     training.step = Step(training.recipe, lab.precision, targets, 3, 8, World(0, 2))
@@ -501,6 +502,18 @@ def test_processes_exchange_gradients_once_a_batch(shared, take):
     shared.state.pieces = 4
     take(shared)
     assert shared.step._network.exchanged == [False, False, False, True]
+
+
+def test_a_process_weighs_as_much_as_it_has_pictures(shared, take, monkeypatch, lab):
+    """Of gradients the processes' mean is taken, not that of the pictures."""
+    alone = lab.training(**PLAIN)
+    seen = []
+    for training in (alone, shared):
+        training.step.look = lambda state, *_: seen.append(state.network.head.weight.grad.clone())
+    monkeypatch.setattr(World, "total", lambda world, n: n if world.size == 1 else 4 * n)
+    take(shared)  # the other process has three times as many
+    take(alone)
+    torch.testing.assert_close(2 * seen[0], seen[1])
 
 
 def test_a_process_that_runs_out_of_memory_does_not_go_on_by_itself(shared, take):
