@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ilk.checking.quarantine.plan import place
 from ilk.checking.selection import family
-from ilk.data.catalog import Catalog
+from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.checks import Finding, Findings
 from ilk.errors import OutputError, UsageError, shown
 
@@ -72,16 +72,17 @@ def write(file: Path, findings: Findings, gone: Collection[str] = ()) -> int:
             for path in dict.fromkeys(finding.paths):
                 suspects[path].append(finding)
     catalog, marked = findings.catalog, 0
+    files: tuple[Picture | LeftOut, ...] = (*catalog.pictures, *catalog.left_out)
     try:
         # newline="" and surrogateescape keep any file name that the system allows intact.
         with file.open("x", newline="", encoding="utf-8", errors="surrogateescape") as out:
             writer = csv.writer(out)
             writer.writerow(HEADER)
-            for x in (*catalog.pictures, *catalog.left_out):
+            for x in files:
                 if gone and place(x.path) in gone:
                     continue
                 why = suspects.get(x.path, [])
-                left_out = getattr(x, "reason", "") or _unusable(why)
+                left_out = x.reason if isinstance(x, LeftOut) else _unusable(why)
                 kinds = " ".join(dict.fromkeys(f.kind for f in why))
                 details = "; ".join(shown(f.detail) for f in why)
                 path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are

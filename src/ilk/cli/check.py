@@ -64,6 +64,12 @@ def check(
     workers
         Threads that decode; default: one a core.
     """
+    from ilk import api
+    from ilk.checking import marked, report
+    from ilk.checking.quarantine import refuse_folder
+    from ilk.checking.selection import select
+    from ilk.cli.findings import print_findings
+
     if undo is not None:
         others = (data, out, fail_on, quarantine, kinds, write_catalog, workers)
         if json or exist_ok or any(x is not None for x in others):
@@ -73,32 +79,13 @@ def check(
         raise UsageError("Say what to check: ilk check DATA. See 'ilk check --help'.")
     if (quarantine is None) != (kinds is None):
         raise UsageError("--quarantine DIR and --kinds KINDS go together.")
-    return _check(data, json, out, exist_ok, fail_on, quarantine, kinds, write_catalog, workers)
-
-
-def _check(
-    data: str,
-    json: bool,
-    out: Path | None,
-    exist_ok: bool,
-    fail_on: list[str] | None,
-    quarantine: Path | None,
-    kinds: list[str] | None,
-    write_catalog: Path | None,
-    workers: int | None,
-) -> int:
-    from ilk import api
-    from ilk.checking import marked, report
-    from ilk.checking.quarantine import refuse_folder
-    from ilk.checking.selection import select
-    from ilk.cli.findings import print_findings
-
     gate = select(fail_on, "--fail-on") if fail_on is not None else None
     to_move = select(kinds, "--kinds") if kinds is not None else None
     if quarantine is not None:
         refuse_folder(quarantine, Path(data))
     if write_catalog is not None:
         marked.refuse_table(write_catalog)
+
     with _folder(out, exist_ok) as folder:
         result = api.check(data, workers=workers, progress=progress)
         for flag, value in (("--quarantine", quarantine), ("--write-catalog", write_catalog)):
@@ -113,8 +100,10 @@ def _check(
     moved = _quarantine(result, to_move, quarantine) if to_move and quarantine else None
     if write_catalog is not None:
         number = marked.write(write_catalog, result, moved.files if moved else ())
-        say(f"Wrote {shown(write_catalog)}: {number:,} suspects marked. "
-            f"To train on it: ilk train {shown(write_catalog)}")  # fmt: skip
+        say(
+            f"Wrote {shown(write_catalog)}, with {number:,} suspects marked. "
+            f"To train on it: ilk train {shown(write_catalog)}"
+        )
     caught = len(gate.of(result)) if gate else 0
     if caught:
         say(f"--fail-on {','.join(fail_on or ())}: {caught:,} finding{'s' * (caught != 1)}.")

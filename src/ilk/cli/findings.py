@@ -9,11 +9,12 @@ from collections import Counter
 
 from ilk.checking.report import by_kind
 from ilk.data.checks import ORDER, Finding, Findings
+from ilk.data.checks.kinds import title
 from ilk.errors import listed, shown
 
 MOST = 4  # findings of a kind that are named
 COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
-INDENT = " " * 4
+INDENT = " " * 9
 
 
 def print_findings(findings: Findings) -> None:
@@ -25,12 +26,12 @@ def print_findings(findings: Findings) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     with console.capture() as capture:  # rich itself would exit with 1 when the reader goes away
         for (severity, kind), group in by_kind(findings).items():
-            number = f"{len(group):,}"
-            console.print(Text.assemble((severity, COLOURS[severity]), f"  {kind}  {number}"))
+            head = f"  {len(group):,} x {kind}: {title(kind)}"
+            console.print(Text.assemble((f"{severity:<7}", COLOURS[severity]), head))
             for line in _wrapped(group[0].action, width):
                 console.print(Text(line, style="italic"))
             for finding in group[:MOST]:
-                console.print(Text(_fitted(INDENT + _line(finding, findings), width)))
+                console.print(Text(_fitted(f"{INDENT}{_line(finding, findings)}", width)))
             if len(group) > MOST:
                 console.print(Text(f"{INDENT}… and {len(group) - MOST:,} more", style="dim"))
             console.print()
@@ -43,7 +44,9 @@ def summary(findings: Findings) -> str:
     number = len(findings.findings)
     counts = Counter(f.severity for f in findings.findings)
     parts = ", ".join(f"{counts[severity]:,} {severity}" for severity in ORDER if counts[severity])
-    total = f"{findings.n:,} files, {number or 'no'} finding{'s' * (number != 1)}"
+    total = (
+        f"{findings.n:,} files, {f'{number:,}' if number else 'no'} finding{'s' * (number != 1)}"
+    )
     return f"{total}: {parts}" if number else total
 
 
@@ -54,8 +57,8 @@ def _line(finding: Finding, findings: Findings) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    room = width - len(INDENT) if width else 10_000
-    return textwrap.wrap(text, max(20, room), initial_indent="  ", subsequent_indent="  ")
+    room = max(40, width) if width else 10_000
+    return textwrap.wrap(text, room, initial_indent=INDENT, subsequent_indent=INDENT)
 
 
 def _fitted(line: str, width: int) -> str:

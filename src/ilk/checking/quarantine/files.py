@@ -56,6 +56,11 @@ def move(source: Path, target: Path, sha256: str) -> None:
         raise
 
 
+def part_of(target: Path, sha256: str) -> Path:
+    """Return the name that a copy has until it is complete: short, and each time the same."""
+    return target.with_name(f".ilk-{sha256[:16]}.part")
+
+
 def _linked(source: Path, target: Path) -> bool:
     try:
         os.link(source, target, follow_symlinks=False)
@@ -73,7 +78,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     if source.is_symlink():
         target.symlink_to(source.readlink())
         return
-    part = target.with_name(f".ilk-{sha256[:16]}.part")  # as short as any name; its own left-over
+    part = part_of(target, sha256)
     part.unlink(missing_ok=True)
     try:
         with source.open("rb") as old, part.open("xb") as new:

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ilk import __version__
 from ilk.errors import ManifestError, shown
-from ilk.runtime import write_whole
+from ilk.runtime import versions, write_whole
 
 NAME = "manifest.json"
 FILES = "files"  # the folder beside the manifest that the files are moved to
@@ -57,7 +56,7 @@ class Manifest:
         """Write the manifest so that a power cut leaves all of it or nothing; return its path."""
         record = {
             "ilk_manifest": VERSION,
-            "ilk": __version__,
+            "ilk": versions().get("ilk"),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "root": self.root,
             "files": [asdict(entry) for entry in self.entries],

@@ -109,4 +109,3 @@ def _entry(path: str, root: str, findings: Sequence[Finding]) -> Entry:
         mtime_ns=status.st_mtime_ns,
         why=tuple(f"{f.kind}: {f.detail}" for f in findings),
     )
-

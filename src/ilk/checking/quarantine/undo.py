@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from ilk.checking.quarantine.files import digest, move
+from ilk.checking.quarantine.files import digest, move, part_of
 from ilk.checking.quarantine.manifest import FILES, Entry, load, trouble
 from ilk.checking.quarantine.move import Moved
 from ilk.errors import shown
@@ -38,6 +38,7 @@ def undo(manifest: Path, progress: Progress = silent) -> Moved:
                 failed[entry.original] = reason
             else:
                 done.append(entry.original)
+                _tidy(entry, folder)
             tick(1)
     _remove_empty(folder / FILES)
     return Moved(manifest, tuple(done), failed)
@@ -67,6 +68,13 @@ def _finish(here: Path, there: Path, entry: Entry) -> str:
     if digest(here) == entry.sha256 and there.parent.resolve() / there.name != here:
         here.unlink()  # one of two names, or of two equal copies
     return ""
+
+
+def _tidy(entry: Entry, folder: Path) -> None:
+    """Take away what a copy that was killed has left half-written."""
+    for target in (folder / entry.now, Path(entry.original)):
+        with contextlib.suppress(OSError):
+            part_of(target, entry.sha256).unlink(missing_ok=True)
 
 
 def _remove_empty(folder: Path) -> None:
