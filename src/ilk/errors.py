@@ -56,6 +56,10 @@ class OutputError(IlkError):
     """Results cannot be written where they should go."""
 
 
+class ManifestError(IlkError):
+    """A quarantine's manifest is damaged, foreign or was edited."""
+
+
 class EngineError(IlkError):
     """An engine is not installed, or cannot run this network on this machine."""
 

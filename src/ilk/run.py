@@ -65,9 +65,15 @@ class Run:
 
 @contextmanager
 def new_folder(
-    parent: Path, name: str | None, exist_ok: bool, default: str = "train"
+    parent: Path,
+    name: str | None,
+    exist_ok: bool,
+    default: str = "train",
+    flags: tuple[str, str] = ("--name", "--runs"),
 ) -> Iterator[Path]:
     """Make a run's folder before the work begins; take it away again if the work fails at once.
+
+    ``flags`` are those by which people choose the name and the parent.
 
     Raises
     ------
@@ -75,12 +81,17 @@ def new_folder(
         The folder is there already, or cannot be made.
     """
     if name is not None and (Path(name).name != name or name in {"", ".", ".."}):
-        raise UsageError(f"--name '{shown(name)}' is no folder's name; --runs says where it lies.")
+        raise UsageError(
+            f"{flags[0]} '{shown(name)}' is no folder's name; {flags[1]} says where it lies."
+        )
     existed = name is not None and (parent / name).is_dir()
-    with readable_errors(parent):
+    with readable_errors(parent, flags[1]):
         parent_existed = parent.exists()
         parent.mkdir(parents=True, exist_ok=True)
-        folder = _make_free(parent, default) if name is None else _make(parent / name, exist_ok)
+        if name is None:
+            folder = _make_free(parent, default)
+        else:
+            folder = _make(parent / name, exist_ok, flags[0])
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
     try:
@@ -93,10 +104,10 @@ def new_folder(
                     parent.rmdir()
 
 
-def _make(folder: Path, exist_ok: bool) -> Path:
+def _make(folder: Path, exist_ok: bool, flag: str) -> Path:
     if folder.exists() and not (exist_ok and folder.is_dir()):
         raise OutputError(
-            f"{shown(folder)} is there already. Choose another --name, or pass --exist-ok to "
+            f"{shown(folder)} is there already. Choose another {flag}, or pass --exist-ok to "
             "replace what it holds."
         )
     folder.mkdir(exist_ok=True)
@@ -114,13 +125,13 @@ def _make_free(parent: Path, name: str) -> Path:
 
 
 @contextmanager
-def readable_errors(path: Path) -> Iterator[None]:
+def readable_errors(path: Path, flag: str = "--runs") -> Iterator[None]:
     """Turn an OSError into an OutputError that names where ilk wanted to write."""
     try:
         yield
     except OSError as error:
         raise OutputError(
-            f"{shown(path)} cannot be written: {error.strerror}. Choose another place with --runs."
+            f"{shown(path)} cannot be written: {error.strerror}. Choose another place with {flag}."
         ) from None
 
 

@@ -1,9 +1,8 @@
-"""``ilk evaluate``, ``check``, ``backbones``, ``cache``, ``demo`` and the help."""
+"""``ilk evaluate``, ``backbones``, ``cache``, ``demo`` and the help."""
 
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
@@ -66,38 +65,6 @@ def test_what_evaluate_refuses(refused, trained, pictures, tmp_path):
     message = refused("evaluate", model, pictures, "--runs", "file", code=1, cwd=tmp_path)
     assert "file cannot be written" in message
     assert not (tmp_path / "runs").exists()  # nothing of what failed
-
-
-# --- check ---------------------------------------------------------------------------------------
-
-
-def test_check_says_what_is_wrong(ilk, pictures, tmp_path):
-    root = shutil.copytree(pictures, tmp_path / "data")
-    (root / "red" / "\x1b[2Jbad.png").write_text("no picture")
-    shutil.copy(root / "red" / "red00.png", root / "red" / "copy.png")
-    shutil.copy(root / "blue" / "blue00.png", root / "red" / "stray.png")
-    text = ilk("check", "data", cwd=tmp_path).stdout
-    assert "error: file.unreadable (1). Replace or delete the file" in text
-    assert r"data/red/\x1b[2Jbad.png: is not a picture" in text
-    assert "error: duplicate.across_classes (1)." in text
-    assert "warning: duplicate.exact (1). Keep one of them." in text
-    assert text.splitlines()[-1] == "27 files, 4 findings"
-
-    done = ilk("check", "data", "--json", cwd=tmp_path)
-    found = json.loads(done.stdout)
-    assert done.stderr == ""
-    assert set(found) == {"n", "findings", "counts"}
-    assert found["n"] == 27
-    for finding in found["findings"]:
-        assert set(finding) == {"kind", "severity", "paths", "detail", "action"}
-        assert finding["severity"] in {"error", "warning", "info"}
-    assert found["counts"]["duplicate.across_classes"] == 1
-    assert sum(found["counts"].values()) == len(found["findings"]) == 4
-
-
-def test_what_check_refuses(refused):
-    assert "There is no nowhere" in refused("check", "nowhere", code=3)
-    assert "Must be >= 1" in refused("check", "nowhere", "--workers", "-1", code=2)
 
 
 # --- backbones -----------------------------------------------------------------------------------

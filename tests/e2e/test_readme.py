@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,10 +28,13 @@ def place(tmp_path, tiny):
             tiny.picture(tmp_path / "photos" / label / f"{i}.png", tiny.colours[colour])
     for name in ("more/c.jpg", "a.jpg", "b.png"):
         tiny.picture(tmp_path / name, tiny.colours["red"])
+    shutil.copy(tmp_path / "photos" / "cats" / "0.png", tmp_path / "photos" / "cats" / "copy.png")
     return tmp_path
 
 
-@pytest.mark.parametrize("heading", ["Commands", "When the probe is not enough"])
+@pytest.mark.parametrize(
+    "heading", ["Commands", "Looking after the pictures", "When the probe is not enough"]
+)
 def test_the_commands_run(ilk, place, heading):
     lines = [line.split("#")[0] for line in block(heading, "sh").splitlines()]
     assert len(lines) >= 4

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ilk.cli.console import Count, print_json, progress
-from ilk.data.checks import Finding
-from ilk.errors import listed, shown
+from ilk.cli.console import Count, print_json, progress, say
+from ilk.errors import UsageError, shown
 
-MOST = 5
+if TYPE_CHECKING:
+    from ilk.checking.quarantine import Moved
+    from ilk.checking.selection import Selection
+    from ilk.data.checks import Findings
+
+FAILED = 1
+DID_NOT_PASS = 3
+MOST_FAILURES = 20
 
 
-def check(data: str, /, *, json: bool = False, workers: Count | None = None) -> None:
+def check(
+    data: str | None = None,
+    /,
+    *,
+    json: bool = False,
+    out: Path | None = None,
+    exist_ok: bool = False,
+    fail_on: list[str] | None = None,
+    quarantine: Path | None = None,
+    kinds: list[str] | None = None,
+    undo: Path | None = None,
+    write_catalog: Path | None = None,
+    workers: Count | None = None,
+) -> int:
     """Say what is wrong with the pictures, before it ruins the model.
+
+    Nothing is ever deleted. Findings are chosen by severity (error, warning, info), by kind
+    (leakage.exact) or by the beginning of one (leakage), several joined by commas.
 
     Parameters
     ----------
@@ -20,26 +46,117 @@ def check(data: str, /, *, json: bool = False, workers: Count | None = None) -> 
         Folder, table or name of a data set, as for 'ilk train'.
     json
         Print JSON instead of text.
+    out
+        Folder for check.json and check.html; default: runs/check, runs/check-2, …
+    exist_ok
+        Replace what an earlier check wrote into --out.
+    fail_on
+        Exit with 3 if there are such findings, as in --fail-on leakage,unreadable.
+    quarantine
+        Move the files of the findings that --kinds chooses into this new folder; of copies, one
+        stays.
+    kinds
+        What --quarantine moves.
+    undo
+        Put back what a quarantine moved; takes its manifest.json.
+    write_catalog
+        Write a table with suspects marked, which 'ilk train' takes; a new .csv file.
     workers
         Threads that decode; default: one a core.
     """
     from ilk import api
+    from ilk.checking import marked, report
+    from ilk.checking.quarantine import refuse_folder
+    from ilk.checking.selection import select
+    from ilk.cli.findings import print_findings
 
-    result = api.check(data, workers=workers, progress=progress)
+    if undo is not None:
+        others = (data, out, fail_on, quarantine, kinds, write_catalog, workers)
+        if json or exist_ok or any(x is not None for x in others):
+            raise UsageError("--undo takes a manifest alone: ilk check --undo MANIFEST.")
+        return _undo(undo)
+    if data is None:
+        raise UsageError("Say what to check: ilk check DATA. See 'ilk check --help'.")
+    if (quarantine is None) != (kinds is None):
+        raise UsageError("--quarantine DIR and --kinds KINDS go together.")
+    gate = select(fail_on, "--fail-on") if fail_on is not None else None
+    to_move = select(kinds, "--kinds") if kinds is not None else None
+    if quarantine is not None:
+        refuse_folder(quarantine, Path(data))
+    if write_catalog is not None:
+        marked.refuse_table(write_catalog)
+
+    with _folder(out, exist_ok) as folder:
+        result = api.check(data, workers=workers, progress=progress)
+        for flag, value in (("--quarantine", quarantine), ("--write-catalog", write_catalog)):
+            if value is not None:
+                marked.refuse_memory(result.catalog, flag)
+        report.write(folder, result)
     if json:
         print_json(result.to_dict())
+    else:
+        print_findings(result)
+        print(f"report  {shown(folder / 'check.html')}")
+    moved = _quarantine(result, to_move, quarantine) if to_move and quarantine else None
+    if write_catalog is not None:
+        number = marked.write(write_catalog, result, moved.files if moved else ())
+        say(
+            f"Wrote {shown(write_catalog)}, with {number:,} suspects marked. "
+            f"To train on it: ilk train {shown(write_catalog)}"
+        )
+    caught = len(gate.of(result)) if gate else 0
+    if caught:
+        say(f"--fail-on {','.join(fail_on or ())}: {caught:,} finding{'s' * (caught != 1)}.")
+        return DID_NOT_PASS
+    return FAILED if moved and moved.failed else 0
+
+
+@contextmanager
+def _folder(out: Path | None, exist_ok: bool) -> Iterator[Path]:
+    """Make the folder that the report goes into; one that holds no report yet may be there."""
+    from ilk.checking.report import NAMES
+    from ilk.run import new_folder
+
+    if out is None:
+        with new_folder(Path("runs"), None, False, default="check", flags=("", "--out")) as folder:
+            yield folder
         return
-    for kind, group in groupby(result.findings, key=lambda f: f.kind):
-        _print_kind(kind, list(group))
-    number = len(result.findings)
-    print(f"{result.n:,} files, {number or 'no'} finding{'s' * (number != 1)}")
+    place = Path(os.path.abspath(out)) if out.name in {"", ".."} else out  # noqa: PTH100
+    free = not any((place / name).exists() for name in NAMES)
+    with new_folder(place.parent, place.name, exist_ok or free, flags=("--out", "--out")) as folder:
+        yield folder
 
 
-def _print_kind(kind: str, findings: list[Finding]) -> None:
-    first = findings[0]
-    print(f"{first.severity}: {kind} ({len(findings):,}). {first.action}")
-    for finding in findings[:MOST]:
-        files = listed(finding.paths, 3)
-        print(f"  {files}{': ' if files else ''}{shown(finding.detail)}")
-    if len(findings) > MOST:
-        print(f"  … and {len(findings) - MOST:,} more (--json names them all)")
+def _quarantine(findings: Findings, kinds: Selection, folder: Path) -> Moved | None:
+    from ilk.checking.quarantine import chosen_files, quarantine
+
+    chosen = chosen_files(kinds.of(findings))
+    if not chosen:
+        say("--quarantine: there is nothing to move.")
+        return None
+    moved = quarantine(chosen, folder, progress)
+    number = len(moved.files)
+    say(f"Moved {number:,} file{'s' * (number != 1)} to {shown(folder)}. "
+        f"To put them back: ilk check --undo {shown(folder / moved.manifest.name)}")  # fmt: skip
+    _say_failures("could not be moved", moved)
+    return moved
+
+
+def _undo(manifest: Path) -> int:
+    from ilk.checking.quarantine import undo
+
+    moved = undo(manifest, progress)
+    number = len(moved.files)
+    print(f"{number:,} file{'s' * (number != 1)} back in place.")
+    _say_failures("could not be put back", moved)
+    return FAILED if moved.failed else 0
+
+
+def _say_failures(what: str, moved: Moved) -> None:
+    if moved.failed:
+        number = len(moved.failed)
+        say(f"{number:,} file{'s' * (number != 1)} {what}:")
+        for path, reason in list(moved.failed.items())[:MOST_FAILURES]:
+            say(f"  {shown(path)}: {reason}")
+        if number > MOST_FAILURES:
+            say(f"  … and {number - MOST_FAILURES:,} more")

@@ -24,7 +24,7 @@ def demo(folder: Path = Path("ilk-demo"), /) -> int:
     model = folder / "runs" / "digits" / "model.safetensors"
     some = [str(next((pictures / digit).iterdir())) for digit in "0123456789"]
     steps: list[list[str]] = [
-        ["check", str(pictures)],
+        ["check", str(pictures), "--out", str(folder / "runs" / "check"), "--exist-ok"],
         ["train", str(pictures), "--runs", str(folder / "runs"), "--name", "digits", "--exist-ok"],
         ["evaluate", str(model), str(pictures), "--runs", str(folder / "runs"),
          "--name", "digits-evaluation", "--exist-ok"],

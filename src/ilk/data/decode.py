@@ -65,13 +65,7 @@ def decode(content: Content, preprocess: Preprocess, formats: tuple[str, ...] = 
         The content is not a picture, is damaged, or has more pixels than
         ``PIL.Image.MAX_IMAGE_PIXELS``.
     """
-    if isinstance(content, np.ndarray):
-        image = Image.fromarray(content)
-    elif isinstance(content, bytes):
-        image = _open(content, preprocess.imgsz, formats)
-    else:
-        with _as_decode_error():
-            image = _oriented(_to_rgb(content), content)
+    image = _image(content, preprocess.imgsz, formats)
     return np.asarray(_resized(image, preprocess))
 
 
@@ -89,6 +83,29 @@ def size_of(content: Content) -> tuple[int, int]:
         return content.size
     with _as_decode_error(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         return image.size
+
+
+def thumbnail(content: Content, size: int) -> Image.Image:
+    """Return a small picture for people to look at: its shape kept, no side above ``size`` pixels.
+
+    Raises
+    ------
+    DecodeError
+        As for `decode`.
+    """
+    image = _image(content, size, FORMATS).copy()  # shrunk in place
+    image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2)
+    return image
+
+
+def _image(content: Content, imgsz: int, formats: tuple[str, ...]) -> Image.Image:
+    """Return an upright RGB image; a JPEG may be scaled down already, to no less than ``imgsz``."""
+    if isinstance(content, np.ndarray):
+        return Image.fromarray(content)
+    if isinstance(content, bytes):
+        return _open(content, imgsz, formats)
+    with _as_decode_error():
+        return _oriented(_to_rgb(content), content)
 
 
 def _open(data: bytes, imgsz: int, formats: tuple[str, ...]) -> Image.Image:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from ilk.data.catalog import Picture
-from ilk.data.decode import FORMATS, GREY, decode
+from ilk.data.decode import FORMATS, GREY, decode, thumbnail
 from ilk.errors import DecodeError
 from ilk.spec import Preprocess
 
@@ -504,3 +504,25 @@ def test_a_pil_image_is_treated_as_its_file_is(noise, encoded, mode):
 def test_a_pil_image_that_cannot_be_converted_is_a_decode_error():
     with pytest.raises(DecodeError, match="floating-point"):
         decode(Image.new("F", (4, 4)), SMALL)
+
+
+# --- thumbnails ---------------------------------------------------------------------------------
+
+
+def test_a_thumbnail_keeps_the_shape_and_stands_upright(noise, encoded):
+    data = encoded(noise(1, (300, 200)), "JPEG", exif=with_orientation(6))
+    assert thumbnail(data, 60).size == (40, 60)
+    assert thumbnail(np.asarray(noise(1, (300, 200))), 60).size == (60, 40)
+    assert thumbnail(noise(1, (300, 200)).convert("CMYK"), 60).mode == "RGB"
+
+
+def test_a_thumbnail_is_never_larger_than_the_picture_and_leaves_it_alone(noise):
+    image = noise(1, (24, 16))
+    assert thumbnail(image, 60).size == (24, 16)
+    thumbnail(image, 10)
+    assert image.size == (24, 16)
+
+
+def test_a_thumbnail_of_what_is_no_picture_is_refused():
+    with pytest.raises(DecodeError, match="is not a picture"):
+        thumbnail(b"nothing", 60)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ilk.data.catalog import Catalog, Picture
@@ -33,10 +33,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check of ``n`` files found, the gravest first."""
+    """What a check of ``n`` files found, the gravest first; ``catalog`` is what was checked."""
 
     n: int
     findings: tuple[Finding, ...]
+    catalog: Catalog = field(default=Catalog(()), repr=False, compare=False)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -67,7 +68,7 @@ def run_checks(
         *_balance(readable),
     ]
     found.sort(key=lambda f: ORDER.index(f.severity))
-    return Findings(len(catalog) + len(catalog.left_out), tuple(found))
+    return Findings(len(catalog) + len(catalog.left_out), tuple(found), catalog)
 
 
 def _undecodable(catalog: Catalog, workers: int | None, progress: Progress) -> dict[str, str]:

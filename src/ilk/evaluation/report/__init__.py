@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ilk import page
 from ilk.evaluation.metrics import Evaluation
 
 
@@ -34,22 +34,17 @@ def write(
     curves : Path, optional
         How the training went, as PNG.
     """
-    from jinja2 import Environment
-
-    template = resources.files(__name__).joinpath("report.html").read_text(encoding="utf-8")
-    page = Environment(autoescape=True).from_string(template)
-    path.write_text(
-        page.render(
-            title=title,
-            e=evaluation,
-            verdict=verdict(evaluation),
-            rows=_rows(evaluation),
-            facts=facts,
-            plot=_embedded(plot),
-            curves=_embedded(curves) if curves else None,
-        ),
-        encoding="utf-8",
-        errors="backslashreplace",
+    page.write(
+        path,
+        __name__,
+        "report.html",
+        title=title,
+        e=evaluation,
+        verdict=verdict(evaluation),
+        rows=_rows(evaluation),
+        facts=facts,
+        plot=_embedded(plot),
+        curves=_embedded(curves) if curves else None,
     )
 
 

@@ -1,0 +1,1 @@
+"""Checking: what people do with the findings of a check."""

@@ -1,0 +1,96 @@
+"""Files: digests, and moves that overwrite nothing, also from one file system to another."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from pathlib import Path
+
+# What a hard link answers where there can be none: another file system, one that has no links,
+# or a file of someone else's.
+NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK,
+            errno.ENOSYS}  # fmt: skip
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, or of the path that a link leads to.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or is neither a regular file nor a link.
+    """
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return hashlib.sha256(b"link " + os.fsencode(path.readlink())).hexdigest()
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def move(source: Path, target: Path, sha256: str) -> None:
+    """Move a file whose digest is known to a place where nothing is yet.
+
+    A hard link is made and the old name taken away: the same file, all its properties kept, and at
+    no time is it without a name. Where there can be no hard link, a copy is written, flushed and
+    compared, and only then the old file is taken away.
+
+    Raises
+    ------
+    FileExistsError
+        Something is there already.
+    OSError
+        It cannot be moved; it is still where it was then.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not _linked(source, target):
+        _copy(source, target, sha256)
+    try:
+        source.unlink()
+    except OSError:  # its folder may not be changed: then the file stays there alone
+        target.unlink()
+        raise
+
+
+def part_of(target: Path, sha256: str) -> Path:
+    """Return the name that a copy has until it is complete: short, and each time the same."""
+    return target.with_name(f".ilk-{sha256[:16]}.part")
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except NotImplementedError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return False
+    return True
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    """Copy a file with its time and rights, under another name until it is complete."""
+    if source.is_symlink():
+        target.symlink_to(source.readlink())
+        return
+    part = part_of(target, sha256)
+    part.unlink(missing_ok=True)
+    try:
+        with source.open("rb") as old, part.open("xb") as new:
+            shutil.copyfileobj(old, new, 2**20)
+            new.flush()
+            os.fsync(new.fileno())
+        shutil.copystat(source, part)
+        if digest(part) != sha256:
+            raise OSError(errno.EIO, "changed while it was copied", str(source))
+        if not _linked(part, target):
+            if os.path.lexists(target):  # no atomic way is left
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+            part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)

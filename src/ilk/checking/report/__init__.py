@@ -1,0 +1,185 @@
+"""Report of a check: ``check.json`` for scripts, and ``check.html``, one page to look through."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ilk import page
+from ilk.checking.report.thumbnails import Thumbnails
+from ilk.data.catalog import Picture
+from ilk.data.checks import ORDER, Finding, Findings, Severity
+from ilk.data.checks.kinds import title
+from ilk.errors import shown
+from ilk.runtime import versions
+
+NAMES = ("check.json", "check.html")
+# What keeps the page of 60,000 findings below 5 MB: at most these are shown, the rest is counted.
+PICTURES = 320  # on the whole page
+PICTURES_A_KIND = 48
+PICTURES_A_FINDING = 6
+LINES = 400  # findings without pictures, on the whole page
+LINES_A_KIND = 60
+NAMES_A_LINE = 3
+LONGEST = 120  # characters of a name or a remark
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One picture of a finding: its thumbnail as a data URI (if there is one), and its names."""
+
+    name: str
+    tags: tuple[str, ...]
+    thumbnail: str | None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One finding on the page: with pictures, or as a line of text."""
+
+    detail: str
+    figures: tuple[Figure, ...] = ()
+    names: tuple[str, ...] = ()
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class Section:
+    """All findings of one kind and severity, as far as the page has room for them."""
+
+    kind: str
+    severity: Severity
+    title: str
+    action: str
+    count: int
+    groups: tuple[Item, ...]
+    singles: tuple[Item, ...]
+    lines: tuple[Item, ...]
+
+    @property
+    def more(self) -> int:
+        """How many findings the page does not show."""
+        return self.count - len(self.groups) - len(self.singles) - len(self.lines)
+
+
+def write(folder: Path, findings: Findings) -> None:
+    """Write ``check.json`` and ``check.html`` into a folder that is there.
+
+    The page is one file of less than 5 MB, whatever was found: it shows the first findings of each
+    kind with thumbnails, more of them by name, and counts the rest, which check.json holds.
+    """
+    record = json.dumps(findings.to_dict(), indent=2) + "\n"
+    (folder / "check.json").write_text(record, encoding="utf-8")
+    page.write(
+        folder / "check.html",
+        __name__,
+        "check.html",
+        title=f"Check: {shown(Path(findings.catalog.source).name) or 'data'}",
+        verdict=verdict(findings),
+        severities=severities(findings),
+        sections=sections(findings),
+        facts={
+            "Data": shown(findings.catalog.source),
+            "Files": f"{findings.n:,}",
+            "Classes": f"{len(findings.catalog.classes):,}",
+            "Versions": ", ".join(f"{k} {v}" for k, v in versions().items()),
+        },
+    )
+
+
+def severities(findings: Findings) -> dict[Severity, int]:
+    """Count the findings of each severity, the gravest first."""
+    counts = Counter(f.severity for f in findings.findings)
+    return {severity: counts[severity] for severity in ORDER}
+
+
+def verdict(findings: Findings) -> str:
+    """Say in a sentence or two what the findings mean."""
+    counts = severities(findings)
+    if not findings.findings:
+        return f"Nothing is wrong with these {findings.n:,} files, as far as ilk can tell."
+    if counts["error"]:
+        text = "Mend the errors before training: a score would say little."
+    elif counts["warning"]:
+        text = "Nothing stands against training; look through the warnings first."
+    else:
+        text = "Nothing stands against training."
+    files = len({path for f in findings.findings for path in f.paths})
+    return f"{text} The findings concern {files:,} of {findings.n:,} files."
+
+
+def by_kind(findings: Findings) -> dict[tuple[Severity, str], list[Finding]]:
+    """Return the findings by severity and kind, the gravest first, else in their order."""
+    groups: dict[tuple[Severity, str], list[Finding]] = {}
+    for finding in sorted(findings.findings, key=lambda f: ORDER.index(f.severity)):
+        groups.setdefault((finding.severity, finding.kind), []).append(finding)
+    return groups
+
+
+def sections(findings: Findings) -> list[Section]:
+    """Lay the findings out, as far as the page has room for them."""
+    kinds = by_kind(findings)
+    with Thumbnails() as thumbnails:
+        layout = _Layout(findings, thumbnails)
+        share = 1 / max(1, len(kinds))
+        pictures = min(PICTURES_A_KIND, int(PICTURES * share))
+        lines = min(LINES_A_KIND, int(LINES * share))
+        return [layout.section(group, pictures, lines) for group in kinds.values()]
+
+
+class _Layout:
+    """Knows the pictures by their paths, and how long the paths need to be."""
+
+    def __init__(self, findings: Findings, thumbnails: Thumbnails) -> None:
+        self._pictures = {p.path: p for p in findings.catalog.pictures}
+        self._root = f"{findings.catalog.source}/"
+        self._thumbnails = thumbnails
+
+    def section(self, findings: Sequence[Finding], pictures: int, lines: int) -> Section:
+        pictured: list[Finding] = []
+        used = 0
+        for finding in findings:
+            used += min(len(finding.paths), PICTURES_A_FINDING)
+            if used > pictures or not finding.paths:
+                break
+            pictured.append(finding)
+        rest = findings[len(pictured) : len(pictured) + lines]
+        wanted = [p for f in pictured for p in f.paths[:PICTURES_A_FINDING]]
+        self._thumbnails.prepare(self._pictures.get(p) or Picture(p) for p in wanted)
+        first = findings[0]
+        return Section(
+            first.kind,
+            first.severity,
+            title(first.kind),
+            first.action,
+            len(findings),
+            groups=tuple(self._item(f) for f in pictured if len(f.paths) > 1),
+            singles=tuple(self._item(f) for f in pictured if len(f.paths) == 1),
+            lines=tuple(self._line(f) for f in rest),
+        )
+
+    def _item(self, finding: Finding) -> Item:
+        figures = tuple(self._figure(path) for path in finding.paths[:PICTURES_A_FINDING])
+        return Item(short(finding.detail), figures, more=len(finding.paths) - len(figures))
+
+    def _line(self, finding: Finding) -> Item:
+        names = tuple(self._name(path) for path in finding.paths[:NAMES_A_LINE])
+        return Item(short(finding.detail), (), names, len(finding.paths) - len(names))
+
+    def _figure(self, path: str) -> Figure:
+        picture = self._pictures.get(path)
+        tags = (picture.label, picture.split) if picture else ()
+        shown_tags = tuple(short(tag) for tag in tags if tag)
+        return Figure(self._name(path), shown_tags, self._thumbnails.of(path))
+
+    def _name(self, path: str) -> str:
+        return short(path.removeprefix(self._root))
+
+
+def short(text: str) -> str:
+    """Return a text fit to be shown, its middle left out if it is very long."""
+    fit = shown(text)
+    return fit if len(fit) <= LONGEST else f"{fit[: LONGEST // 2]}…{fit[-LONGEST // 2 :]}"

@@ -1,0 +1,61 @@
+"""Thumbnails: small JPEGs as data URIs, none larger than a few kilobytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from ilk.data.catalog import Picture
+from ilk.data.decode import thumbnail
+from ilk.errors import DecodeError
+from ilk.runtime import cores
+
+SIDE = 192  # pixels
+LARGEST = 7_000  # bytes
+QUALITIES = (78, 60, 40, 20, 8)
+
+
+class Thumbnails:
+    """Makes thumbnails in threads; each picture's once, however often it is shown."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(cores())
+        self._made: dict[str, Future[str | None]] = {}
+
+    def __enter__(self) -> Thumbnails:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def prepare(self, pictures: Iterable[Picture]) -> None:
+        """Begin to make the thumbnails of some pictures."""
+        for picture in pictures:
+            if picture.path not in self._made:
+                self._made[picture.path] = self._pool.submit(data_uri, picture)
+
+    def of(self, path: str) -> str | None:
+        """Return a thumbnail that was prepared; None if the picture cannot be read."""
+        return self._made[path].result()
+
+
+def data_uri(picture: Picture) -> str | None:
+    """Return a picture as a JPEG of at most ``LARGEST`` bytes, in a ``data:`` URI."""
+    try:
+        image = thumbnail(picture.read(), SIDE)
+    except (DecodeError, OSError):
+        return None
+    for quality in QUALITIES:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality, optimize=True)
+        if buffer.tell() <= LARGEST:
+            break
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
