@@ -85,5 +85,5 @@ def test_equal_ones_are_accepted_together():
 @pytest.mark.parametrize("wanted", [0, 1, -1, 2, float("nan")])
 def test_what_is_no_share_is_refused(wanted):
     for choose in (threshold_for_coverage, threshold_for_precision):
-        with pytest.raises(UsageError, match="such as 0.95"):
+        with pytest.raises(UsageError, match=r"such as 0\.95"):
             choose(np.array([0.5]), np.array([True]), wanted)
