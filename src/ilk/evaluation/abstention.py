@@ -1,0 +1,167 @@
+"""Abstention: when a classifier had better say nothing, and what that costs.
+
+A prediction is accepted if the probability of the class that it names is at least a threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilk.errors import DataError, UsageError
+from ilk.evaluation.intervals import Measured, wilson
+
+Floats = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
+CURVE_POINTS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class RiskCoverage:
+    """How often accepted predictions are wrong (risk), by the share that is accepted (coverage).
+
+    Attributes
+    ----------
+    coverage, risk : float array [N]
+        From the surest prediction alone to all of them.
+    area : float
+        Mean risk over all coverages (El-Yaniv and Wiener 2010; AURC): smaller is better.
+    best_area : float
+        The area if every wrong prediction were less sure than every right one: what no score can
+        undercut.
+    """
+
+    coverage: Floats
+    risk: Floats
+    area: float
+    best_area: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record that stands in ``metrics.json``, with at most 200 points."""
+        number = len(self.coverage)
+        shown = np.unique(np.linspace(0, number - 1, min(number, CURVE_POINTS)).astype(int))
+        return {
+            "area": self.area,
+            "best_area": self.best_area,
+            "coverage": self.coverage[shown].round(6).tolist(),
+            "risk": self.risk[shown].round(6).tolist(),
+        }
+
+
+def risk_coverage(confidence: Floats, right: Flags) -> RiskCoverage:
+    """Return the risk-coverage curve of predictions.
+
+    Parameters
+    ----------
+    confidence : float array [N]
+        How sure each is; equal ones are accepted together.
+    right : bool array [N]
+    """
+    if not len(confidence):
+        raise DataError("There is no prediction to draw a risk-coverage curve of.")
+    coverage, risk = _curve(confidence, right)
+    _, least = _curve(right.astype(np.float64), right)
+    return RiskCoverage(coverage, risk, float(risk.mean()), float(least.mean()))
+
+
+def _curve(confidence: Floats, right: Flags) -> tuple[Floats, Floats]:
+    order = np.argsort(-confidence, kind="stable")
+    ranks = np.arange(1, len(order) + 1)
+    wrong = np.cumsum(~right[order])
+    # Equal ones count as what they are on average: their order means nothing.
+    _, first, ties = np.unique(-confidence[order], return_index=True, return_counts=True)
+    ends = first + ties - 1
+    before = np.concatenate(([0], wrong[ends[:-1]]))
+    share = (wrong[ends] - before) / ties
+    within = ranks - np.repeat(first, ties)
+    even = np.repeat(before, ties) + within * np.repeat(share, ties)
+    return ranks / len(order), even / ranks
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The least probability that is accepted, and what it brought where it was chosen."""
+
+    value: float
+    precision: Measured
+    coverage: Measured
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record that stands in ``metrics.json``."""
+        return {
+            "value": self.value,
+            "precision": self.precision.to_dict(),
+            "coverage": self.coverage.to_dict(),
+        }
+
+
+def threshold_for_coverage(confidence: Floats, right: Flags, wanted: float) -> Threshold:
+    """Return the highest threshold that accepts at least a share of the predictions.
+
+    Raises
+    ------
+    UsageError
+        ``wanted`` is not within 0 to 1.
+    """
+    _refuse_odd("--target-coverage", wanted)
+    number = max(1, math.ceil(wanted * len(confidence) - 1e-9))
+    return at(float(np.sort(confidence)[::-1][number - 1]), confidence, right)
+
+
+def threshold_for_precision(confidence: Floats, right: Flags, wanted: float) -> Threshold:
+    """Return the lowest threshold above which predictions are right as often as wanted.
+
+    What is promised must hold on new pictures: the lower end of the 95 % interval counts, not the
+    share itself.
+
+    Raises
+    ------
+    UsageError
+        ``wanted`` is not within 0 to 1.
+    DataError
+        So few pictures, or so many mistakes, cannot show such a precision.
+    """
+    _refuse_odd("--target-precision", wanted)
+    order = np.argsort(-confidence, kind="stable")
+    hits = np.cumsum(right[order])
+    sorted_confidence = confidence[order]
+    ends = np.flatnonzero(np.diff(sorted_confidence, append=-np.inf))  # the last of equal ones
+    shown = [i for i in ends if wilson(int(hits[i]), int(i) + 1).low >= wanted]
+    if not shown:
+        least = _least(wanted)
+        raise DataError(
+            f"No threshold shows a precision of {wanted:g} on {len(confidence):,} pictures to "
+            f"choose by: that takes {least:,} accepted ones in a row without a mistake. Give a "
+            "lower --target-precision, or hold more pictures out."
+        )
+    return at(float(sorted_confidence[max(shown)]), confidence, right)
+
+
+def at(value: float, confidence: Floats, right: Flags) -> Threshold:
+    """Return a threshold with what it brings on these predictions."""
+    accepted = confidence >= value
+    hits = int((right & accepted).sum())
+    return Threshold(
+        value, wilson(hits, int(accepted.sum())), wilson(int(accepted.sum()), len(confidence))
+    )
+
+
+def _least(wanted: float) -> int:
+    """Return how many right answers in a row show a precision."""
+    number = 1
+    while wilson(number, number).low < wanted and number < 10**7:
+        number *= 2
+    low = number // 2
+    while low + 1 < number:
+        middle = (low + number) // 2
+        low, number = (low, middle) if wilson(middle, middle).low >= wanted else (middle, number)
+    return number
+
+
+def _refuse_odd(flag: str, wanted: float) -> None:
+    if not 0 < wanted < 1:
+        raise UsageError(f"{flag} {wanted:g} is out of range; give a share such as 0.95.")
