@@ -26,7 +26,7 @@ from ilk.training.session import new_state
 from ilk.training.start import from_scratch, preprocess_for
 from ilk.training.step import Step
 
-TRIALS = 6
+TRIALS = 12
 
 
 def main() -> None:

@@ -62,8 +62,10 @@ def _with_company(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...
 
 def _stays_single(conv: nn.Conv2d) -> bool:
     """Say whether a second pixel would still give one answer."""
+    if isinstance(conv.padding, str):
+        return False
     geometry = zip(conv.kernel_size, conv.stride, conv.padding, strict=True)
-    return all((2 + 2 * int(p) - k) // s == (1 + 2 * int(p) - k) // s for k, s, p in geometry)
+    return all((2 + 2 * p - k) // s == (1 + 2 * p - k) // s for k, s, p in geometry)
 
 
 def pick_precision(wanted: str, device: str) -> Precision:
