@@ -55,8 +55,8 @@ def test_a_file_without_a_mode_is_told_which_is_meant(file):
     with pytest.raises(UsageError) as error:
         load(file("epochs: 3\n"))
     assert str(error.value) == (
-        "'epochs' does not apply to --mode probe, which is meant where none is given, only to "
-        "finetune, scratch, guide."
+        "'epochs' does not apply to --mode probe, only to finetune, scratch, guide. "
+        "Where no mode is given, probe is meant."
     )
 
 

@@ -122,10 +122,10 @@ def _refuse_misfits(
 
     for field, value in given.items():
         if not recipe.applies(field) and (value is not None or field in asked):
-            usual = "" if "mode" in given else ", which is meant where none is given"
+            usual = "" if "mode" in given else " Where no mode is given, probe is meant."
             raise UsageError(
-                f"{name(field)} does not apply to {name('mode')} {recipe.mode}{usual}, only to "
-                f"{', '.join(Recipe.modes_of(field) or ())}."
+                f"{name(field)} does not apply to {name('mode')} {recipe.mode}, only to "
+                f"{', '.join(Recipe.modes_of(field) or ())}.{usual}"
             )
     for field, (why, applies) in _CONDITIONS.items():
         usual = base.get(field, Recipe.model_fields[field].default)
