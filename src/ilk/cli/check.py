@@ -38,7 +38,7 @@ def check(
     """Say what is wrong with the pictures, before it ruins the model.
 
     Nothing is ever deleted. Findings are chosen by severity (error, warning, info), by kind
-    (leakage.exact) or by the beginning of one (leakage), several joined by commas.
+    (duplicate.exact) or by the beginning of one (duplicate), several joined by commas.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def check(
     exist_ok
         Replace what an earlier check wrote into --out.
     fail_on
-        Exit with 3 if there are such findings, as in --fail-on leakage,unreadable.
+        Exit with 3 if there are such findings, as in --fail-on duplicate.across_splits,unreadable.
     quarantine
         Move the files of the findings that --kinds chooses into this new folder; of copies, one
         stays.
