@@ -31,7 +31,17 @@ class DataError(IlkError):
 
 
 class DecodeError(DataError):
-    """One picture cannot be decoded; the text is the reason, without the file's name."""
+    """One picture cannot be decoded; the text is the reason, without the file's name.
+
+    Attributes
+    ----------
+    kind : str
+        The kind of finding that it is: see `ilk.data.checks.kinds`.
+    """
+
+    def __init__(self, reason: str, kind: str = "file.unreadable") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 class ModelError(IlkError):

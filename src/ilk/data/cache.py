@@ -53,6 +53,14 @@ class FeatureCache:
                     known[row] = True
         return known
 
+    def known(self) -> dict[bytes, Features]:
+        """Return all rows by the bytes of their digests."""
+        return {
+            key: row
+            for keys, values in self._shards()
+            for key, row in zip(keys, values, strict=True)
+        }
+
     def add(self, digests: Sequence[str], features: Features) -> None:
         """Keep features ``float32 [N, D]``, then prune the cache to its limit.
 

@@ -62,13 +62,17 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A file that takes no part, and why; ``unreadable`` if it should have been a picture."""
+    """A file that takes no part, and why; ``unreadable`` if it should have been a picture.
+
+    ``kind`` is that of the finding, where it is known: see `ilk.data.checks.kinds`.
+    """
 
     path: str
     reason: str
     label: str | None = None
     split: str | None = None
     unreadable: bool = True
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,11 +178,16 @@ def _digest(picture: Picture) -> tuple[str, str]:
         content = picture.read()
     except OSError as error:
         return "", f"cannot be opened: {error.strerror}"
+    return digest_of(content), ""
+
+
+def digest_of(content: Content) -> str:
+    """Return a hash of a file's bytes, or of pixels and their shape: 32 hexadecimal digits."""
     if isinstance(content, bytes):
-        return hashlib.blake2b(content, digest_size=16).hexdigest(), ""
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
     pixels = np.asarray(content)
     shape = str(pixels.shape).encode()
-    return hashlib.blake2b(pixels.tobytes() + shape, digest_size=16).hexdigest(), ""
+    return hashlib.blake2b(pixels.tobytes() + shape, digest_size=16).hexdigest()
 
 
 def from_arrays(

@@ -81,8 +81,23 @@ def size_of(content: Content) -> tuple[int, int]:
         return content.shape[1], content.shape[0]
     if not isinstance(content, bytes):
         return content.size
-    with _as_decode_error(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+    with opened(content) as image:
         return image.size
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """Open an encoded picture for a look at its header.
+
+    Raises
+    ------
+    DecodeError
+        The content is not a picture.
+    """
+    if not data:
+        raise DecodeError("is empty", "file.empty")
+    with _as_decode_error(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        yield image
 
 
 def thumbnail(content: Content, size: int) -> Image.Image:
@@ -98,6 +113,19 @@ def thumbnail(content: Content, size: int) -> Image.Image:
     return image
 
 
+def reduced(content: Content, size: int) -> Pixels:
+    """Return upright RGB pixels ``uint8 [H, W, 3]``, squashed to at most ``size`` along each side.
+
+    Raises
+    ------
+    DecodeError
+        As for `decode`.
+    """
+    image = _image(content, size, FORMATS)
+    target = (min(size, image.width), min(size, image.height))
+    return np.asarray(image.resize(target, Image.Resampling.BILINEAR, reducing_gap=1))
+
+
 def _image(content: Content, imgsz: int, formats: tuple[str, ...]) -> Image.Image:
     """Return an upright RGB image; a JPEG may be scaled down already, to no less than ``imgsz``."""
     if isinstance(content, np.ndarray):
@@ -110,7 +138,7 @@ def _image(content: Content, imgsz: int, formats: tuple[str, ...]) -> Image.Imag
 
 def _open(data: bytes, imgsz: int, formats: tuple[str, ...]) -> Image.Image:
     if not data:
-        raise DecodeError("is empty")
+        raise DecodeError("is empty", "file.empty")
     image = _open_jpeg(data, imgsz) if "JPEG" in formats and simplejpeg.is_jpeg(data) else None
     return image or _open_any(data, formats)
 
@@ -154,23 +182,25 @@ def _as_decode_error(formats: tuple[str, ...] = FORMATS) -> Iterator[None]:
         raise
     except UnidentifiedImageError:
         names = ", ".join(formats)  # HEIC, for one, is not among them
-        raise DecodeError(f"is not a picture in a format that is read ({names})") from None
+        reason = f"is not a picture in a format that is read ({names})"
+        raise DecodeError(reason, "file.not_a_picture") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DecodeError(
-            f"has more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,}: make it smaller"
-        ) from None
+        reason = f"has more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,}: make it smaller"
+        raise DecodeError(reason, "file.bomb") from None
     # Pillow's parsers meet hostile bytes with errors of many kinds (OSError, SyntaxError,
     # struct.error, IndexError, ...): each means the same here.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DecodeError(f"is damaged: {reason}") from None
+        kind = "file.truncated" if "truncated" in reason.lower() else "file.unreadable"
+        raise DecodeError(f"is damaged: {reason}", kind) from None
 
 
 def _refuse_if_too_large(image: Image.Image) -> None:
     if _too_large(*image.size):
         raise DecodeError(
             f"has {image.width} x {image.height} pixels, over the limit of "
-            f"{Image.MAX_IMAGE_PIXELS:,}: make it smaller"
+            f"{Image.MAX_IMAGE_PIXELS:,}: make it smaller",
+            "file.bomb",
         )
 
 
