@@ -62,13 +62,13 @@ def as_engine():
 
 @pytest.fixture
 def fake_backbone(monkeypatch):
-    """Make `train_probe` use the quarters; returns the engine, which counts its pictures."""
-    from ilk.training import probe
+    """Make `run_backbone` use the quarters; returns the engine, which counts its pictures."""
+    from ilk.inference import backbone as home
 
     backbone = make_bundle()
     engine = QuarterEngine(backbone)
-    monkeypatch.setattr(probe, "is_prepared", lambda *_: True)
-    monkeypatch.setattr(probe, "open_backbone", lambda *_: (backbone, engine))
+    monkeypatch.setattr(home, "is_prepared", lambda *_: True)
+    monkeypatch.setattr(home, "open_backbone", lambda *_: (backbone, engine))
     return engine
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ilk import recipes
 from ilk.api.scored import scored
 from ilk.data.catalog import Catalog
-from ilk.data.checks import remarks
+from ilk.data.checks.remarks import remarks
 from ilk.data.named import NAMED
 from ilk.data.sources import open_catalog
 from ilk.data.split import ensure_splits, evaluation_split

@@ -25,6 +25,8 @@ def check(
     data: str | None = None,
     /,
     *,
+    quick: bool = False,
+    model: str | None = None,
     json: bool = False,
     out: Path | None = None,
     exist_ok: bool = False,
@@ -44,6 +46,11 @@ def check(
     ----------
     data
         Folder, table or name of a data set, as for 'ilk train'.
+    quick
+        Leave out what needs a network: likely wrong labels and outliers.
+    model
+        Backbone whose features are looked at; default: that of 'ilk train', which then finds them
+        in the cache.
     json
         Print JSON instead of text.
     out
@@ -51,7 +58,7 @@ def check(
     exist_ok
         Replace what an earlier check wrote into --out.
     fail_on
-        Exit with 3 if there are such findings, as in --fail-on duplicate.across_splits,unreadable.
+        Exit with 3 if there are such findings, as in --fail-on leakage,unreadable.
     quarantine
         Move the files of the findings that --kinds chooses into this new folder; of copies, one
         stays.
@@ -66,31 +73,27 @@ def check(
     """
     from ilk import api
     from ilk.checking import marked, report
-    from ilk.checking.quarantine import refuse_folder
     from ilk.checking.selection import select
     from ilk.cli.findings import print_findings
 
     if undo is not None:
-        others = (data, out, fail_on, quarantine, kinds, write_catalog, workers)
-        if json or exist_ok or any(x is not None for x in others):
+        others = (data, model, out, fail_on, quarantine, kinds, write_catalog, workers)
+        if quick or json or exist_ok or any(x is not None for x in others):
             raise UsageError("--undo takes a manifest alone: ilk check --undo MANIFEST.")
         return _undo(undo)
     if data is None:
         raise UsageError("Say what to check: ilk check DATA. See 'ilk check --help'.")
     if (quarantine is None) != (kinds is None):
         raise UsageError("--quarantine DIR and --kinds KINDS go together.")
+    if quick and model is not None:
+        raise UsageError("--model does not apply to --quick, which runs no network.")
     gate = select(fail_on, "--fail-on") if fail_on is not None else None
     to_move = select(kinds, "--kinds") if kinds is not None else None
-    if quarantine is not None:
-        refuse_folder(quarantine, Path(data))
-    if write_catalog is not None:
-        marked.refuse_table(write_catalog)
+    _refuse_places(data, quarantine, write_catalog)
 
     with _folder(out, exist_ok) as folder:
-        result = api.check(data, workers=workers, progress=progress)
-        for flag, value in (("--quarantine", quarantine), ("--write-catalog", write_catalog)):
-            if value is not None:
-                marked.refuse_memory(result.catalog, flag)
+        result = api.check(data, quick=quick, model=model, workers=workers, progress=progress)
+        _refuse_memory(result, quarantine, write_catalog)
         report.write(folder, result)
     if json:
         print_json(result.to_dict())
@@ -109,6 +112,26 @@ def check(
         say(f"--fail-on {','.join(fail_on or ())}: {caught:,} finding{'s' * (caught != 1)}.")
         return DID_NOT_PASS
     return FAILED if moved and moved.failed else 0
+
+
+def _refuse_places(data: str, quarantine: Path | None, write_catalog: Path | None) -> None:
+    """Refuse, before the work begins, to move or write to where that cannot be done."""
+    from ilk.checking import marked
+    from ilk.checking.quarantine import refuse_folder
+
+    if quarantine is not None:
+        refuse_folder(quarantine, Path(data))
+    if write_catalog is not None:
+        marked.refuse_table(write_catalog)
+
+
+def _refuse_memory(findings: Findings, quarantine: Path | None, write_catalog: Path | None) -> None:
+    """Refuse what is for files only where the pictures are none."""
+    from ilk.checking import marked
+
+    for flag, value in (("--quarantine", quarantine), ("--write-catalog", write_catalog)):
+        if value is not None:
+            marked.refuse_memory(findings.catalog, flag)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -81,6 +82,18 @@ class Inspection:
         """Return one column of ``looks``: ``brightness``, say."""
         column: Floats = self.looks[:, LOOKS.index(name)]
         return column
+
+    def without(self, reasons: Mapping[str, str]) -> Inspection:
+        """Return the inspection less some pictures, given as path: reason."""
+        if not reasons:
+            return self
+        kept = [i for i, p in enumerate(self.catalog.pictures) if p.path not in reasons]
+        return Inspection(
+            self.catalog.without(reasons),
+            tuple(self.facts[i] for i in kept),
+            self.looks[kept],
+            self.sketches[kept],
+        )
 
 
 def inspect(

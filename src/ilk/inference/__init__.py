@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ilk.inference.backbone import run_backbone
 from ilk.inference.classifier import Classifier, Seen, as_pictures, load, softmax
 from ilk.inference.features import Extracted, extract
 from ilk.inference.predictions import Prediction, Predictions, gathered
@@ -16,5 +17,6 @@ __all__ = [
     "extract",
     "gathered",
     "load",
+    "run_backbone",
     "softmax",
 ]

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import evaluation_split
-from ilk.engines import Engine, Options, is_prepared, open_backbone
-from ilk.engines.base import Floats, Precision
-from ilk.engines.prepare import ended_on_error
-from ilk.inference import extract
-from ilk.models.backbones import describe
+from ilk.engines.base import Floats
+from ilk.inference import run_backbone
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.training.head import Head, solve
 from ilk.training.trained import Trained, less_unreadable
-
-log = logging.getLogger("ilk")
 
 
 def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -> Trained:
@@ -42,20 +35,10 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
     DataError
         Too many pictures cannot be decoded.
     """
-    preprocess = describe(recipe.model).preprocess(recipe.imgsz, recipe.resize)
     pictures = catalog.pictures
-    with ThreadPoolExecutor(2) as background, ended_on_error():
-        opening = _open(background, recipe)
+    with ThreadPoolExecutor(1) as background:
         background.submit(_import_solver)
-        extracted = extract(
-            pictures,
-            opening,
-            preprocess,
-            batch=recipe.batch,
-            workers=recipe.workers,
-            progress=progress,
-        )
-        backbone, engine = opening.result()
+        extracted, backbone, engine = run_backbone(pictures, recipe, progress)
 
     catalog = less_unreadable(catalog, extracted.errors, recipe.max_unreadable)
     train = _rows(pictures, extracted.errors, "train")
@@ -73,20 +56,6 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
             "features_computed": extracted.computed,
         },
     )
-
-
-def _open(background: ThreadPoolExecutor, recipe: Recipe) -> Future[tuple[Bundle, Engine]]:
-    """Begin to make the backbone ready; wait for it only if that takes no more than a moment."""
-    preprocess = describe(recipe.model).preprocess(recipe.imgsz, recipe.resize)
-    options = Options(recipe.device, recipe.engine, cast(Precision, recipe.precision))
-    arguments = (recipe.model, recipe.weights, preprocess, options)
-    quick = is_prepared(*arguments)
-    if not quick:
-        log.info("Preparing %s for this machine (once)", recipe.model)
-    opening = background.submit(open_backbone, *arguments)
-    if quick:
-        wait([opening])
-    return opening
 
 
 def _import_solver() -> None:
