@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from PIL import Image
 from ilk.data.cache import FeatureCache
 from ilk.data.catalog import Catalog, Content, LeftOut, Picture, Pixels, digest_of
 from ilk.data.decode import opened, reduced
+from ilk.data.truncation import ends_early
 from ilk.errors import DecodeError
 from ilk.runtime import Progress, cores, silent
 
@@ -32,9 +32,12 @@ LOOKS = (
 )
 SKETCH = 8  # lowest frequencies along each side
 SKETCHED = 32  # pixels along each side of what is sketched
+WIDTH = len(LOOKS) + SKETCH**2 - 1
 VERSION = 1
-LOT = 4096
+PART = 64  # pictures: what a thread takes at a time
 _CAMERA_TAG, _ORIENTATION_TAG = 0x0110, 0x0112
+_CARRIERS = {"exif", "xmp", "Raw profile type exif"}  # where Pillow finds EXIF
+GREYS = np.array([(level, level**2) for level in range(256)], np.float64)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of ITU-R BT.601
 BLANK = 1.0  # grey levels: pictures whose low frequencies vary less have no sketch
 STILL = ("MPO",)  # a phone's photo with a second view in it, no animation
@@ -42,9 +45,28 @@ STILL = ("MPO",)  # a phone's photo with a second view in it, no animation
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a file and its header tell of a picture, as it is stored; ``format`` as Pillow names it.
+    """What a file and its header tell of a picture, as it is stored.
 
-    Pixels in memory have no format and no size in bytes.
+    Attributes
+    ----------
+    bytes : int
+        Its size; 0 of pixels in memory.
+    format, mode : str
+        As Pillow names them; the mode of what is stored in 16 bits a channel ends with ``;16``.
+    width, height : int
+        In pixels, before it is turned.
+    animated : bool
+        There are several frames or pages.
+    orientation : int
+        By EXIF, 1 to 8; 1 stands upright.
+    camera : str
+        Its model, by EXIF.
+    transparent : bool
+        There is an alpha channel, or a colour that is transparent.
+    ends_early : bool
+        Its end is missing, although a picture could be decoded.
+    modified : int
+        When the file was last changed before it was read, in nanoseconds; 0 of what is no file.
     """
 
     bytes: int = 0
@@ -55,6 +77,9 @@ class Facts:
     animated: bool = False
     orientation: int = 1
     camera: str = ""
+    transparent: bool = False
+    ends_early: bool = False
+    modified: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,48 +133,56 @@ def inspect(
     pictures: list[Picture] = []
     gone: list[LeftOut] = []
     facts: list[Facts] = []
-    rows: list[Floats] = []
-    work = iter(catalog.pictures)
+    rows = np.empty((len(catalog), WIDTH), np.float32)
+    work = [catalog.pictures[i : i + PART] for i in range(0, len(catalog), PART)]
     with (
         ThreadPoolExecutor(workers or cores(), thread_name_prefix="ilk-inspect") as pool,
         progress("reading files", len(catalog)) as tick,
         cache.collecting() as collect,
     ):
-        while lot := list(islice(work, LOT)):
-            for picture, result in zip(
-                lot, pool.map(lambda p: _inspected(p, known), lot, chunksize=32), strict=True
-            ):
-                tick(1)
+        for part in pool.map(lambda part: [_inspected(p, known) for p in part], work):
+            tick(len(part))
+            for result in part:
                 if isinstance(result, LeftOut):
                     gone.append(result)
                     continue
-                digest, fact, row = result
-                pictures.append(replace(picture, digest=digest))
+                picture, fact, row = result
+                rows[len(pictures)] = row
+                pictures.append(picture)
                 facts.append(fact)
-                rows.append(row)
-                if bytes.fromhex(digest) not in known:
-                    collect([digest], row[None])
-    table = np.stack(rows) if rows else np.zeros((0, len(LOOKS) + SKETCH**2 - 1), np.float32)
+                if bytes.fromhex(picture.digest) not in known:
+                    collect([picture.digest], row[None])
     return Inspection(
         replace(catalog, pictures=tuple(pictures), left_out=(*catalog.left_out, *gone)),
         tuple(facts),
-        table[:, : len(LOOKS)],
-        table[:, len(LOOKS) :],
+        rows[: len(pictures), : len(LOOKS)],
+        rows[: len(pictures), len(LOOKS) :],
     )
 
 
-def _inspected(picture: Picture, known: dict[bytes, Floats]) -> tuple[str, Facts, Floats] | LeftOut:
+def _inspected(
+    picture: Picture, known: dict[bytes, Floats]
+) -> tuple[Picture, Facts, Floats] | LeftOut:
     try:
+        modified = 0 if picture.content is not None else Path(picture.path).stat().st_mtime_ns
         content = picture.read()
-    except OSError as error:
-        reason, kind = f"cannot be opened: {error.strerror}", "file.unreadable"
-        return LeftOut(picture.path, reason, picture.label, picture.split, kind=kind)
+    except (OSError, ValueError) as error:
+        reason = f"cannot be opened: {getattr(error, 'strerror', error)}"
+        return _left_out(picture, reason, "file.unreadable")
     digest = digest_of(content)
     try:
+        facts = replace(facts_of(content), modified=modified)
         row = known.get(bytes.fromhex(digest))
-        return digest, facts_of(content), look_at(content) if row is None else row
+        row = look_at(content) if row is None else row
     except DecodeError as error:
-        return LeftOut(picture.path, str(error), picture.label, picture.split, kind=error.kind)
+        if isinstance(content, bytes) and content and ends_early(content):
+            return _left_out(picture, "ends too early: the rest is missing", "file.truncated")
+        return _left_out(picture, str(error), error.kind)
+    return replace(picture, digest=digest), facts, row
+
+
+def _left_out(picture: Picture, reason: str, kind: str) -> LeftOut:
+    return LeftOut(picture.path, reason, picture.label, picture.split, kind=kind)
 
 
 def facts_of(content: Content) -> Facts:
@@ -163,24 +196,38 @@ def facts_of(content: Content) -> Facts:
     if isinstance(content, np.ndarray):
         return Facts(width=content.shape[1], height=content.shape[0])
     if not isinstance(content, bytes):
-        return Facts(mode=content.mode, width=content.width, height=content.height)
+        return _facts(content)
     with opened(content) as image:
-        # Pillow reads EXIF from a decoded PNG only, and looking for frames may decode too.
-        exif: Any = image.getexif() if "exif" in image.info else {}
-        return Facts(
-            len(content),
-            str(image.format),
-            image.mode,
-            image.width,
-            image.height,
-            bool(getattr(image, "is_animated", False)) and image.format not in STILL,
-            _number(exif.get(_ORIENTATION_TAG, 1)),
-            str(exif.get(_CAMERA_TAG, "")).strip("\0 "),
-        )
+        return replace(_facts(image), bytes=len(content), ends_early=ends_early(content))
 
 
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 1
+def _facts(image: Image.Image) -> Facts:
+    orientation, camera = _exif(image)
+    deep = ";16" in str(getattr(image, "tile", "")) and ";16" not in image.mode
+    return Facts(
+        format=image.format or "",
+        mode=f"{image.mode};16" if deep else image.mode,
+        width=image.width,
+        height=image.height,
+        animated=bool(getattr(image, "is_animated", False)) and image.format not in STILL,
+        orientation=orientation,
+        camera=camera,
+        transparent=image.has_transparency_data,
+    )
+
+
+def _exif(image: Image.Image) -> tuple[int, str]:
+    """Return the orientation and the model of the camera; what is damaged tells nothing."""
+    # Asked for EXIF that is not in the header, Pillow decodes a whole PNG to search behind it.
+    if image.format != "TIFF" and _CARRIERS.isdisjoint(image.info):
+        return 1, ""
+    try:
+        exif = image.getexif()
+        orientation, camera = exif.get(_ORIENTATION_TAG, 1), exif.get(_CAMERA_TAG, "")
+    except Exception:  # Pillow's EXIF and XMP parsers meet hostile bytes with errors of many kinds
+        return 1, ""
+    upright = not isinstance(orientation, int) or orientation not in range(1, 9)
+    return 1 if upright else orientation, str(camera).strip("\0 ")
 
 
 def look_at(content: Content) -> Floats:
@@ -196,33 +243,34 @@ def look_at(content: Content) -> Floats:
     return np.concatenate([_looks(pixels, luma), sketch(luma)]).astype(np.float32)
 
 
-def _looks(pixels: Pixels, luma: Floats) -> Floats:
-    """Return the row of ``LOOKS``."""
-    histogram = np.bincount((luma.ravel() * (63.999 / 255)).astype(np.intp), minlength=64)
-    shares = histogram / luma.size
-    spread = np.cumsum(shares)
-    shadow, highlight = np.searchsorted(spread, (0.05, 0.99)) / 63
+def _looks(pixels: Pixels, luma: Floats) -> list[float]:
+    """Return the row of ``LOOKS``; whole numbers, where they do, are several times as fast."""
+    grey = (luma + 0.5).astype(np.int16)
+    counts = np.bincount(grey.ravel(), minlength=256)
+    levels = counts @ GREYS / grey.size  # their mean, and the mean of their squares
+    mean, square = levels.tolist()
+    shadow, highlight = np.searchsorted(np.cumsum(counts), (0.05 * grey.size, 0.99 * grey.size))
+    shares = counts.reshape(64, 4).sum(axis=1) / grey.size
     some = shares[shares > 0]
-    right = np.abs(np.diff(luma, axis=1))
-    channels = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
-    return np.array(
-        [
-            luma.mean() / 255,
-            shadow,
-            highlight,
-            luma.std() / 255,
-            -(some * np.log2(some)).sum(),
-            _laplacian(luma).std() / 255 if min(luma.shape) > 2 else 0,
-            (right <= 1).mean() if right.size else 1,
-            channels.mean() / 255,
-        ],
-        np.float32,
-    )
+    right = np.abs(grey[:, 1:] - grey[:, :-1])
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    top = np.maximum(np.maximum(red, green), blue)
+    bottom = np.minimum(np.minimum(red, green), blue)
+    return [
+        mean / 255,
+        float(shadow) / 255,
+        float(highlight) / 255,
+        max(0.0, square - mean**2) ** 0.5 / 255,
+        -float(some @ np.log2(some)),
+        _laplacian(grey).std(dtype=np.float32) / 255 if min(grey.shape) > 2 else 0.0,
+        np.count_nonzero(right <= 1) / right.size if right.size else 1.0,
+        float((top - bottom).mean(dtype=np.float32)) / 255,
+    ]
 
 
-def _laplacian(luma: Floats) -> Floats:
-    inner = luma[1:-1, 1:-1]
-    return luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner
+def _laplacian(grey: NDArray[np.int16]) -> NDArray[np.int16]:
+    inner = grey[1:-1, 1:-1]
+    return grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
 
 
 def sketch(luma: Floats) -> Floats:

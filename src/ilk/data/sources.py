@@ -74,21 +74,24 @@ def _nothing_at(path: Path) -> str:
 def from_folder(root: Path) -> Catalog:
     """Make a Catalog of ``root/{train,val,test}/class/*`` or of ``root/class/*``.
 
-    Hidden files and folders are passed over; classes are searched in depth.
+    Hidden files and folders are passed over; classes are searched in depth. A link to a folder is
+    followed if it stands for a split or a class, and not within one.
     """
-    folders = _folders(root)
-    split_folders = [f for f in folders if f.name.lower() in SPLIT_NAMES]
-    if not any(_folders(f) for f in split_folders):  # a class may be called 'test' too
-        return _complete(root, _class_folders(root, None))
-    strange = [f.name for f in folders if f not in split_folders]
+    folders, files = _listed(root)
+    split_folders = [name for name in folders if name.lower() in SPLIT_NAMES]
+    if not any(_listed(root / name)[0] for name in split_folders):  # a class may be called 'test'
+        return _complete(root, [*_class_folders(root, folders, None), *_unlabelled(files, None)])
+    strange = [name for name in folders if name not in split_folders]
     if strange:
         raise DataError(
             f"{shown(root)} has split folders, and beside them: {listed(strange)}. "
             "Allowed are train, val (or valid, validation) and test, each with class folders."
         )
-    found: list[Picture | LeftOut] = [*_unlabelled(root, None)]
-    for folder in split_folders:
-        found += _class_folders(folder, SPLIT_NAMES[folder.name.lower()])
+    found = list(_unlabelled(files, None))
+    for name in split_folders:
+        split = SPLIT_NAMES[name.lower()]
+        folders, files = _listed(root / name)
+        found += [*_class_folders(root / name, folders, split), *_unlabelled(files, split)]
     return _complete(root, found)
 
 
@@ -108,41 +111,73 @@ def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
     return Catalog(pictures, left_out, source=str(root))
 
 
-def _folders(root: Path) -> list[Path]:
+def _listed(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the folders in a folder, and the paths of the pictures, both sorted."""
+    folders, files = [], []
     try:
-        inside = sorted(root.iterdir(), key=lambda p: os.fsencode(p.name))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    folders.append(entry.name)
+                elif _ends_as_picture(entry.name):
+                    files.append(entry.path)
     except OSError as error:
-        raise DataError(f"{shown(root)} cannot be listed: {error.strerror}.") from None
-    return [p for p in inside if p.is_dir() and not p.name.startswith(".")]
+        raise DataError(f"{shown(folder)} cannot be listed: {error.strerror}.") from None
+    return sorted(folders, key=os.fsencode), sorted(files, key=os.fsencode)
 
 
-def _class_folders(root: Path, split: str | None) -> list[Picture | LeftOut]:
-    found: list[Picture | LeftOut] = []
-    for folder in _folders(root):
-        found += _files(folder, folder.name, split)
-    return [*found, *_unlabelled(root, split)]
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a loop
+        return False
 
 
-def _unlabelled(folder: Path, split: str | None) -> Iterator[LeftOut]:
-    for file in sorted(folder.iterdir()):
-        if file.is_file() and file.suffix.lower() in PICTURE_ENDINGS and file.name[0] != ".":
-            yield LeftOut(str(file), "has no label: not in a class folder", None, split, False)
+def _ends_as_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURE_ENDINGS  # noqa: PTH122 -- Path is 10 times slower, 60,000 times
+
+
+def _class_folders(
+    root: Path, names: Sequence[str], split: str | None
+) -> Iterator[Picture | LeftOut]:
+    for name in names:
+        folder = root / name
+        if folder.is_symlink() and root.resolve().is_relative_to(folder.resolve()):
+            reason = "is a link that leads back to a folder above it"
+            yield LeftOut(str(folder), reason, name, split, False, "file.link")
+        else:
+            yield from _files(folder, name, split)
+
+
+def _unlabelled(files: Sequence[str], split: str | None) -> Iterator[Picture | LeftOut]:
+    for file in files:
+        reason = "has no label: not in a class folder"
+        yield LeftOut(file, reason, None, split, False, "file.unlabelled")
 
 
 def _files(folder: Path, label: str, split: str | None) -> Iterator[Picture | LeftOut]:
     troubles: list[OSError] = []
     for place, inner, names in os.walk(folder, onerror=troubles.append):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in inner:
+            path = os.path.join(place, name)  # noqa: PTH118 -- as in _ends_as_picture
+            if os.path.islink(path):  # noqa: PTH114
+                reason = "is a link to a folder, which is not followed within a class"
+                yield LeftOut(path, reason, label, split, False, "file.link")
         for name in sorted(names, key=os.fsencode):
             if name.startswith(".") or name in {"Thumbs.db", "desktop.ini"}:
                 continue
-            path = os.path.join(place, name)  # noqa: PTH118 -- Path is 10 times slower, 60,000 times
-            if os.path.splitext(name)[1].lower() in PICTURE_ENDINGS:  # noqa: PTH122 -- as above
+            path = os.path.join(place, name)  # noqa: PTH118
+            if _ends_as_picture(name):
                 yield Picture(path, label, split)
             else:
-                yield LeftOut(path, "its ending is not a picture's", label, split, unreadable=False)
+                reason = "its ending is not a picture's"
+                yield LeftOut(path, reason, label, split, False, "file.ignored")
     for error in troubles:
-        yield LeftOut(str(error.filename), f"cannot be listed: {error.strerror}", label, split)
+        reason = f"cannot be listed: {error.strerror}"
+        yield LeftOut(str(error.filename), reason, label, split, kind="file.unreadable")
 
 
 def find_pictures(paths: Sequence[str], stdin: str = "") -> list[Picture]:
@@ -194,7 +229,8 @@ def from_table(path: Path) -> Catalog:
         if reason:
             # A file that is there was left out by choice: no reason to think the data damaged.
             gone = not Path(file).is_file()
-            left_out.append(LeftOut(file, reason, label, split, unreadable=gone))
+            kind = "" if gone or label else "file.unlabelled"
+            left_out.append(LeftOut(file, reason, label, split, unreadable=gone, kind=kind))
         else:
             pictures.append(Picture(file, label, split))
     if not pictures:

@@ -1,13 +1,232 @@
-"""Being written."""
+"""Files: those that cannot be read, and those that are not what one would expect of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.checks.evidence import Evidence
-from ilk.data.checks.findings import Finding
+from ilk.data.checks.findings import Finding, Severity
+from ilk.data.inspection import Facts, Inspection
+from ilk.errors import shown
+
+ENDINGS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "PPM": (".ppm", ".pgm"),
+}
+PLAIN_MODES = ("RGB", "L", "P", "RGBA", "LA", "PA")
+FEW, MOST = 20, 0.5  # what more than so many pictures, and so large a share, have is told once
+FAR = 4.0  # times the usual side: 16 times as many pixels, or as few
+SPREAD = 2.0  # and so many times as far from the middle as the quarter of all that is farthest
+TINY = 32  # pixels: a smaller side shows little, where most pictures show more
+LONG, STRIP = 2.8, 6.0  # times as long as wide
+
+ACTIONS = {
+    "file.empty": "Replace or delete it; training leaves it out.",
+    "file.truncated": "Fetch the whole file again, or delete it.",
+    "file.not_a_picture": "Replace or delete it, or save it as JPEG or PNG; "
+    "training leaves it out.",
+    "file.bomb": "Make it smaller; training leaves it out.",
+    "file.unreadable": "Mend, replace or delete it; training leaves it out.",
+    "file.ignored": "Nothing, if these are no pictures; else give them a picture's ending.",
+    "file.link": "Copy what it leads to into the data: who gets the folder does not get the rest.",
+    "file.changed": "Wait until nobody writes to the data, then check again.",
+    "file.ending": "Nothing for ilk, which goes by the content; other tools may fail: rename it.",
+    "file.animated": "Nothing, if the first frame shows its class; else save the right one.",
+    "file.mode": "Look at what ilk makes of it; save it as 8-bit RGB to be sure.",
+    "file.rotated": "Nothing for ilk; other tools may show it sideways: store it upright.",
+    "file.size": "Look whether it belongs here; the network sees every picture at one size.",
+}
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
-    """Find nothing yet."""
-    yield from ()
+    """Find what is wrong with files, by what was noted when they were read."""
+    inspection = evidence.inspection
+    yield from _left_out(inspection.catalog.left_out)
+    yield from _changed(inspection)
+    yield from _ending_early(inspection)
+    yield from _links(inspection.catalog)
+    for kind, look in (
+        ("file.ending", _ending),
+        ("file.animated", _animated),
+        ("file.mode", _mode),
+        ("file.rotated", _rotated),
+    ):
+        hits: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for picture, facts in zip(inspection.catalog.pictures, inspection.facts, strict=True):
+            if remark := look(picture, facts):
+                hits[remark].append((picture.path, remark))
+        yield from _told(kind, hits, len(inspection.facts))
+    yield from _sizes(inspection)
+
+
+def _found(kind: str, severity: Severity, paths: Sequence[str], detail: str) -> Finding:
+    return Finding(kind, severity, tuple(paths), detail, ACTIONS[kind])
+
+
+def _told(kind: str, hits: dict[str, list[tuple[str, str]]], total: int) -> Iterator[Finding]:
+    """Tell of each file, or once of all, where most are alike and so none of them is unusual."""
+    for remark, files in hits.items():
+        if len(files) > max(FEW, MOST * total):
+            yield _found(kind, "info", (), f"{len(files):,} of {total:,} pictures: each {remark}")
+        else:
+            for path, detail in files:
+                yield _found(kind, "info", (path,), detail)
+
+
+# --- files that take no part ----------------------------------------------------------------------
+
+
+def _left_out(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
+    ignored: dict[str, list[str]] = defaultdict(list)
+    for file in left_out:
+        kind = file.kind or ("file.unreadable" if file.unreadable else "")
+        if kind == "file.ignored":
+            ignored[_suffix(file.path)].append(file.path)
+        elif kind == "file.link":
+            yield _found(kind, "warning", (), f"{shown(file.path)} {file.reason}")
+        elif kind in ACTIONS:
+            yield _found(kind, "error", (file.path,), file.reason)
+    for suffix, paths in ignored.items():
+        what = f"ending in {shown(suffix)}" if suffix else "without an ending"
+        number = f"{len(paths):,} files" if len(paths) > 1 else "a file"
+        yield _found("file.ignored", "info", paths, f"{number} {what}, as no picture does")
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()  # noqa: PTH122 -- Path is ten times slower
+
+
+def _ending_early(inspection: Inspection) -> Iterator[Finding]:
+    for picture, facts in zip(inspection.catalog.pictures, inspection.facts, strict=True):
+        if facts.ends_early:
+            detail = "ends too early: a part is missing, though a picture can be made of the rest"
+            yield _found("file.truncated", "warning", (picture.path,), detail)
+
+
+def _changed(inspection: Inspection) -> Iterator[Finding]:
+    """Compare each file as it is now with what it was just before it was read."""
+    for picture, facts in zip(inspection.catalog.pictures, inspection.facts, strict=True):
+        if not facts.modified:
+            continue
+        try:
+            status = Path(picture.path).stat()
+        except OSError as error:
+            detail = f"was read, and cannot be opened any more: {error.strerror}"
+            yield _found("file.changed", "error", (picture.path,), detail)
+            continue
+        if (status.st_mtime_ns, status.st_size) != (facts.modified, facts.bytes):
+            detail = "changed while the data was checked: what is said of it may be out of date"
+            yield _found("file.changed", "error", (picture.path,), detail)
+
+
+def _links(catalog: Catalog) -> Iterator[Finding]:
+    """Find symbolic links of files that lead out of the folder, and those of folders on the way."""
+    root = catalog.source
+    if not os.path.isdir(root):  # noqa: PTH112 -- keeps the name as it was given
+        return
+    inside = os.path.join(os.path.realpath(root), "")  # noqa: PTH118
+    folders: set[str] = set()
+    for picture in catalog.pictures:
+        if picture.content is not None:
+            continue
+        folders.add(os.path.dirname(picture.path))  # noqa: PTH120 -- as in _suffix
+        if os.path.islink(picture.path):  # noqa: PTH114 -- as in _suffix
+            target = os.path.realpath(picture.path)
+            if not target.startswith(inside):
+                detail = f"is a link out of the data folder, to {shown(target)}"
+                yield _found("file.link", "warning", (picture.path,), detail)
+    for link in sorted({link for folder in folders for link in _linked(folder, root)}):
+        detail = f"{shown(link)} is a link to the folder {shown(os.path.realpath(link))}"
+        yield _found("file.link", "warning", (), detail)
+
+
+def _linked(folder: str, root: str) -> Iterator[str]:
+    """Give those of a folder and the folders above it, below the root, that are links."""
+    while len(folder) > len(root):
+        if os.path.islink(folder):  # noqa: PTH114 -- as in _suffix
+            yield folder
+        folder = os.path.dirname(folder)  # noqa: PTH120 -- as in _suffix
+
+
+# --- files that are unusual -----------------------------------------------------------------------
+
+
+def _ending(picture: Picture, facts: Facts) -> str:
+    suffix = _suffix(picture.path)
+    usual = ENDINGS.get(facts.format, ()) if picture.content is None else ()
+    if not usual or suffix in usual:
+        return ""
+    return f"ends in {shown(suffix) or 'nothing'}, but is a {facts.format}"
+
+
+def _animated(picture: Picture, facts: Facts) -> str:
+    return "has several frames or pages, of which the first counts" if facts.animated else ""
+
+
+def _mode(picture: Picture, facts: Facts) -> str:
+    if facts.mode.startswith("CMYK"):
+        return "has colours for print (CMYK), which come out differently on a screen"
+    if "16" in facts.mode or facts.mode == "I":
+        return "has 16 bits a channel, of which the network gets 8"
+    if facts.transparent:
+        return "may be transparent in parts, which are put over white"
+    if facts.mode == "1":
+        return "has two colours only, black and white"
+    return "" if facts.mode in PLAIN_MODES else f"has unusual colours ({facts.mode})"
+
+
+def _rotated(picture: Picture, facts: Facts) -> str:
+    if facts.orientation == 1:
+        return ""
+    return f"is stored turned or mirrored (EXIF orientation {facts.orientation}); ilk puts it right"
+
+
+# --- size and shape -------------------------------------------------------------------------------
+
+
+def _sizes(inspection: Inspection) -> Iterator[Finding]:
+    """Find pictures that are far larger, smaller or longer than the rest.
+
+    The size is the square root of the number of pixels. It is compared on a logarithmic scale with
+    the median, and with the spread between the quartiles: data of many sizes has no odd ones.
+    """
+    if not inspection.facts:
+        return
+    shapes = np.array([(f.width, f.height) for f in inspection.facts], np.float64)
+    sides = np.log2(shapes).mean(axis=1)
+    middle = float(np.median(sides))
+    away = sides - middle
+    odd = np.abs(away) >= max(np.log2(FAR), SPREAD * _spread(away))
+    stretch = shapes.max(axis=1) / shapes.min(axis=1)
+    long = (stretch >= LONG) & (np.count_nonzero(stretch >= LONG) <= MOST * len(stretch))
+    usual = f"most have about {2**middle:,.0f} x {2**middle:,.0f}"
+    for i in np.flatnonzero(odd | long):
+        width, height = map(int, shapes[i])
+        remarks = [f"has {width:,} x {height:,} pixels"]
+        if odd[i]:
+            remarks.append(usual)
+        if long[i]:
+            remarks.append(f"is {stretch[i]:.1f} times as long as wide, which distorts it")
+        tiny = odd[i] and 2 ** sides[i] < TINY
+        severity: Severity = "warning" if tiny or (long[i] and stretch[i] >= STRIP) else "info"
+        path = inspection.catalog.pictures[i].path
+        yield _found("file.size", severity, (path,), "; ".join(remarks))
+
+
+def _spread(away: NDArray[np.float64]) -> float:
+    low, high = np.quantile(away, (0.25, 0.75))
+    return float(high - low)
