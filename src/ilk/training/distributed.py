@@ -42,41 +42,30 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Say whether the flag is set in any process."""
-        if self.size == 1:
-            return flag
-        import torch
-        import torch.distributed as dist
-
-        votes = torch.tensor(int(flag))
-        if dist.get_backend() == "nccl":
-            votes = votes.cuda()
-        dist.all_reduce(votes, op=dist.ReduceOp.MAX)
-        return bool(votes.item())
+        return self.total(flag) > 0
 
     def pooled(self, loss: float, correct: int, pictures: int) -> tuple[float, int, int]:
         """Return the mean loss, the right answers and the pictures of all processes together."""
         if self.size == 1:
             return loss, correct, pictures
-        import torch
-        import torch.distributed as dist
-
-        sums = torch.tensor([loss * pictures, correct, pictures], dtype=torch.float64)
-        if dist.get_backend() == "nccl":
-            sums = sums.cuda()
-        total, right, number = self.summed(sums).tolist()
+        total, right, number = self._sums(loss * pictures, correct, pictures)
         return total / number, int(right), int(number)
 
     def total(self, number: int) -> int:
         """Return the sum of a number over all processes."""
+        return int(self._sums(number)[0])
+
+    def _sums(self, *numbers: float) -> list[float]:
+        """Return the sum of each number over all processes."""
         if self.size == 1:
-            return number
+            return list(numbers)
         import torch
         import torch.distributed as dist
 
-        box = torch.tensor(number)
-        if dist.get_backend() == "nccl":
-            box = box.cuda()
-        return int(self.summed(box).item())
+        sums = torch.tensor(numbers, dtype=torch.float64)
+        if dist.get_backend() == "nccl":  # which knows of GPUs only
+            sums = sums.cuda()
+        return self.summed(sums).tolist()  # type: ignore[no-any-return]
 
     def merged(self, entries: dict[int, str]) -> dict[int, str]:
         """Return the entries of all processes."""

@@ -180,3 +180,24 @@ def test_losses_are_pooled_by_pictures(monkeypatch):
     monkeypatch.setattr(dist, "get_backend", lambda: "gloo")
     monkeypatch.setattr(dist, "all_reduce", add_other)
     assert World(0, 2).pooled(1.0, 3, 6) == (14 / 8, 4, 8)
+
+
+@pytest.mark.parametrize(("backend", "moved"), [("gloo", False), ("nccl", True)])
+def test_numbers_of_all_processes_are_added_where_the_backend_can(monkeypatch, backend, moved):
+    on_gpu = []
+
+    def add_other(tensor):
+        tensor += 2
+
+    def cuda(tensor):
+        on_gpu.append(True)
+        return tensor
+
+    monkeypatch.setattr(dist, "get_backend", lambda: backend)
+    monkeypatch.setattr(dist, "all_reduce", add_other)
+    monkeypatch.setattr(torch.Tensor, "cuda", cuda)
+    world = World(1, 2)
+    assert world.total(5) == 7
+    assert world.any(False) is True
+    assert world.pooled(2.0, 3, 4) == ((2.0 * 4 + 2) / 6, 5, 6)
+    assert on_gpu == [True] * 3 * moved
