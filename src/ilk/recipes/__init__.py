@@ -38,14 +38,12 @@ def load(source: str | Path | Recipe | None = None, **changes: Any) -> Recipe:
         There is no such recipe, a key is unknown, a value is not allowed, or a field does not
         apply to the mode.
     """
-    if source == "guide" and changes.get("freeze") == "none":
-        source = "case-study"  # whose other fields differ too
     if source is None:
         values: dict[str, Any] = {}
     elif isinstance(source, Recipe):
         values = source.model_dump(exclude_unset=True)
     else:
-        values = _read(source)
+        values = _read(_meant(source, changes))
     for one, other in (("budget", "epochs"), ("epochs", "budget")):
         if changes.get(one) is not None:  # a flag takes the place of what a file says
             values.pop(other, None)
@@ -70,9 +68,7 @@ def summary(path: Path) -> str:
 
 def _base(given: dict[str, Any]) -> dict[str, Any]:
     """Return what the shipped recipe says of that which is not given."""
-    name = str(given.get("mode") or DEFAULT)
-    if name == "guide" and given.get("freeze") == "none":
-        name = "case-study"
+    name = _meant(str(given.get("mode") or DEFAULT), given)
     base = _read(name) if name in shipped() else {}
     if given.get("budget") is not None:
         base["epochs"] = None
@@ -81,6 +77,14 @@ def _base(given: dict[str, Any]) -> dict[str, Any]:
     if "optimizer" in given and given["optimizer"] != base.get("optimizer"):
         base["lr"] = RATES.get(str(given["optimizer"]))
     return base
+
+
+def _meant(source: str | Path, changes: dict[str, Any]) -> str | Path:
+    """Return the recipe that is meant: a guide with nothing frozen is its case study.
+
+    The case study's other fields differ too.
+    """
+    return "case-study" if source == "guide" and changes.get("freeze") == "none" else source
 
 
 def validated(values: dict[str, Any], source: str = "the recipe") -> Recipe:
