@@ -1,9 +1,9 @@
 """Convolution: PyTorch's own, quicker to train in bf16 on a CPU where pictures are narrow.
 
-oneDNN multiplies row by row, and rows of 3 or 7 pixels fill a fraction of AMX's tiles: the gradient
-of the filters reaches 0.2 to 0.8 TFLOP/s of the 2.7 that a large product does. So the pictures are
-laid side by side, with gaps of zeros for the padding between them, and become a few long strips.
-What comes out is the same, forwards and backwards, in a third to four fifths of the time.
+oneDNN multiplies row by row, and rows of 3 or 7 pixels fill a fraction of AMX's tiles, the most so
+in the gradient of the filters. So the pictures are laid side by side, with gaps of zeros for the
+padding between them, and become a few long strips. What comes out is the same, forwards and
+backwards, and sooner.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NARROW = 8  # pixels; the gain is gone at 15
+NARROW = 8  # pixels; rows of twice as many fill the tiles by themselves
 STRIP = 100  # pictures in a strip, at most
 
 

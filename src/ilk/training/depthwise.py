@@ -1,9 +1,9 @@
 """Depthwise: gradients of depthwise convolutions in float32, where bf16 is slow on a CPU.
 
 oneDNN (torch 2.13) has no quick kernels for two gradients of depthwise convolutions in bf16: that
-of the input at a stride of 2, and that of filters of 5 x 5. With AMX they took two thirds of a step
-of EfficientNet-Lite0, ten and five times what float32 takes. All else stays in bf16. (Measured with
-AMX only; a compiled network is left as it is.)
+of the input at a stride of 2, and that of filters of 5 x 5. With AMX they took most of a step of
+EfficientNet-Lite0, several times what float32 takes. All else stays in bf16. (Seen with AMX only; a
+compiled network is left as it is.)
 """
 
 from __future__ import annotations
