@@ -24,7 +24,7 @@ from ilk.runtime import Progress, cache_dir, cores, silent
 from ilk.spec import Preprocess
 
 Rows = NDArray[np.int64]
-Cache = Literal["auto", "memory", "disk", "none"]
+Cache = Literal["memory", "disk", "none"]
 MEMORY_SHARE = 0.4  # of what is free: the network and its activations need room too
 DISK_SHARE = 0.5
 LOTS_AHEAD = 4
@@ -104,7 +104,7 @@ def open_pixels(
     pictures: Sequence[Picture],
     preprocess: Preprocess,
     *,
-    cache: Cache = "auto",
+    cache: Cache = "memory",
     workers: int | None = None,
     progress: Progress = silent,
 ) -> PixelSource:
@@ -114,9 +114,8 @@ def open_pixels(
     ----------
     pictures : sequence of Picture
     preprocess : Preprocess
-    cache : {"auto", "memory", "disk", "none"}
-        Where pixels are kept; ``auto``: memory if they take at most 40 % of what is free, else a
-        file in the cache folder if they take at most half of what is free there, else nowhere.
+    cache : {"memory", "disk", "none"}
+        Where pixels are kept; `pick_cache` says where there is room.
     workers : int, optional
         Decoding threads; default one a core.
     progress : Progress
@@ -127,10 +126,9 @@ def open_pixels(
         ``disk`` is asked for, and there is no room.
     """
     shape = (len(pictures), preprocess.imgsz, preprocess.imgsz, 3)
-    place = _place(int(np.prod(shape))) if cache == "auto" else cache
-    if place == "none":
+    if cache == "none":
         return Streamed(pictures, preprocess, workers)
-    pixels = np.empty(shape, np.uint8) if place == "memory" else _mapped(shape)
+    pixels = np.empty(shape, np.uint8) if cache == "memory" else _mapped(shape)
     errors: dict[int, str] = {}
     with progress("decoding pictures", len(pictures)) as tick:
         for chunk in Stream(pictures, preprocess, workers=workers):
@@ -140,7 +138,13 @@ def open_pixels(
     return Kept(pixels, errors)
 
 
-def _place(size: int) -> Cache:
+def pick_cache(pictures: int, imgsz: int, processes: int = 1) -> Cache:
+    """Decide where pixels are kept, if each of some processes on this machine keeps its own.
+
+    In memory if they take at most 40 % of what is free, else in a file in the cache folder if they
+    take at most half of what is free there, else nowhere.
+    """
+    size = processes * pictures * imgsz**2 * 3
     if size <= MEMORY_SHARE * free_memory():
         return "memory"
     return "disk" if size <= DISK_SHARE * shutil.disk_usage(cache_dir("pixels")).free else "none"

@@ -30,6 +30,11 @@ class World:
         """Whether this process is the one that writes and speaks."""
         return self.rank == 0
 
+    @property
+    def local_size(self) -> int:
+        """How many of the processes run on this machine, this one included."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.size)) if self.size > 1 else 1
+
     def share(self, value: T) -> T:
         """Return what the leading process passed."""
         if self.size == 1:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.data.catalog import Catalog
-from ilk.data.pixels import PixelSource, Rows, open_pixels
+from ilk.data.pixels import Cache, PixelSource, Rows, open_pixels, pick_cache
 from ilk.data.split import evaluation_split, roles
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.spec import Preprocess
+from ilk.training.distributed import ALONE, World
 from ilk.training.order import deal
 from ilk.training.trained import less_unreadable
 
@@ -58,7 +59,11 @@ class Examples:
 
 
 def read_examples(
-    catalog: Catalog, preprocess: Preprocess, recipe: Recipe, progress: Progress = silent
+    catalog: Catalog,
+    preprocess: Preprocess,
+    recipe: Recipe,
+    progress: Progress = silent,
+    world: World = ALONE,
 ) -> Examples:
     """Decode the pictures of a digested catalog, and deal them out.
 
@@ -70,7 +75,7 @@ def read_examples(
     source = open_pixels(
         catalog.pictures,
         preprocess,
-        cache=recipe.cache,
+        cache=_cache(len(catalog), preprocess, recipe, world),
         workers=recipe.workers,
         progress=progress,
     )
@@ -86,6 +91,13 @@ def read_examples(
         reported=_rows(i for i, p in enumerate(catalog.pictures) if split and p.split == split),
         classes=catalog.classes,
     )
+
+
+def _cache(pictures: int, preprocess: Preprocess, recipe: Recipe, world: World) -> Cache:
+    """Return where pixels are kept: in all processes alike, though each sees other room free."""
+    if recipe.cache != "auto":
+        return recipe.cache
+    return world.share(pick_cache(pictures, preprocess.imgsz, world.local_size))
 
 
 def _rows(rows: Iterable[int]) -> Rows:

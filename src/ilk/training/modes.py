@@ -106,12 +106,13 @@ def begin(catalog: Catalog, recipe: Recipe, sitting: Sitting) -> Beginning:
             log.info("The probe: %s on %d held-out pictures. Now all layers are trained",
                      scores.told("accuracy"), scores.n)  # fmt: skip
         spec = probe.bundle.spec.model_copy(update={"views": recipe.views})
-        examples = read_examples(catalog, preprocess, recipe, sitting.progress)
+        examples = read_examples(catalog, preprocess, recipe, sitting.progress, sitting.world)
         return Beginning(replace(probe.bundle, spec=spec), examples, probe)
     if recipe.mode == "guide":
         start = from_pretrained(catalog.classes, preprocess, recipe)
-        return Beginning(start, read_examples(catalog, preprocess, recipe, sitting.progress))
-    examples = read_examples(catalog, preprocess, recipe, sitting.progress)
+        examples = read_examples(catalog, preprocess, recipe, sitting.progress, sitting.world)
+        return Beginning(start, examples)
+    examples = read_examples(catalog, preprocess, recipe, sitting.progress, sitting.world)
     return Beginning(from_scratch(examples, preprocess, recipe), examples)
 
 

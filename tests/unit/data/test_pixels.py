@@ -12,7 +12,7 @@ import pytest
 from ilk.data import pixels as module
 from ilk.data.catalog import Picture, from_arrays
 from ilk.data.decode import decode
-from ilk.data.pixels import LOTS_AHEAD, Kept, Streamed, free_memory, open_pixels
+from ilk.data.pixels import LOTS_AHEAD, Kept, Streamed, free_memory, open_pixels, pick_cache
 from ilk.errors import DataError
 from ilk.spec import Preprocess
 
@@ -184,15 +184,20 @@ SIZE = 10 * 8 * 8 * 3
         (0, 2 * SIZE - 1, "none"),
     ],
 )
-def test_auto_keeps_pixels_where_there_is_room(colours, room, memory, disk, kept):
-    pictures = from_arrays(*colours(10)).pictures
+def test_pixels_are_kept_where_there_is_room(room, memory, disk, kept):
     room(memory, disk)
-    source = open_pixels(pictures, PREPROCESS)
-    if kept == "none":
-        assert isinstance(source, Streamed)
-    else:
-        assert isinstance(source, Kept)
-        assert isinstance(source.pixels, np.memmap) == (kept == "disk")
+    assert pick_cache(10, imgsz=8) == kept
+    room(3 * memory, 3 * disk)
+    assert pick_cache(10, imgsz=8, processes=3) == kept
+
+
+def test_pixels_are_kept_where_they_are_to_be(pictures):
+    memory, disk, none = (open_pixels(pictures, PREPROCESS, cache=cache) for cache in CACHES)
+    assert isinstance(memory, Kept)
+    assert not isinstance(memory.pixels, np.memmap)
+    assert isinstance(disk, Kept)
+    assert isinstance(disk.pixels, np.memmap)
+    assert isinstance(none, Streamed)
 
 
 def test_a_disk_without_room_is_refused_before_work_begins(colours, room):

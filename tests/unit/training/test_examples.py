@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ilk.data import pixels as pixels_module
 from ilk.data.catalog import Catalog, Picture, from_arrays
 from ilk.data.pixels import Kept, Streamed
 from ilk.data.split import ensure_splits, roles
 from ilk.errors import DataError
 from ilk.spec import Preprocess
+from ilk.training.distributed import ALONE, World
 from ilk.training.examples import read_examples
 
 PREPROCESS = Preprocess(imgsz=8)
@@ -22,8 +24,9 @@ def dealt(catalog, val=0.0, test=0.25):
 
 @pytest.fixture
 def read(lab):
-    def call(catalog, **fields):
-        return read_examples(catalog, PREPROCESS, lab.recipe(**{"val_share": 0.2, **fields}))
+    def call(catalog, world=ALONE, **fields):
+        recipe = lab.recipe(**{"val_share": 0.2, **fields})
+        return read_examples(catalog, PREPROCESS, recipe, world=world)
 
     return call
 
@@ -42,6 +45,53 @@ def test_each_picture_has_its_class_and_its_pixels(catalog, read, cache):
     channels = {"red": 0, "green": 1, "blue": 2}
     brightest = pixels.mean(axis=(1, 2)).argmax(axis=1)
     assert brightest.tolist() == [channels[p.label] for p in catalog.pictures]
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """Return ``room(copies)``: memory has room for so many copies of the pixels; the disk, none."""
+
+    def make(copies):
+        size = 60 * 8 * 8 * 3
+        monkeypatch.setattr(
+            pixels_module, "free_memory", lambda: copies * size / pixels_module.MEMORY_SHARE
+        )
+        monkeypatch.setattr(pixels_module, "DISK_SHARE", 0)
+
+    return make
+
+
+@pytest.fixture
+def pair():
+    """Return two processes on this machine, of which the leading one tells what it decided."""
+    told = []
+
+    class Telling(World):
+        def share(self, value):
+            if self.leads:
+                told.append(value)
+            return told[-1]
+
+    return Telling(0, 2), Telling(1, 2)
+
+
+@pytest.mark.parametrize(("copies", "kind"), [(2, Kept), (1.9, Streamed)])
+def test_all_processes_keep_pixels_as_the_leading_one_decides_for_all(
+    catalog, read, room, pair, copies, kind
+):
+    room(copies)
+    assert isinstance(read(dealt(catalog), pair[0], cache="auto").source, kind)
+    room(0 if kind is Kept else 9)  # less is free by now, or more
+    assert isinstance(read(dealt(catalog), pair[1], cache="auto").source, kind)
+
+
+@pytest.mark.parametrize(("local", "kind"), [("1", Kept), ("2", Streamed)])
+def test_processes_on_other_machines_take_no_room_here(
+    catalog, read, room, pair, monkeypatch, local, kind
+):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
+    room(1)
+    assert isinstance(read(dealt(catalog), pair[0], cache="auto").source, kind)
 
 
 def test_pictures_are_dealt_out_to_learn_from_to_choose_by_and_to_report_on(catalog, read):
