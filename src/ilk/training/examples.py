@@ -23,10 +23,11 @@ Targets = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Examples:
-    """Pixels and classes by row, and which rows are for what.
+    """Pictures, pixels and classes by row, and which rows are for what.
 
     Attributes
     ----------
+    catalog : Catalog
     source : PixelSource
     targets : int64 array [N]
         The class of each picture.
@@ -39,6 +40,7 @@ class Examples:
     classes : tuple of str
     """
 
+    catalog: Catalog
     source: PixelSource
     targets: Targets
     train: Rows
@@ -56,6 +58,18 @@ class Examples:
             seed=recipe.seed,
             epoch=epoch,
         )
+
+    def less_unreadable(self, limit: float, world: World = ALONE) -> Catalog:
+        """Return the catalog less the pictures that could not be decoded, as far as is known.
+
+        Pictures that are not kept are known only once each has been read, in some process.
+
+        Raises
+        ------
+        DataError
+            They are too many; see `ilk.training.trained.less_unreadable`.
+        """
+        return less_unreadable(self.catalog, world.merged(self.source.errors), limit)
 
 
 def read_examples(
@@ -79,11 +93,11 @@ def read_examples(
         workers=recipe.workers,
         progress=progress,
     )
-    less_unreadable(catalog, source.errors, recipe.max_unreadable)
     index = {label: k for k, label in enumerate(catalog.classes)}
     role = roles(catalog, recipe.val_share, recipe.seed)
     split = evaluation_split(catalog)
-    return Examples(
+    examples = Examples(
+        catalog,
         source,
         np.array([index[str(p.label)] for p in catalog.pictures]),
         train=_rows(i for i, part in enumerate(role) if part == "train"),
@@ -91,6 +105,8 @@ def read_examples(
         reported=_rows(i for i, p in enumerate(catalog.pictures) if split and p.split == split),
         classes=catalog.classes,
     )
+    examples.less_unreadable(recipe.max_unreadable)
+    return examples
 
 
 def _cache(pictures: int, preprocess: Preprocess, recipe: Recipe, world: World) -> Cache:

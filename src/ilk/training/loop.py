@@ -62,6 +62,8 @@ def fit(
         Someone wanted to stop; the state has been saved.
     TrainingError
         The loss is not finite, and there is no good epoch to keep.
+    DataError
+        Too many pictures cannot be decoded, which shows where they are not kept.
     """
     metric = chosen_metric(recipe.metric, examples.targets[examples.train])
     while not state.done and not out_of_patience(state, recipe):
@@ -81,6 +83,7 @@ def fit(
             monitor.step(state, loss, pictures)
             save_if_due(state, checkpoints, interrupt, world)
         scores = validate(state, examples, recipe, step, monitor, world)
+        examples.less_unreadable(recipe.max_unreadable, world)
         if not sound(state, scores):
             keep_the_good(state, monitor, state.step)
             return

@@ -60,8 +60,8 @@ def train_mode(
     beginning = begin(catalog, recipe, sitting)
     state = train_network(beginning.start, beginning.examples, recipe, sitting)
     if beginning.probe is not None:
-        return _better(beginning.probe, state, catalog, beginning.examples, recipe, sitting)
-    return _trained(state, catalog, beginning.examples, recipe, sitting)
+        return _better(beginning.probe, state, beginning.examples, recipe, sitting)
+    return _trained(state, beginning.examples, recipe, sitting)
 
 
 def find_rate(
@@ -191,27 +191,22 @@ def _probe(catalog: Catalog, recipe: Recipe, sitting: Sitting) -> Trained:
 
 
 def _better(
-    probe: Trained,
-    state: State,
-    catalog: Catalog,
-    examples: Examples,
-    recipe: Recipe,
-    sitting: Sitting,
+    probe: Trained, state: State, examples: Examples, recipe: Recipe, sitting: Sitting
 ) -> Trained:
     """Return the probe or the fine-tuned network, whichever is better on pictures held out.
 
     If it is the probe, it is solved anew, on these pictures too.
     """
     metric = chosen_metric(recipe.metric, examples.targets[examples.train])
-    before = _scores(probe, catalog.classes)
+    before = _scores(probe, examples.classes)
     kept, why = _verdict(before, state, metric)
     log.info("Kept the %s: %s", kept, why)
     facts = {"kept": kept, "why": why, "probe": asdict(before) if before else None}
     if kept == "probe":
         training = _facts(state, examples, recipe, sitting)
-        again = _probe(catalog, recipe, sitting)
+        again = _probe(examples.catalog, recipe, sitting)
         return replace(again, facts={**training, **again.facts, **facts})
-    trained = _trained(state, catalog, examples, recipe, sitting)
+    trained = _trained(state, examples, recipe, sitting)
     return replace(trained, facts={**trained.facts, **facts})
 
 
@@ -255,11 +250,9 @@ def _verdict(probe: Scores | None, state: State, metric: str) -> tuple[str, str]
     return "probe", f"training all layers did not beat it: {compared}"
 
 
-def _trained(
-    state: State, catalog: Catalog, examples: Examples, recipe: Recipe, sitting: Sitting
-) -> Trained:
+def _trained(state: State, examples: Examples, recipe: Recipe, sitting: Sitting) -> Trained:
     bundle = state.bundle()
-    rest, logits = score_held_out(state, catalog, examples, recipe, sitting)
+    rest, logits = score_held_out(state, examples, recipe, sitting)
     return Trained(bundle, rest, logits, _facts(state, examples, recipe, sitting))
 
 

@@ -34,7 +34,6 @@ from ilk.training.precision import Precision, spare_single_pixels
 from ilk.training.scoring import logits_of
 from ilk.training.state import State
 from ilk.training.step import Step
-from ilk.training.trained import less_unreadable
 
 log = logging.getLogger("ilk")
 
@@ -86,7 +85,7 @@ def train_network(start: Bundle, examples: Examples, recipe: Recipe, sitting: Si
     ------
     UsageError
         The recipe does not fit the network.
-    Interrupted, TrainingError
+    Interrupted, TrainingError, DataError
         See `ilk.training.loop.fit`.
     """
     keep_freed_memory()
@@ -179,7 +178,7 @@ def _size_of_task(
 
 
 def score_held_out(
-    state: State, catalog: Catalog, examples: Examples, recipe: Recipe, sitting: Sitting
+    state: State, examples: Examples, recipe: Recipe, sitting: Sitting
 ) -> tuple[Catalog, Floats]:
     """Run the model that is kept over the pictures that scores are reported on.
 
@@ -201,8 +200,7 @@ def score_held_out(
         batch=-(-recipe.batch * recipe.accumulate // state.pieces),
         world=sitting.world,
     )
-    errors = sitting.world.merged(examples.source.errors)
-    return less_unreadable(catalog, errors, recipe.max_unreadable), logits[good]
+    return examples.less_unreadable(recipe.max_unreadable, sitting.world), logits[good]
 
 
 @contextmanager

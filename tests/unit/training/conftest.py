@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from ilk.data.catalog import from_arrays
 from ilk.data.pixels import Kept
 from ilk.models import network as networks
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT
@@ -86,7 +87,11 @@ def examples_of(train=16, val=6, seed=0):
     """Return pictures to learn from, then pictures to choose by."""
     pixels, targets = coloured_pixels(train + val, seed)
     rows = np.arange(train + val)
-    return Examples(Kept(pixels, {}), targets, rows[:train], rows[train:], rows[:0], CLASSES)
+    splits = ["train"] * train + ["val"] * val
+    catalog = from_arrays(pixels, [CLASSES[k] for k in targets], splits=splits)
+    return Examples(
+        catalog, Kept(pixels, {}), targets, rows[:train], rows[train:], rows[:0], CLASSES
+    )
 
 
 def recipe_of(**fields):

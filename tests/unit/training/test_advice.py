@@ -40,7 +40,7 @@ def advisor(classes=2, shares=None, val=100, **fields):
     targets = np.repeat(np.arange(classes), counts)
     names = tuple(map(str, range(classes)))
     rows = np.arange(len(targets))
-    examples = Examples(None, targets, rows, np.arange(val), rows[:0], names)
+    examples = Examples(None, None, targets, rows, np.arange(val), rows[:0], names)
     return Advisor(examples, recipes.load(**{"mode": "guide", **fields}))
 
 

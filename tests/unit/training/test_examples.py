@@ -187,6 +187,19 @@ def test_too_many_that_cannot_be_decoded_are_refused(with_bad_files, read):
         read(catalog, max_unreadable=0.01)
 
 
+def test_what_other_processes_could_not_decode_counts_too(with_bad_files, read):
+    class Pair(World):
+        def merged(self, entries):
+            return {**entries, int(examples.reported[0]): "is broken", int(examples.val[0]): "too"}
+
+    catalog, _ = with_bad_files(["train"])
+    examples = read(catalog, max_unreadable=0.05)
+    assert len(examples.less_unreadable(0.05)) == 59
+    assert len(examples.less_unreadable(0.05, Pair(0, 2))) == 57
+    with pytest.raises(DataError, match=r"3 of 60 files .* more than --max-unreadable 0\.04"):
+        examples.less_unreadable(0.04, Pair(0, 2))
+
+
 def test_a_class_none_of_whose_pictures_can_be_decoded_is_refused(tmp_path, colours, read):
     images, labels = colours(9)
     catalog = from_arrays(images, labels, splits=["train"] * 9).digested()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import math
 import os
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from ilk.errors import Interrupted, TrainingError
+from ilk.data.pixels import Kept
+from ilk.errors import DataError, Interrupted, TrainingError
 from ilk.models.network import build
 from ilk.training import checkpoint, loop, session
 from ilk.training.checkpoint import Checkpoints
@@ -287,6 +289,29 @@ def test_without_pictures_to_choose_by_the_last_epoch_is_kept(lab):
     np.testing.assert_array_equal(
         state.bundle().tensors["head.weight"], state.network.head.weight.detach().numpy()
     )
+
+
+class Streamed(Kept):
+    """Knows that a picture is broken once it has been read."""
+
+    def __init__(self, pixels, broken):
+        super().__init__(pixels, dict.fromkeys(broken, "is broken"))
+        self._broken, self.errors = self.errors, {}
+
+    def batches(self, lots):
+        for lot, batch in zip(lots, super().batches(lots), strict=True):
+            self.errors |= {row: self._broken[row] for row in lot.tolist() if row in self._broken}
+            yield batch
+
+
+def test_too_many_broken_pictures_stop_the_training_after_its_first_epoch(lab):
+    examples = lab.examples()  # of 22 pictures, a broken one each to learn from and to choose by
+    streamed = dataclasses.replace(examples, source=Streamed(examples.source.pixels, [2, 17]))
+    training = lab.training(examples=streamed, max_unreadable=0.08)
+    with pytest.raises(DataError, match=r"2 of 22 files .* more than --max-unreadable 0\.08"):
+        training.fit()
+    assert (training.state.epoch, training.state.step) == (0, 4)
+    assert len(lab.training(examples=streamed, max_unreadable=0.1).fit().history) == 3
 
 
 def blow_up(training, after):
