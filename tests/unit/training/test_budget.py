@@ -5,9 +5,11 @@ import logging
 import pytest
 import torch
 
+from ilk.spec import Preprocess
 from ilk.training import budget as module
 from ilk.training.budget import SLACK, TRIALS, affordable_steps
 from ilk.training.distributed import World
+from ilk.training.schedule import image_size
 
 
 class Clock:
@@ -29,21 +31,27 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def afford(lab, clock):
-    """Return ``afford(budget, steps, scoring)``: seconds of each trial step, of a val picture."""
+    """Return ``afford(budget, steps, scoring)``: seconds of each trial step, of a val picture.
 
-    def run(budget, steps=(9.0, 0.5, 0.5, 0.5), scoring=0.0, val=6, train=16, **fields):
+    The seconds of a step may also be a function of the state.
+    """
+
+    def run(budget, steps=(9.0, 0.5, 0.5, 0.5), scoring=0.0, val=6, train=16, imgsz=8, **fields):
         examples = lab.examples(train, val)
         training = lab.training(examples=examples, budget=budget, epochs=None, **fields)
-        seconds = iter(steps)
-        inner = training.step
+        given = iter(() if callable(steps) else steps)
+        seconds = steps if callable(steps) else lambda _: next(given)
+        preprocess = Preprocess(imgsz=imgsz)
+        training.state.spec = training.state.spec.model_copy(update={"preprocess": preprocess})
+        inner = lab.step(training.recipe, examples, imgsz)
 
         class Timed:
             precision = inner.precision
             begin_epoch = inner.begin_epoch
 
-            def __call__(self, *arguments):
-                clock.now += next(seconds)
-                return inner(*arguments)
+            def __call__(self, state, *arguments):
+                clock.now += seconds(state)
+                return inner(state, *arguments)
 
         with pytest.MonkeyPatch.context() as patch:
             scored = module.logits_of
@@ -88,6 +96,30 @@ def test_accumulated_batches_are_one_step(afford):
     assert afford("10s", batch=4, accumulate=2) == int(SLACK * 10 / 0.5)
 
 
+def test_steps_of_small_pictures_count_as_they_are(lab, afford):
+    recipe, timed = lab.recipe(imgsz_from=8), []
+
+    def seconds(state):
+        timed.append(image_size(recipe, 16, state.steps_done, state.total_steps))
+        return {8: 0.25, 16: 1.0}[timed[-1]]
+
+    # Two thirds of the steps are of 8 pixels.
+    steps = afford("60s", seconds, val=0, imgsz=16, imgsz_from=8)
+    assert steps == int(SLACK * 60 / 0.5)
+    assert timed == [16] * TRIALS + [8] * TRIALS  # each size is timed once
+
+
+def test_steps_before_all_is_thawed_count_as_they_are(afford):
+    def seconds(state):
+        return 0.1 * sum(p.requires_grad for p in state.network.parameters())
+
+    steps = afford("20s", seconds, val=0, freeze="backbone", unfreeze_every=1)
+    # 4 steps an epoch; the head has 2 parameters, and each of the 4 epochs to come thaws 2 more.
+    in_fact = [0.2, 0.4, 0.6, 0.8] + [1.0] * 9
+    assert sum(in_fact[step // 4] for step in range(steps)) <= SLACK * 20
+    assert steps > 1.2 * SLACK * 20 / 1.0  # what would fit if all were thawed at once
+
+
 def test_what_was_found_is_told(afford, caplog):
     caplog.set_level(logging.INFO, "ilk")
     afford("1m30s")
@@ -105,14 +137,13 @@ def test_the_trial_leaves_no_trace_in_the_training_to_come(lab):
     assert lab.differences(training.fit(), untried) == []
 
 
-def test_all_processes_take_the_number_of_the_one_that_leads(lab):
+def test_all_processes_go_by_the_clock_of_the_one_that_leads(lab):
     class Led(World):
         def share(self, value):
-            assert value >= 1
-            return 77
+            return 0.25  # seconds, of a step and of a val score
 
-    training = lab.training(budget="1s", epochs=None)
+    training = lab.training(budget="10s", epochs=None)
     steps = affordable_steps(
         training.state, training.examples, training.recipe, training.step, Led(0, 1)
     )
-    assert steps == 77
+    assert steps == int(SLACK * 10 / (0.25 + 0.25 / 4))
