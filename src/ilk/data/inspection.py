@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -33,7 +34,7 @@ LOOKS = (
 SKETCH = 8  # lowest frequencies along each side
 SKETCHED = 32  # pixels along each side of what is sketched
 WIDTH = len(LOOKS) + SKETCH**2 - 1
-VERSION = 1
+VERSION = 2
 PART = 64  # pictures: what a thread takes at a time
 _CAMERA_TAG, _ORIENTATION_TAG = 0x0110, 0x0112
 _CARRIERS = {"exif", "xmp", "Raw profile type exif"}  # where Pillow finds EXIF
@@ -136,10 +137,13 @@ def inspect(
     rows = np.empty((len(catalog), WIDTH), np.float32)
     work = [catalog.pictures[i : i + PART] for i in range(0, len(catalog), PART)]
     with (
+        warnings.catch_warnings(),
         ThreadPoolExecutor(workers or cores(), thread_name_prefix="ilk-inspect") as pool,
         progress("reading files", len(catalog)) as tick,
         cache.collecting() as collect,
     ):
+        # What Pillow warns of leaves a file out, or does no harm.
+        warnings.filterwarnings("ignore", module="PIL")
         for part in pool.map(lambda part: [_inspected(p, known) for p in part], work):
             tick(len(part))
             for result in part:
@@ -166,10 +170,10 @@ def _inspected(
     try:
         modified = 0 if picture.content is not None else Path(picture.path).stat().st_mtime_ns
         content = picture.read()
+        digest = digest_of(content)
     except (OSError, ValueError) as error:
-        reason = f"cannot be opened: {getattr(error, 'strerror', error)}"
+        reason = f"cannot be opened: {getattr(error, 'strerror', None) or error}"
         return _left_out(picture, reason, "file.unreadable")
-    digest = digest_of(content)
     try:
         facts = replace(facts_of(content), modified=modified)
         row = known.get(bytes.fromhex(digest))
@@ -204,16 +208,23 @@ def facts_of(content: Content) -> Facts:
 def _facts(image: Image.Image) -> Facts:
     orientation, camera = _exif(image)
     deep = ";16" in str(getattr(image, "tile", "")) and ";16" not in image.mode
-    return Facts(
+    facts = Facts(
         format=image.format or "",
         mode=f"{image.mode};16" if deep else image.mode,
         width=image.width,
         height=image.height,
-        animated=bool(getattr(image, "is_animated", False)) and image.format not in STILL,
         orientation=orientation,
         camera=camera,
         transparent=image.has_transparency_data,
     )
+    return replace(facts, animated=_is_animated(image))  # last, as looking for frames moves on
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False)) and image.format not in STILL
+    except Exception:  # as in _exif: what is wrong behind the first frame does no harm
+        return False
 
 
 def _exif(image: Image.Image) -> tuple[int, str]:
@@ -293,7 +304,8 @@ def _cosines() -> Floats:
     k, n = np.arange(SKETCH)[:, None], np.arange(SKETCHED)[None]
     basis = np.sqrt(2 / SKETCHED) * np.cos(np.pi * (n + 0.5) * k / SKETCHED)
     basis[0] /= np.sqrt(2)
-    return basis.astype(np.float32)
+    result: Floats = basis.astype(np.float32)
+    return result
 
 
 COSINES = _cosines()

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.findings import Finding, Severity
+from ilk.data.checks.told import is_common, told
 from ilk.data.inspection import Facts, Inspection
 from ilk.errors import shown
 
@@ -28,9 +28,7 @@ ENDINGS = {
     "PPM": (".ppm", ".pgm"),
 }
 PLAIN_MODES = ("RGB", "L", "P", "RGBA", "LA", "PA")
-FEW, MOST = 20, 0.5  # what more than so many pictures, and so large a share, have is told once
-FAR = 4.0  # times the usual side: 16 times as many pixels, or as few
-SPREAD = 2.0  # and so many times as far from the middle as the quarter of all that is farthest
+FAR, FAIR, FENCE = 4.0, 2.0, 3.0
 TINY = 32  # pixels: a smaller side shows little, where most pictures show more
 LONG, STRIP = 2.8, 6.0  # times as long as wide
 
@@ -65,26 +63,17 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         ("file.mode", _mode),
         ("file.rotated", _rotated),
     ):
-        hits: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        alike: dict[str, list[str]] = defaultdict(list)
         for picture, facts in zip(inspection.catalog.pictures, inspection.facts, strict=True):
             if remark := look(picture, facts):
-                hits[remark].append((picture.path, remark))
-        yield from _told(kind, hits, len(inspection.facts))
+                alike[remark].append(picture.path)
+        for remark, paths in alike.items():
+            yield from told(kind, "info", paths, remark, ACTIONS[kind], len(inspection.facts))
     yield from _sizes(inspection)
 
 
 def _found(kind: str, severity: Severity, paths: Sequence[str], detail: str) -> Finding:
     return Finding(kind, severity, tuple(paths), detail, ACTIONS[kind])
-
-
-def _told(kind: str, hits: dict[str, list[tuple[str, str]]], total: int) -> Iterator[Finding]:
-    """Tell of each file, or once of all, where most are alike and so none of them is unusual."""
-    for remark, files in hits.items():
-        if len(files) > max(FEW, MOST * total):
-            yield _found(kind, "info", (), f"{len(files):,} of {total:,} pictures: each {remark}")
-        else:
-            for path, detail in files:
-                yield _found(kind, "info", (path,), detail)
 
 
 # --- files that take no part ----------------------------------------------------------------------
@@ -201,32 +190,32 @@ def _rotated(picture: Picture, facts: Facts) -> str:
 def _sizes(inspection: Inspection) -> Iterator[Finding]:
     """Find pictures that are far larger, smaller or longer than the rest.
 
-    The size is the square root of the number of pixels. It is compared on a logarithmic scale with
-    the median, and with the spread between the quartiles: data of many sizes has no odd ones.
+    The size is the square root of the number of pixels. It is odd if it is four times the median or
+    a quarter of it; twice or half is enough if it also lies outside of the outer fences (Tukey
+    1977): three times the distance of the quartiles beyond them.
     """
     if not inspection.facts:
         return
     shapes = np.array([(f.width, f.height) for f in inspection.facts], np.float64)
-    sides = np.log2(shapes).mean(axis=1)
-    middle = float(np.median(sides))
-    away = sides - middle
-    odd = np.abs(away) >= max(np.log2(FAR), SPREAD * _spread(away))
+    sides = np.sqrt(shapes.prod(axis=1))
+    low, middle, high = np.quantile(sides, (0.25, 0.5, 0.75))
+    fence = FENCE * (high - low)
+    outside = (sides < low - fence) | (sides > high + fence)
+    ratio = np.maximum(sides / middle, middle / sides)
+    odd = (ratio >= FAR) | (outside & (ratio >= FAIR))
     stretch = shapes.max(axis=1) / shapes.min(axis=1)
-    long = (stretch >= LONG) & (np.count_nonzero(stretch >= LONG) <= MOST * len(stretch))
-    usual = f"most have about {2**middle:,.0f} x {2**middle:,.0f}"
+    long = stretch >= LONG
+    if is_common(int(np.count_nonzero(long)), len(long)):
+        long[:] = False
+    if is_common(int(np.count_nonzero(odd)), len(odd)):
+        odd[:] = False
     for i in np.flatnonzero(odd | long):
         width, height = map(int, shapes[i])
         remarks = [f"has {width:,} x {height:,} pixels"]
         if odd[i]:
-            remarks.append(usual)
+            remarks.append(f"most have about {middle:,.0f} x {middle:,.0f}")
         if long[i]:
-            remarks.append(f"is {stretch[i]:.1f} times as long as wide, which distorts it")
-        tiny = odd[i] and 2 ** sides[i] < TINY
-        severity: Severity = "warning" if tiny or (long[i] and stretch[i] >= STRIP) else "info"
+            remarks.append(f"one side is {stretch[i]:.1f} times the other")
+        bad = (odd[i] and sides[i] < TINY) or (long[i] and stretch[i] >= STRIP)
         path = inspection.catalog.pictures[i].path
-        yield _found("file.size", severity, (path,), "; ".join(remarks))
-
-
-def _spread(away: NDArray[np.float64]) -> float:
-    low, high = np.quantile(away, (0.25, 0.75))
-    return float(high - low)
+        yield _found("file.size", "warning" if bad else "info", (path,), "; ".join(remarks))
