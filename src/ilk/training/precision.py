@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ilk.engines.pytorch import has_bf16
@@ -36,6 +38,16 @@ class Precision:
             QuickDepthwise() if on_cpu else contextlib.nullcontext(),
         ):
             yield
+
+    def to_device(self, array: NDArray[Any]) -> Tensor:
+        """Return an array as a tensor on the device.
+
+        A GPU fetches it from pinned memory by itself, while the CPU goes on.
+        """
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Return what keeps small gradients in fp16 from vanishing; idle in other precisions."""

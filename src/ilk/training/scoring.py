@@ -110,6 +110,6 @@ def logits_of(
             continue
         at = torch.tensor([place[int(row)] for row in read], device=device)
         with precision.autocast():
-            _, part = network(torch.from_numpy(pixels).to(device))
+            _, part = network(precision.to_device(pixels))
         logits[at], good[at] = part.float(), 1
     return world.summed(logits).cpu().numpy(), world.summed(good).cpu().numpy() > 0

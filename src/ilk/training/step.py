@@ -144,16 +144,16 @@ class Step:
         self, state: State, pixels: Pixels, rows: Rows, targets: Targets
     ) -> tuple[Tensor, Tensor]:
         """Return pixels ``[N, S, S, 3]`` on the device, augmented, and targets ``[N, K]``."""
-        recipe, device = self._recipe, self.precision.device
+        recipe = self._recipe
         place = (recipe.seed, "step", state.epoch, state.step, self._world.rank)
         draw = generator(*place)
         torch.manual_seed(key(*place))  # for dropout
-        batch = torch.from_numpy(pixels).to(device)
+        batch = self.precision.to_device(pixels)
         batch = self._augment(batch, torch.from_numpy(rows), state.epoch, recipe.seed, draw)
         size = image_size(recipe, self._imgsz, state.steps_done, state.total_steps)
         if size != batch.shape[1]:
             batch = _resized(batch, size)
-        classes = torch.from_numpy(targets).to(device)
+        classes = self.precision.to_device(targets)
         return mix(batch, classes, self._classes, recipe.mixup, recipe.cutmix, draw)
 
     def _use_less_memory(self, state: State, pictures: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -46,6 +47,32 @@ def test_a_network_runs_in_the_numbers_asked_for(name, dtype):
     layer = torch.nn.Linear(2, 2)
     with Precision(CPU, name).autocast():
         assert layer(torch.ones(1, 2)).dtype == dtype
+
+
+def test_on_a_cpu_pixels_stay_where_they_are():
+    pixels = np.zeros((2, 4, 4, 3), np.uint8)
+    tensor = Precision(CPU, "fp32").to_device(pixels)
+    assert tensor.data_ptr() == pixels.ctypes.data
+    assert not tensor.is_pinned()
+
+
+def test_a_gpu_fetches_pixels_from_pinned_memory_without_being_waited_for(monkeypatch):
+    done = []
+
+    def pin_memory(tensor):
+        done.append("pinned")
+        return tensor
+
+    def to(tensor, device, non_blocking=False):
+        done.append((str(device), non_blocking))
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    pixels = np.arange(6, dtype=np.uint8)
+    fetched = Precision(torch.device("cuda:1"), "fp16").to_device(pixels)
+    assert done == ["pinned", ("cuda:1", True)]
+    assert fetched.tolist() == pixels.tolist()
 
 
 def test_gradients_are_scaled_in_fp16_only():
