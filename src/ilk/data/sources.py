@@ -78,20 +78,19 @@ def from_folder(root: Path) -> Catalog:
     followed if it stands for a split or a class, and not within one.
     """
     folders, files = _listed(root)
-    split_folders = [name for name in folders if name.lower() in SPLIT_NAMES]
-    if not any(_listed(root / name)[0] for name in split_folders):  # a class may be called 'test'
+    splits = {name: _listed(root / name) for name in folders if name.lower() in SPLIT_NAMES}
+    if not any(inner for inner, _ in splits.values()):  # a class may be called 'test' too
         return _complete(root, [*_class_folders(root, folders, None), *_unlabelled(files, None)])
-    strange = [name for name in folders if name not in split_folders]
+    strange = [name for name in folders if name not in splits]
     if strange:
         raise DataError(
             f"{shown(root)} has split folders, and beside them: {listed(strange)}. "
             "Allowed are train, val (or valid, validation) and test, each with class folders."
         )
     found = list(_unlabelled(files, None))
-    for name in split_folders:
+    for name, (inner, loose) in splits.items():
         split = SPLIT_NAMES[name.lower()]
-        folders, files = _listed(root / name)
-        found += [*_class_folders(root / name, folders, split), *_unlabelled(files, split)]
+        found += [*_class_folders(root / name, inner, split), *_unlabelled(loose, split)]
     return _complete(root, found)
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +161,107 @@ def test_any_file_name_that_the_system_allows(tree, name):
 def test_the_order_of_files_is_by_name(tree, root):
     names = ["cat/b.png", "cat/B.png", "cat/10.png", "cat/9.png", "cat/ä.png"]
     assert [r[0] for r in rows(open_catalog(tree(*names)), root)] == sorted(names, key=os.fsencode)
+
+
+# --- bad folders ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unlistable(monkeypatch):
+    """Return ``unlistable(name)``: folders of that name cannot be listed, as those of others."""
+    scandir = os.scandir
+
+    def make(name):
+        def refuse(folder="."):
+            if Path(os.fspath(folder)).name == name:
+                raise PermissionError(errno.EACCES, "Permission denied", os.fspath(folder))
+            return scandir(folder)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+
+    return make
+
+
+@pytest.mark.parametrize("names", [("cat/1.png", "dog/2.png"), ("cat/deep/1.png", "dog/2.png")])
+def test_a_folder_that_cannot_be_listed_is_left_out_with_the_reason(tree, unlistable, names):
+    root = tree(*names)
+    hidden = root / Path(names[0]).parent
+    unlistable(hidden.name)
+    data = open_catalog(root)
+    assert data.classes == ("dog",)
+    (left,) = data.left_out
+    assert (left.path, left.label, left.kind) == (str(hidden), "cat", "file.unreadable")
+    assert left.reason == "cannot be listed: Permission denied"
+
+
+@pytest.mark.parametrize("name", ["photos", "train"])
+def test_a_root_or_split_that_cannot_be_listed_is_refused_by_name(tree, unlistable, name):
+    root = tree("train/cat/1.png", "test/cat/2.png")
+    unlistable(name)
+    with pytest.raises(DataError, match=f"{name} cannot be listed: Permission denied"):
+        open_catalog(root)
+
+
+def test_links_in_a_loop_end(tree, root):
+    tree("cat/1.png", "dog/2.png")
+    (root / "cat" / "up").symlink_to(root)
+    (root / "cat" / "self").symlink_to(root / "cat" / "self")
+    (root / "self").symlink_to(root / "self")
+    (root / "cat" / "self.png").symlink_to(root / "cat" / "self.png")
+    data = open_catalog(root)
+    assert [r[0] for r in rows(data, root)] == ["cat/1.png", "cat/self.png", "dog/2.png"]
+    kinds = {Path(x.path).name: x.kind for x in data.left_out}
+    assert kinds == {"up": "file.link", "self": "file.ignored"}
+
+
+def test_a_class_that_leads_back_to_the_whole_is_left_out(tree, root):
+    tree("cat/1.png")
+    (root / "all").symlink_to(root)
+    (root / "above").symlink_to(root.parent)
+    data = open_catalog(root)
+    assert data.classes == ("cat",)
+    assert [(x.label, x.kind) for x in data.left_out] == [
+        ("above", "file.link"),
+        ("all", "file.link"),
+    ]
+
+
+def test_a_class_may_be_a_link(tree, root, tmp_path, write_picture):
+    tree("cat/1.png")
+    write_picture(tmp_path / "elsewhere" / "2.png")
+    (root / "dog").symlink_to(tmp_path / "elsewhere")
+    assert open_catalog(root).counts() == {"cat": 1, "dog": 1}
+
+
+def test_things_that_are_no_files_are_read_and_refused_later(tree, root):
+    tree("cat/1.png")
+    os.mkfifo(root / "cat" / "pipe.png")
+    os.mkfifo(root / "stray.png")
+    data = open_catalog(root)
+    pipe = next(p for p in data.pictures if p.path.endswith("pipe.png"))
+    with pytest.raises(OSError, match="no regular file"):
+        pipe.read()
+
+
+def test_a_class_name_of_any_bytes(root, write_picture):
+    write_picture(root / os.fsdecode(b"caf\xe9") / "1.png")
+    (picture,) = open_catalog(root).pictures
+    assert os.fsencode(picture.label) == b"caf\xe9"
+
+
+def test_a_folder_is_listed_once_however_many_names_it_has(tree, root, monkeypatch):
+    tree("train/cat/1.png", "train/dog/2.png", "test/cat/3.png")
+    for i in range(300):
+        (root / "train" / "cat" / f"more{i}.png").touch()
+    listed, scandir = [], os.scandir
+
+    def count(folder="."):
+        listed.append(os.fspath(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", count)
+    assert len(open_catalog(root)) == 303
+    assert max(Counter(listed).values()) == 1
 
 
 # --- paths that are not folders -----------------------------------------------------------------
