@@ -67,14 +67,13 @@ def fit(
     """
     metric = chosen_metric(recipe.metric, examples.targets[examples.train])
     while not state.done and not out_of_patience(state, recipe):
-        lots = lots_to_come(state, examples, recipe, world)
+        lots = lots_to_come(state, examples, recipe)
         step.begin_epoch(state)
-        monitor.begin_epoch(state, world.size * sum(map(len, lots)))
-        for pixels, rows in examples.source.batches(lots):
+        monitor.begin_epoch(state, sum(map(len, lots)))
+        for pixels, rows in examples.source.batches([world.part(lot) for lot in lots]):
             rate = rate_factor(recipe, state.steps_done, state.steps_per_epoch, state.total_steps)
-            loss, correct, pictures = world.pooled(
-                *step(state, pixels, rows, examples.targets[rows], rate), len(rows)
-            )
+            loss, correct = step(state, pixels, rows, examples.targets[rows], rate)
+            loss, correct, pictures = world.pooled(loss, correct, len(rows))
             if not math.isfinite(loss):
                 keep_the_good(state, monitor, state.step + 1)
                 return
@@ -83,6 +82,7 @@ def fit(
             monitor.step(state, loss, pictures)
             save_if_due(state, checkpoints, interrupt, world)
         scores = validate(state, examples, recipe, step, monitor, world)
+        # Pictures that are not kept show only now that they are broken: are they too many?
         examples.less_unreadable(recipe.max_unreadable, world)
         if not sound(state, scores):
             keep_the_good(state, monitor, state.step)
@@ -114,11 +114,11 @@ def save_if_due(state: State, checkpoints: Checkpoints, interrupt: Interrupt, wo
         checkpoints.write(state.snapshot())
 
 
-def lots_to_come(state: State, examples: Examples, recipe: Recipe, world: World) -> list[Rows]:
-    """Return the rows of each step of this epoch that is still to come; this process's share."""
+def lots_to_come(state: State, examples: Examples, recipe: Recipe) -> list[Rows]:
+    """Return the rows of each step of this epoch that is still to come."""
     lots = examples.lots(recipe, state.epoch)
     left = state.total_steps - state.epoch * state.steps_per_epoch  # a budget may cut it short
-    return [world.part(rows) for rows in lots[state.step : left]]
+    return lots[state.step : left]
 
 
 def validate(

@@ -17,6 +17,7 @@ from ilk.models.network import build, bundle_of
 from ilk.recipe import Recipe
 from ilk.spec import Backbone, Preprocess, Spec
 from ilk.training import monitor as monitors
+from ilk.training.distributed import ALONE
 from ilk.training.examples import Examples
 from ilk.training.history import Row
 from ilk.training.interrupt import Interrupt
@@ -144,7 +145,7 @@ class Training:
         self.interrupt = Interrupt(folder)
         self.checkpoints = checkpoints or NoCheckpoints()
 
-    def fit(self):
+    def fit(self, world=ALONE):
         """Train to the end, or until someone stops it; return the state."""
         fit(
             self.state,
@@ -154,6 +155,7 @@ class Training:
             self.checkpoints,
             self.monitor,
             self.interrupt,
+            world,
         )
         return self.state
 
