@@ -157,6 +157,9 @@ class Recipe(BaseModel):
     max_unreadable: float = Field(
         0.05, ge=0, le=1, description="Stop if more than this share of files cannot be read."
     )
+    allow_leakage: bool = Field(
+        False, description="Train although pictures lie in more than one split."
+    )
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     engine: Literal["auto", "openvino", "pytorch"] = _loop(

@@ -267,10 +267,51 @@ def test_the_same_training_gives_the_same_model(train, catalog):
 def test_everything_is_ticked_once(train, loaded, catalog, telling):
     ticks = []
     run = train(catalog, progress=telling(ticks))
-    assert sum(ticks) == 60
+    assert sum(ticks) == 60 + 60  # read, and run through the backbone
     ticks.clear()
     ilk.evaluate(loaded(run), catalog, split="all", progress=telling(ticks))
     assert sum(ticks) == 60
+
+
+def darker(picture):
+    return (picture * 0.8).astype(np.uint8)
+
+
+@pytest.fixture(params=["exact", "near"])
+def leaky(request, colours):
+    """Return a catalog with splits of its own, and two pictures of test in train once more."""
+    images, labels = colours(60)
+    again = images[:2] if request.param == "exact" else darker(images[:2])
+    splits = ["test"] * 20 + ["train"] * 42
+    return ilk.from_arrays([*images, *again], [*labels, *labels[:2]], splits=splits)
+
+
+def test_pictures_in_two_of_the_data_s_own_splits_stop_a_training(train, leaky, runs):
+    with pytest.raises(DataError, match="2 pictures of arrays lie in more than one") as caught:
+        train(leaky)
+    message = str(caught.value)
+    assert "arrays/00 in test is" in message
+    assert "same as arrays/60 in train" in message
+    assert "ilk check" in message
+    assert "--allow-leakage" in message
+    assert caught.value.exit_code == 3
+    assert not runs.exists() or list(runs.iterdir()) == []
+
+
+def test_a_training_in_spite_of_leakage_warns_of_its_score(train, leaky, caplog):
+    run = train(leaky, allow_leakage=True)
+    assert run.evaluation.n == 20
+    assert "2 pictures of arrays lie in more than one split" in caplog.text
+    assert "flatters" in caplog.text
+
+
+def test_copies_land_in_one_split_and_that_is_said(train, colours, caplog):
+    images, labels = colours(60)
+    run = train(([*images, *darker(images[:30])], [*labels, *labels[:30]]), test_share=0.5)
+    split = {p.path: p.split for p in run.catalog.pictures}
+    assert all(split[f"arrays/{i:02d}"] == split[f"arrays/{60 + i:02d}"] for i in range(30))
+    assert set(split.values()) == {"train", "test"}
+    assert "30 pictures are copies or near copies of others" in caplog.text
 
 
 @pytest.mark.parametrize("changes", [{"epochs": 3}, {"imgsz": -1}, {"mode": "magic"}])

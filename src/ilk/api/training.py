@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ilk import recipes
+from ilk.api.dealing import dealt
 from ilk.api.scored import scored
 from ilk.data.catalog import Catalog
 from ilk.data.checks.remarks import remarks
 from ilk.data.named import NAMED
-from ilk.data.sources import open_catalog
-from ilk.data.split import ensure_splits, evaluation_split
+from ilk.data.split import evaluation_split
 from ilk.errors import IlkError, Interrupted, UsageError
 from ilk.recipe import Recipe
 from ilk.resume import (
@@ -44,7 +44,6 @@ from ilk.run import (
     write_report,
 )
 from ilk.runtime import Progress, silent
-from ilk.spec import SPLITS
 from ilk.training.distributed import World, asked_for, joined
 from ilk.training.trained import Trained
 
@@ -111,28 +110,30 @@ def train(
     place = _Place(Path(runs), name, exist_ok, Path(resume) if resume is not None else None)
     with joined(chosen) as world, place.folder(world) as folder:
         progress = progress if world.leads else silent
-        dealt = _dealt(data, chosen, changes)
+        catalog = dealt(data, chosen, changes, progress)
         if chosen.mode == "probe":
             from ilk.training.probe import train_probe
 
-            trained = train_probe(dealt, chosen, progress)
+            trained = train_probe(catalog, chosen, progress)
             clear(folder)
         else:
             from ilk.training.modes import checked, setting_of, train_mode
 
-            chosen = checked(dealt, chosen, changes, world)
+            chosen = checked(catalog, chosen, changes, world)
             setting = setting_of(chosen, world)
             if resume is not None:
-                refuse_other_pictures(folder, dealt)
+                refuse_other_pictures(folder, catalog)
                 refuse_other_setting(folder, setting)
                 if world.leads:
                     sweep(folder)
                     move_on(folder, data)
             elif world.leads:
-                begin(folder, data, chosen, dealt, setting)
+                begin(folder, data, chosen, catalog, setting)
             try:
                 with resumable(folder):
-                    trained = train_mode(dealt, chosen, folder, resume is not None, progress, world)
+                    trained = train_mode(
+                        catalog, chosen, folder, resume is not None, progress, world
+                    )
             except IlkError as error:
                 if resume is None and world.leads and not isinstance(error, Interrupted):
                     abandon(folder)
@@ -141,7 +142,7 @@ def train(
         seconds = time.perf_counter() - began + facts.pop("earlier_seconds", 0)
         facts["seconds"] = round(seconds, 3)
         with resumable(folder) if chosen.mode != "probe" else nullcontext():
-            return _written(folder, trained, chosen, dealt, facts, writes=world.leads)
+            return _written(folder, trained, chosen, catalog, facts, writes=world.leads)
 
 
 def find_rate(
@@ -182,24 +183,12 @@ def find_rate(
     from ilk.training import modes
 
     with new_folder(Path(runs), name, exist_ok, default="lr-find") as folder:
-        dealt = _dealt(data, chosen, changes)
-        result = modes.find_rate(dealt, modes.checked(dealt, chosen, changes), folder, progress)
+        catalog = dealt(data, chosen, changes, progress)
+        recipe = modes.checked(catalog, chosen, changes)
+        result = modes.find_rate(catalog, recipe, folder, progress)
         with readable_errors(folder):
             result.write(folder)
         return result, folder
-
-
-def _dealt(data: Any, recipe: Recipe, changes: Mapping[str, Any]) -> Catalog:
-    """Open the data, hash every picture, and give each a split."""
-    catalog = open_catalog(data).digested(recipe.workers)
-    catalog.refuse_unreadable(recipe.max_unreadable)
-    _refuse_idle_shares(catalog, recipe, changes)
-    return ensure_splits(
-        catalog,
-        val_share=recipe.val_share,
-        test_share=recipe.test_share,
-        seed=recipe.seed,
-    )
 
 
 def _own_recipe(data: Any, changes: Mapping[str, Any]) -> str | None:
@@ -235,11 +224,11 @@ def _written(
     folder: Path,
     trained: Trained,
     recipe: Recipe,
-    dealt: Catalog,
+    whole: Catalog,
     facts: dict[str, Any],
     writes: bool,
 ) -> Run:
-    """Score a training and write what it yields to its folder."""
+    """Score a training of the ``whole`` catalog, and write what it yields to its folder."""
     catalog, model = trained.catalog, folder / "model.safetensors"
     split = evaluation_split(catalog)
     evaluation = scored(
@@ -256,7 +245,7 @@ def _written(
         return run
     with readable_errors(folder):
         write_inputs(folder, recipe, catalog)
-        bundle = signed(trained.bundle, recipe, catalog, dealt, evaluation)
+        bundle = signed(trained.bundle, recipe, catalog, whole, evaluation)
         bundle.save(model)
         write_json(folder / "metrics.json", run.metrics)
         if evaluation:
@@ -264,20 +253,6 @@ def _written(
         else:
             remove_report(folder)
         finish(folder)
-    for remark in remarks(dealt):
+    for remark in remarks(whole):
         log.warning("%s", remark)
     return run
-
-
-def _refuse_idle_shares(catalog: Catalog, recipe: Recipe, changes: Mapping[str, Any]) -> None:
-    """Refuse shares asked for by name where the data's own splits leave nothing to deal out."""
-    if len(catalog.splits) <= 1:
-        return
-    # The loop holds a share of train out to choose by, unless there is a val split beside test.
-    chooses = recipe.mode != "probe" and catalog.splits != SPLITS
-    for key in ("val_share", "test_share"):
-        if key in changes and not (key == "val_share" and chooses):
-            raise UsageError(
-                f"--{key.replace('_', '-')} does not apply: {catalog.source} has splits of its own "
-                f"({', '.join(catalog.splits)})."
-            )

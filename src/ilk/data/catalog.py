@@ -31,13 +31,22 @@ Content: TypeAlias = "Pixels | bytes | Image"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture: a file, or in memory pixels ``uint8 [H, W, 3]``, a file's bytes or an image."""
+    """One picture: a file, or in memory pixels ``uint8 [H, W, 3]``, a file's bytes or an image.
+
+    ``group`` is what its near copies share, once they are known: see `ilk.data.copies`.
+    """
 
     path: str
     label: str | None = None
     split: str | None = None
     digest: str = ""
     content: Content | None = field(default=None, repr=False, compare=False)
+    group: str = ""
+
+    @property
+    def origin(self) -> str:
+        """What copies of one picture have in common, whether exact or near."""
+        return self.group or self.digest
 
     def read(self) -> Content:
         """Return the content, read from the file if there is one.

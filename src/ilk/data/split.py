@@ -16,7 +16,8 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
 
     Splits that the data brings are kept. Otherwise the pictures are dealt out stratified by class.
     Which split a picture lands in depends on its content and the seed alone, not on names or the
-    order of files, and byte-identical files always land in the same split.
+    order of files. Copies always land in the same split: byte-identical files, and near copies
+    where the catalog knows them (`ilk.data.copies.grouped`).
 
     Raises
     ------
@@ -45,32 +46,32 @@ def _dealt(catalog: Catalog, shares: dict[str, float], seed: int) -> Catalog:
     split_of: dict[str, str] = {}
     for label, groups in _groups_by_class(catalog, seed):
         # Copies of a picture already dealt out for an earlier class stay where they are.
-        free = [digest for digest in groups if digest not in split_of]
+        free = [origin for origin in groups if origin not in split_of]
         _refuse_if_too_small(label, len(groups), len(shares) + 1)
         total = sum(groups.values())
         for done, (split, share) in enumerate(shares.items()):
             quota = max(1, round(share * total))
             others = len(shares) - done  # the splits still to come, train among them: one for each
             while quota > 0 and len(free) > others:
-                digest = free.pop(0)
-                split_of[digest] = split
-                quota -= groups[digest]
+                origin = free.pop(0)
+                split_of[origin] = split
+                quota -= groups[origin]
         split_of.update(dict.fromkeys(free, "train"))
     return replace(
         catalog,
-        pictures=tuple(replace(p, split=split_of[p.digest]) for p in catalog.pictures),
+        pictures=tuple(replace(p, split=split_of[p.origin]) for p in catalog.pictures),
     )
 
 
 def _groups_by_class(catalog: Catalog, seed: int) -> Iterator[tuple[str, dict[str, int]]]:
-    """Yield each class with its distinct pictures in seeded order, as digest: number of copies."""
+    """Yield each class with its distinct pictures in seeded order, as origin: number of copies."""
     classes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for picture in catalog.pictures:
         if picture.label is not None:
-            classes[picture.label][picture.digest] += 1
+            classes[picture.label][picture.origin] += 1
     for label in sorted(classes):
         copies = classes[label]
-        yield label, {digest: copies[digest] for digest in _shuffled(copies, seed)}
+        yield label, {origin: copies[origin] for origin in _shuffled(copies, seed)}
 
 
 def _shuffled(digests: Iterable[str], seed: int) -> list[str]:
@@ -113,8 +114,8 @@ def roles(catalog: Catalog, val_share: float, seed: int) -> list[str | None]:
     train = replace(catalog, pictures=catalog.of("train"))
     if val_share > 0:
         train = checked(_dealt(train, {"val": val_share}, seed))
-    role = {p.digest: p.split for p in train.pictures}
-    return [role[p.digest] if p.split == "train" else None for p in catalog.pictures]
+    role = {p.origin: p.split for p in train.pictures}
+    return [role[p.origin] if p.split == "train" else None for p in catalog.pictures]
 
 
 def checked(catalog: Catalog) -> Catalog:

@@ -23,7 +23,9 @@ def test_all_files_of_a_finding_go_with_what_was_found(files, finding):
     assert chosen_files([dark, conflict]) == {a: [dark, conflict], b: [conflict]}
 
 
-@pytest.mark.parametrize("kind", ["duplicate.exact", "duplicate.near", "leakage.exact"])
+@pytest.mark.parametrize(
+    "kind", ["duplicate.exact", "duplicate.near", "leakage.exact", "leakage.near"]
+)
 def test_of_copies_the_first_stays(files, finding, kind):
     a, b, c = files("a", "b", "c")
     assert list(chosen_files([finding(kind, a, b, c)])) == [b, c]

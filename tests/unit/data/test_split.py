@@ -103,6 +103,36 @@ def test_identical_files_stay_together_across_classes():
     assert of_strays == of_cats
 
 
+def near_copies(data):
+    """Return a catalog with two near copies of each picture."""
+    copies = (
+        replace(p, path=f"{p.path} {i}", digest=f"{i}{p.digest}", group=p.digest)
+        for p in data.pictures
+        for i in range(2)
+    )
+    originals = (replace(p, group=p.digest) for p in data.pictures)
+    return replace(data, pictures=(*originals, *copies))
+
+
+def test_near_copies_stay_together_where_their_original_lay():
+    data = catalog(cat=30, dog=30)
+    result = dealt(near_copies(data))
+    split = {p.digest: p.split for p in result.pictures}
+    assert all(p.split == split[p.group] for p in result.pictures)
+    assert shares(result, "cat")[2] in range(21, 25)  # a quarter of 90, but for whole groups of 3
+    copies = tuple(replace(p, path=f"{p.path} copy") for p in data.pictures for _ in range(2))
+    exact = dealt(replace(data, pictures=data.pictures + copies))
+    assert where(exact).items() <= where(result).items()
+
+
+def test_near_copies_have_one_role():
+    data = own_splits("train", "test")
+    train = near_copies(replace(data, pictures=data.of("train")))
+    data = replace(data, pictures=(*train.pictures, *data.of("test")))
+    role = {p.digest: part for p, part in zip(data.pictures, roles(data, 0.25, 0), strict=True)}
+    assert all(role[p.digest] == role[p.group] for p in train.pictures)
+
+
 @pytest.mark.parametrize(("val", "number"), [(0.0, 1), (0.25, 2)])
 def test_a_class_too_small_for_the_splits_is_refused(val, number):
     with pytest.raises(DataError, match=f"'dog' has {number} distinct picture"):

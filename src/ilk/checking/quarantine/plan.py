@@ -9,13 +9,8 @@ from ilk.checking.selection import family
 from ilk.data.checks import Finding
 
 # Of such a group all files but one are too many; of other findings every file is in question.
-COPIES = (
-    "duplicate.exact",
-    "duplicate.near",
-    "duplicate.across_splits",
-    "leakage.exact",
-    "leakage.near",
-)
+# Those of a label conflict all are: any label may be the wrong one.
+COPIES = ("duplicate.exact", "duplicate.near", "leakage.exact", "leakage.near")
 # These findings are about classes, not about the files that they may name.
 ABOUT_CLASSES = ("balance",)
 

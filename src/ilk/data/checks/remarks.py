@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from ilk.data.catalog import Catalog
+from ilk.data.copies import spare
 from ilk.errors import listed
 
 TOO_FEW = 5
@@ -22,4 +23,7 @@ def remarks(catalog: Catalog) -> list[str]:
         lines.append(f"{torn:,} pictures lie under more than one label ('ilk check' names them)")
     if few:
         lines.append(f"Hardly any pictures of {listed(few)}: do not trust it there")
+    copies = spare(catalog)
+    if copies:
+        lines.append(f"{copies:,} pictures are copies or near copies of others; see 'ilk check'")
     return lines
