@@ -21,6 +21,7 @@ Floats = NDArray[np.float32]
 Marks = NDArray[np.bool_]
 BLANK = 0.012  # contrast: a colour with noise has 0.004; the faintest bird of CIFAR-10 0.016
 DARK = 0.33  # the 99th percentile of brightness
+VIVID = 0.4  # colour: pure blue looks bright, though its luma is as low as that of dark grey
 BRIGHT = 0.93  # its 5th percentile
 # Sharpness by contrast, that is the strength of edges among that of all differences. No sharp photo
 # is below 0.2; of photos blurred by a Gaussian of 1.2 % of their longer side, 93 % are below this.
@@ -54,6 +55,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     placeholder = ~blank & _placeholders(evidence)
     seen = ~blank & ~placeholder
     soft = look("sharpness") < BLURRED * contrast
+    dark = (look("highlight") < DARK) & (look("colour") < VIVID)
     findings: tuple[tuple[str, Severity, Marks, str], ...] = (
         ("picture.blank", "warning", blank, "has hardly any contrast"),
         (
@@ -62,7 +64,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             placeholder,
             "is a plain graphic, not a photo as the rest of its class: a placeholder?",
         ),
-        ("picture.dark", "warning", seen & (look("highlight") < DARK), "is dark nearly everywhere"),
+        ("picture.dark", "warning", seen & dark, "is dark nearly everywhere"),
         ("picture.bright", "warning", seen & (look("shadow") > BRIGHT), "is white nearly all over"),
         ("picture.blurred", "info", seen & soft, "has no sharp edges"),
         ("picture.grey", "info", seen & _grey(look("colour")), "is grey, most others are coloured"),

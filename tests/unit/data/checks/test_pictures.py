@@ -121,6 +121,12 @@ def test_a_night_scene_with_lights_is_not_dark():
     assert check(night) == []
 
 
+def test_pure_blue_is_not_dark():
+    shades = np.zeros((60, 80, 3), np.uint8)
+    shades[..., 2] = np.linspace(150, 255, 80)
+    assert check(Image.fromarray(shades)) == []
+
+
 @pytest.mark.parametrize(("radius", "named"), [(0, False), (8, True)])
 def test_a_blurred_picture(radius, named):
     image = photo(1, (500, 375)).filter(ImageFilter.GaussianBlur(radius))
