@@ -1,7 +1,8 @@
 """Near copies: the same picture once more, re-encoded, resized, cropped, brightened or mirrored.
 
 Three sieves, each finer and dearer than the one before: neighbours among the sketches; sketches
-laid on one another; pixels, decoded anew, and of them the detail.
+laid on one another; pixels, decoded anew, and of them the detail. The thresholds were chosen on
+copies planted in ants_bees and CIFAR-10, and on digits and drawings (benchmarks/near_copies.py).
 """
 
 from __future__ import annotations
@@ -165,14 +166,16 @@ def _neighbours(sketches: Floats) -> Numbers:
         index.train(sketches)
         index.nprobe = PROBED
     index.add(sketches)
-    found = set()
+    found = []
     for flip, queries in enumerate((sketches, mirrored(sketches))):
         close, near = index.search(queries, min(number, NEIGHBOURS + 1))
-        ones, ranks = np.nonzero(close >= CLOSE)
-        for one, other in zip(ones.tolist(), near[ones, ranks].tolist(), strict=True):
-            if one != other:
-                found.add((min(one, other), max(one, other), flip))
-    return np.array(sorted(found), np.int64).reshape(-1, 3)
+        one, rank = np.nonzero(close >= CLOSE)
+        other = near[one, rank]
+        low, high = np.minimum(one, other), np.maximum(one, other)
+        # One number a pair, as a million pictures have millions of pairs.
+        found.append(((low * number + high) * 2 + flip)[low < high])
+    ends, flips = np.divmod(np.unique(np.concatenate(found)), 2)
+    return np.stack([*np.divmod(ends, number), flips], axis=1).astype(np.int64)
 
 
 def _drawn(sketches: Floats) -> Floats:
