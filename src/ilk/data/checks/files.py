@@ -87,6 +87,8 @@ def _left_out(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
             ignored[_suffix(file.path)].append(file.path)
         elif kind == "file.link":
             yield _found(kind, "warning", (), f"{shown(file.path)} {file.reason}")
+        elif kind == "file.unreadable" and os.path.isdir(file.path):  # noqa: PTH112 -- as in _suffix
+            yield _found(kind, "error", (), f"the folder {shown(file.path)} {file.reason}")
         elif kind in ACTIONS:
             yield _found(kind, "error", (file.path,), file.reason)
     for suffix, paths in ignored.items():

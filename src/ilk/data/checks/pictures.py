@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 Marks = NDArray[np.bool_]
 BLANK = 0.012  # contrast: a colour with noise has 0.004; the faintest bird of CIFAR-10 0.016
 DARK = 0.33  # the 99th percentile of brightness
-VIVID = 0.4  # colour: pure blue looks bright, though its luma is as low as that of dark grey
+VIVID = 0.45  # that and half the colour: pure blue has the luma of dark grey, and looks bright
 BRIGHT = 0.93  # its 5th percentile
 # Sharpness by contrast, that is the strength of edges among that of all differences. No sharp photo
 # is below 0.2; of photos blurred by a Gaussian of 1.2 % of their longer side, 93 % are below this.
@@ -55,7 +55,8 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     placeholder = ~blank & _placeholders(evidence)
     seen = ~blank & ~placeholder
     soft = look("sharpness") < BLURRED * contrast
-    dark = (look("highlight") < DARK) & (look("colour") < VIVID)
+    highlight = look("highlight")
+    dark = (highlight < DARK) & (highlight + look("colour") / 2 < VIVID)
     findings: tuple[tuple[str, Severity, Marks, str], ...] = (
         ("picture.blank", "warning", blank, "has hardly any contrast"),
         (

@@ -126,6 +126,13 @@ def test_what_the_backbone_could_not_read_is_unreadable():
     assert (finding.kind, finding.severity) == ("file.unreadable", "error")
 
 
+def test_a_folder_that_cannot_be_listed_is_no_file_to_be_moved(root):
+    left = LeftOut(str(root / "cat"), "cannot be listed: Permission denied", "cat")
+    (finding,) = check(Catalog((), (left,)))
+    assert told([finding]) == [("file.unreadable", "error", [])]
+    assert finding.detail.endswith("cat cannot be listed: Permission denied")
+
+
 # --- files that change --------------------------------------------------------------------------
 
 
