@@ -28,7 +28,7 @@ ENDINGS = {
     "PPM": (".ppm", ".pgm"),
 }
 PLAIN_MODES = ("RGB", "L", "P", "RGBA", "LA", "PA")
-FAR, FAIR, FENCE = 4.0, 2.0, 3.0
+FAR, FAIR, FENCE = 4.0, 2.0, 3.0  # times the usual side, and the distance of the quartiles: _sizes
 TINY = 32  # pixels: a smaller side shows little, where most pictures show more
 LONG, STRIP = 2.8, 6.0  # times as long as wide
 
