@@ -177,7 +177,7 @@ def test_some_unreadable_are_left_out_named_and_counted(ilk, pictures, tmp_path)
     done = ilk("train", "mixed", "--name", "m", "--max-unreadable", "0.1", cwd=tmp_path)
     assert "Left out 3 files:" in done.stderr
     assert "mixed/red/empty.png: is empty" in done.stderr
-    assert "mixed/blue/cut.png: is damaged" in done.stderr
+    assert "mixed/blue/cut.png: ends too early" in done.stderr
     rows = table(tmp_path / "runs" / "m" / "catalog.csv")
     assert sum(bool(r["left_out"]) for r in rows) == 3
     assert len(rows) == 27
