@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ilk.data.checks.evidence import Evidence, Floats
 from ilk.data.checks.findings import Finding
 from ilk.data.roots import roots
+from ilk.errors import shown
 
 Targets = NDArray[np.int64]
 
@@ -31,8 +32,11 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     for row in np.argsort(-scores, kind="stable"):
         if not scores[row] > FAR:
             break
-        label = evidence.catalog.classes[targets[row]]
-        detail = f"unlike other pictures of {label}: {scores[row]:.0f} spreads from the middle"
+        label = shown(evidence.catalog.classes[targets[row]])
+        detail = (
+            f"farther from the other pictures of {label} than they mostly are from one another, "
+            f"by {scores[row]:.1f} times the usual spread"
+        )
         yield Finding("outlier", "info", (evidence.paths[row],), detail, action)
 
 
