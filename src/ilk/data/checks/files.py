@@ -13,7 +13,8 @@ from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.findings import Finding, Severity
 from ilk.data.checks.told import is_common, told
-from ilk.data.inspection import Facts, Inspection
+from ilk.data.facts import Facts
+from ilk.data.inspection import Inspection
 from ilk.errors import shown
 
 ENDINGS = {

@@ -1,7 +1,7 @@
 """Pictures: those that show little, or nothing of what they should.
 
 All is judged by how the pictures look at no more than 128 pixels along each side; see
-`ilk.data.inspection`. The limits were set by looking at the extremes of cats_dogs, ants_bees and
+`ilk.data.looks`. The limits were set by looking at the extremes of cats_dogs, ants_bees and
 CIFAR-10, so that next to no picture is named in which people see what it shows.
 """
 

@@ -12,7 +12,8 @@ from ilk.data.checks import files
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.kinds import KINDS
 from ilk.data.checks.told import FEW
-from ilk.data.inspection import Facts, Inspection, inspect
+from ilk.data.facts import Facts
+from ilk.data.inspection import Inspection, inspect
 from ilk.data.sources import open_catalog
 
 

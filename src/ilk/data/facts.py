@@ -1,0 +1,107 @@
+"""Facts: what a file and its header tell of a picture, without decoding it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from ilk.data.catalog import Content
+from ilk.data.decode import opened
+from ilk.data.truncation import ends_early
+
+STILL = ("MPO",)  # a phone's photo with a second view in it, no animation
+_CAMERA_TAG, _ORIENTATION_TAG = 0x0110, 0x0112
+_CARRIERS = {"exif", "xmp", "Raw profile type exif"}  # where Pillow finds EXIF
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a file and its header tell of a picture, as it is stored.
+
+    Attributes
+    ----------
+    bytes : int
+        Its size; 0 of pixels in memory.
+    format, mode : str
+        As Pillow names them; the mode of what is stored in 16 bits a channel ends with ``;16``.
+    width, height : int
+        In pixels, before it is turned.
+    animated : bool
+        There are several frames or pages.
+    orientation : int
+        By EXIF, 1 to 8; 1 stands upright.
+    camera : str
+        Its model, by EXIF.
+    transparent : bool
+        There is an alpha channel, or a colour that is transparent.
+    ends_early : bool
+        Its end is missing, although a picture could be decoded.
+    modified : int
+        When the file was last changed before it was read, in nanoseconds; 0 of what is no file.
+    """
+
+    bytes: int = 0
+    format: str = ""
+    mode: str = "RGB"
+    width: int = 0
+    height: int = 0
+    animated: bool = False
+    orientation: int = 1
+    camera: str = ""
+    transparent: bool = False
+    ends_early: bool = False
+    modified: int = 0
+
+
+def facts_of(content: Content) -> Facts:
+    """Read a picture's header.
+
+    Raises
+    ------
+    DecodeError
+        The content is no picture.
+    """
+    if isinstance(content, np.ndarray):
+        return Facts(width=content.shape[1], height=content.shape[0])
+    if not isinstance(content, bytes):
+        return _facts(content)
+    with opened(content) as image:
+        return replace(_facts(image), bytes=len(content), ends_early=ends_early(content))
+
+
+def _facts(image: Image.Image) -> Facts:
+    orientation, camera = _exif(image)
+    deep = ";16" in str(getattr(image, "tile", "")) and ";16" not in image.mode
+    facts = Facts(
+        format=image.format or "",
+        mode=f"{image.mode};16" if deep else image.mode,
+        width=image.width,
+        height=image.height,
+        orientation=orientation,
+        camera=camera,
+        transparent=image.has_transparency_data,
+    )
+    return replace(facts, animated=_is_animated(image))  # last, as looking for frames moves on
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False)) and image.format not in STILL
+    except Exception:  # as in _exif: what is wrong behind the first frame does no harm
+        return False
+
+
+def _exif(image: Image.Image) -> tuple[int, str]:
+    """Return the orientation and the model of the camera; what is damaged tells nothing."""
+    # Asked for EXIF that is not in the header, Pillow decodes a whole PNG to search behind it.
+    if image.format != "TIFF" and _CARRIERS.isdisjoint(image.info):
+        return 1, ""
+    try:
+        exif = image.getexif()
+        orientation, camera = exif.get(_ORIENTATION_TAG, 1), exif.get(_CAMERA_TAG, "")
+    except Exception:  # Pillow's EXIF and XMP parsers meet hostile bytes with errors of many kinds
+        return 1, ""
+    upright = not isinstance(orientation, int) or orientation not in range(1, 9)
+    return 1 if upright else orientation, str(camera).strip("\0 ")
