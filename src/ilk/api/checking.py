@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ilk import recipes
 from ilk.data.checks import Findings
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.find import find_all
+from ilk.data.copies import grouped
 from ilk.data.inspection import Inspection, inspect
-from ilk.data.near import near_pairs
+from ilk.data.near import Pair, near_pairs
 from ilk.data.sources import open_catalog
+from ilk.engines.base import Floats
 from ilk.errors import EngineError, WeightsError
 from ilk.inference import run_backbone
 from ilk.recipe import Recipe
@@ -52,36 +56,42 @@ def check(
         There are no pictures.
     """
     inspection = inspect(open_catalog(data), workers, progress)
-    if quick:
-        evidence, missing = Evidence(inspection), "--quick"
-    else:
+    features, missing = None, "--quick"
+    if not quick:
         recipe = recipes.load("probe", workers=workers, **({"model": model} if model else {}))
-        evidence, missing = _with_features(inspection, recipe, progress)
-    pairs = near_pairs(evidence.inspection, evidence.features, workers, progress)
+        inspection, features, missing = _with_features(inspection, recipe, progress)
+    pairs = near_pairs(inspection, features, workers, progress)
+    evidence = Evidence(inspection, features)
+    if features is not None:
+        evidence = replace(evidence, probabilities=_doubts(evidence, pairs))
     return find_all(evidence, pairs, missing)
 
 
 def _with_features(
     inspection: Inspection, recipe: Recipe, progress: Progress
-) -> tuple[Evidence, str]:
-    """Return the evidence with features and probabilities, and why there are none, if so."""
+) -> tuple[Inspection, Floats | None, str]:
+    """Return what can be decoded, its features, and why there are none if so."""
     pictures = inspection.catalog.pictures
     if not pictures:
-        return Evidence(inspection), ""
+        return inspection, None, ""
     try:
         extracted, _, _ = run_backbone(pictures, recipe, progress)
     except (WeightsError, EngineError) as error:
         log.warning("%s", error)
-        return Evidence(inspection), f"{recipe.model} cannot be run here"
+        return inspection, None, f"{recipe.model} cannot be run here"
     lost = {pictures[i].path: why for i, why in extracted.errors.items()}
     good = [i for i in range(len(pictures)) if i not in extracted.errors]
-    evidence = Evidence(inspection.without(lost), extracted.features[good])
-    with progress("doubting labels", len(good)) as tick:
-        probabilities = out_of_fold(
-            extracted.features[good],
-            evidence.targets,
-            len(evidence.catalog.classes),
-            groups=[p.digest for p in evidence.catalog.pictures],
-        )
-        tick(len(good))
-    return Evidence(evidence.inspection, evidence.features, probabilities), ""
+    features = extracted.features[good] if lost else extracted.features
+    return inspection.without(lost), features, ""
+
+
+def _doubts(evidence: Evidence, pairs: Sequence[Pair]) -> Floats | None:
+    """Return probabilities of the classes by a model that has seen neither a picture nor a copy."""
+    assert evidence.features is not None
+    catalog = grouped(evidence.catalog, pairs)
+    return out_of_fold(
+        evidence.features,
+        evidence.targets,
+        len(catalog.classes),
+        groups=[p.origin for p in catalog.pictures],
+    )
