@@ -6,8 +6,8 @@ frozen whitening layer, the identity (dirac) initialisation, batch norms without
 quickly moving statistics, and features scaled down to the head.
 
 Tried on training pictures of CIFAR-10 that were held out, each once: ReLU, hardswish and SiLU
-instead of GELU teach less. So does halving the picture by a convolution of 4 x 4 in steps of 2, which
-spares the pooling: its steps are quicker, but not by enough.
+instead of GELU teach less. So does halving the picture by a convolution of 4 x 4 in steps of 2,
+which spares the pooling: its steps are quicker, but not by enough.
 """
 
 from __future__ import annotations
