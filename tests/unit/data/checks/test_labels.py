@@ -49,6 +49,13 @@ def test_labels_that_they_contradict_are_suspect_and_come_first():
     assert set(found.ranking[:3]) == {4, 17, 40}
 
 
+def test_a_single_label_that_is_plainly_contradicted_is_suspect():
+    true = np.array([0] * 500 + [1] * 500)
+    probabilities = sure(true, 2, 0.99)
+    probabilities[[3, 4]] = [[0.3, 0.7], [0.4, 0.6]]
+    assert np.flatnonzero(suspicion(probabilities, true).suspects).tolist() == [3]
+
+
 def test_the_surest_contradiction_ranks_first():
     given = TRUE.copy()
     given[[4, 17]] = (given[[4, 17]] + 1) % 3
