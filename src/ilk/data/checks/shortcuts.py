@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.findings import Finding
+from ilk.data.checks.skill import skill_at_least
 from ilk.data.inspection import Inspection
 
 Columns = NDArray[np.float64]
@@ -24,7 +25,6 @@ MOST = 5_000  # pictures looked at
 ENOUGH = 10  # pictures of a class that takes part
 FOLDS = 5
 SKILL = 0.5  # half of the way from chance to certainty
-Z = 1.96  # of a 95 % interval
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
@@ -72,20 +72,6 @@ def _recalls(values: Columns, targets: Targets) -> NDArray[np.float64]:
     told = cross_val_predict(tree, values, targets, cv=folds) == targets
     recalls: NDArray[np.float64] = np.bincount(targets, told) / np.bincount(targets)
     return recalls
-
-
-def skill_at_least(recalls: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
-    """Return the lower end of the 95 % interval of the skill: 0 is chance, 1 certainty.
-
-    Skill is balanced accuracy, moved and stretched so that guessing has none. Its variance is that
-    of the mean of the classes' recalls, each with half a picture told and half a picture not told
-    added, for a recall of 1 in ten pictures is not certain.
-    """
-    number = len(recalls)
-    likely = (recalls * counts + 0.5) / (counts + 1)
-    error = np.sqrt((likely * (1 - likely) / counts).sum()) / number
-    chance = 1 / number
-    return float((recalls.mean() - Z * error - chance) / (1 - chance))
 
 
 # --- attributes -----------------------------------------------------------------------------------

@@ -56,6 +56,14 @@ def test_a_single_label_that_is_plainly_contradicted_is_suspect():
     assert np.flatnonzero(suspicion(probabilities, true).suspects).tolist() == [3]
 
 
+def test_models_that_only_guess_contradict_nobody():
+    rng = np.random.default_rng(0)
+    targets = np.arange(60) % 2
+    first = rng.uniform(0, 1, 60)
+    probabilities = np.column_stack([first, 1 - first]).astype(np.float32)
+    assert not suspicion(probabilities, targets).suspects.any()
+
+
 def test_the_surest_contradiction_ranks_first():
     given = TRUE.copy()
     given[[4, 17]] = (given[[4, 17]] + 1) % 3

@@ -6,7 +6,7 @@ import pytest
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.checks import shortcuts
 from ilk.data.checks.evidence import Evidence
-from ilk.data.checks.shortcuts import find, skill_at_least
+from ilk.data.checks.shortcuts import find
 from ilk.data.inspection import LOOKS, Facts, Inspection
 
 
@@ -118,17 +118,3 @@ def test_many_pictures_are_sampled(monkeypatch):
 def test_arrays_in_memory_have_no_attributes_that_differ():
     facts = [Facts(width=32, height=32)] * len(LABELS)
     assert not list(find(evidence(LABELS, facts)))
-
-
-@pytest.mark.parametrize(
-    ("recalls", "counts", "low", "high"),
-    [
-        ([1, 1], [10_000, 10_000], 0.999, 1),
-        ([0.5, 0.5], [10_000, 10_000], -0.02, 0),
-        ([0.75, 0.75], [10_000, 10_000], 0.48, 0.5),
-        ([1, 1], [10, 10], 0.8, 0.95),
-        ([1, 0, 0, 0], [1_000] * 4, -0.01, 0),
-    ],
-)
-def test_skill_is_nought_at_chance_and_one_at_certainty(recalls, counts, low, high):
-    assert low <= skill_at_least(np.array(recalls, float), np.array(counts)) <= high
