@@ -45,24 +45,27 @@ def _is_slow(weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: i
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
-    y: Tensor = _Depthwise.apply(x.bfloat16(), weight.bfloat16(), *how)  # type: ignore[no-untyped-call]
-    return y if bias is None else y + bias[:, None, None].bfloat16()
+    y: Tensor = _Depthwise.apply(  # type: ignore[no-untyped-call]
+        x.bfloat16(), weight.bfloat16(), None if bias is None else bias.bfloat16(), *how
+    )
+    return y
 
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, *how: Any) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.how = how
-        return F.conv2d(x, weight, None, *how)
+        return F.conv2d(x, weight, bias, *how)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.how
-        wanted = [*ctx.needs_input_grad[:2], False]
-        of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-            gradient.float(), x.float(), weight.float(), None,
+        wanted = list(ctx.needs_input_grad[:3])
+        sizes = [len(weight)] if wanted[2] else None
+        of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
+            gradient.float(), x.float(), weight.float(), sizes,
             stride, padding, dilation, False, [0, 0], groups, wanted,
         )  # fmt: skip
-        return of_x, of_weight, None, None, None, None
+        return of_x, of_weight, of_bias, None, None, None, None

@@ -19,6 +19,7 @@ from ilk.errors import DataError
 from ilk.recipe import Recipe
 from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Targets
+from ilk.training.folded import FoldedNorms, Pairs, foldable
 from ilk.training.layers import freeze, frozen_names, set_training_mode
 from ilk.training.optim import set_rates
 from ilk.training.precision import Precision
@@ -74,17 +75,28 @@ class Step:
             self._weights = torch.tensor(weights, dtype=torch.float32, device=precision.device)
         self._frozen: frozenset[str] | None = None
         self._network: Any = None
+        self._folded: Pairs = {}
 
     def begin_epoch(self, state: State) -> None:
         """Thaw what is due, and set the modes of norms and dropout."""
         every = self._recipe.unfreeze_every
         thawed = state.epoch // every if every else 0
         frozen = frozen_names(state.network, self._recipe.freeze, thawed)
-        if frozen != self._frozen:
+        changed = frozen != self._frozen
+        if changed:
             freeze(state.network, frozen)
             self._network = self._wrapped(state.network)
             self._frozen = frozen
         set_training_mode(state.network, frozen, self._recipe.frozen_norms)
+        if changed and not self._recipe.compile:
+            self._folded = foldable(state.network, self._noise())
+
+    def _noise(self) -> Tensor:
+        """Return two pictures of noise, on the device."""
+        draw = generator(self._recipe.seed, "noise")
+        shape = (2, self._imgsz, self._imgsz, 3)
+        noise = torch.randint(256, shape, generator=draw, dtype=torch.uint8)
+        return noise.to(self.precision.device)
 
     def _wrapped(self, network: Any) -> Any:
         """Return what to call: the network, compiled or shared with other processes if need be."""
@@ -178,7 +190,7 @@ class Step:
         answers = []
         for i, (pixels, wanted) in enumerate(parts):
             with self._synchronised(i == len(parts) - 1):
-                with self.precision.autocast():
+                with self.precision.autocast(), FoldedNorms(self._folded):
                     _, logits = self._network(pixels)
                 loss = F.cross_entropy(
                     logits.float(),
