@@ -55,11 +55,12 @@ def headline(title: str) -> None:
 
 
 def _shown_arguments() -> list[str]:
-    """Return the arguments less the place where the data lies."""
+    """Return the arguments less what is about this machine: where the data and programs lie."""
     kept = sys.argv[1:]
-    if "--data" in kept:
-        at = kept.index("--data")
-        kept = kept[:at] + kept[at + 2 :]
+    for flag in ("--data", "--cleanvision"):
+        if flag in kept:
+            at = kept.index(flag)
+            kept = kept[:at] + kept[at + 2 :]
     return kept
 
 

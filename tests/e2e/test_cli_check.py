@@ -49,6 +49,17 @@ def test_check_says_what_is_wrong(ilk, data, tmp_path):
     assert json.loads((tmp_path / "runs" / "check-2" / "check.json").read_text()) == found
 
 
+def test_without_a_network_it_is_said_what_was_not_looked_for(ilk, data, tmp_path):
+    done = ilk("check", "data", "--quick", cwd=tmp_path)
+    assert "not looked for: outlier, pictures unlike the rest of their class (--quick)" in (
+        done.stdout.splitlines()
+    )
+    model = ("--model", "resnet18")  # whose weights are nowhere
+    done = ilk("check", "data", *model, "--fail-on", "outlier", "--json", code=1, cwd=tmp_path)
+    assert "outlier could not be looked for" in done.stderr
+    assert json.loads(done.stdout)["not_looked_for"]["outlier"] == "resnet18 cannot be run here"
+
+
 def test_where_nothing_is_wrong_little_is_said(tiny, ilk, tmp_path):
     for label in ("left", "right"):  # of one colour: else brightness alone would tell them
         for i in range(10):
@@ -138,6 +149,8 @@ def test_what_check_refuses(refused, data, tmp_path):
     assert "Did you mean 'leakage'" in refuse("data", "--fail-on", "leakege")
     assert "--kinds '' is no kind" in refuse("data", "--kinds", "", "--quarantine", "q")
     assert "go together" in refuse("data", "--quarantine", "q")
+    assert "does not look for outlier" in refuse("data", "--quick", "--fail-on", "leakage,outlier")
+    assert "runs no network" in refuse("data", "--quick", "--model", "resnet18")
     assert "go together" in refuse("data", "--kinds", "error")
     assert "lies inside data" in refuse("data", "--quarantine", "data/q", "--kinds", "error")
     assert "is there already" in refuse("data", "--quarantine", "data", "--kinds", "error", code=1)

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ilk import recipes
 from ilk.data.checks import Findings
 from ilk.data.checks.evidence import Evidence
-from ilk.data.checks.find import find_all
+from ilk.data.checks.find import NEED_NETWORK, find_all
 from ilk.data.copies import grouped
 from ilk.data.inspection import Inspection, inspect
-from ilk.data.near import Pair, near_pairs
+from ilk.data.near import near_pairs
 from ilk.data.sources import open_catalog
 from ilk.engines.base import Floats
 from ilk.errors import EngineError, WeightsError
 from ilk.inference import run_backbone
+from ilk.models.backbones import describe
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.training.out_of_fold import out_of_fold
 
 log = logging.getLogger("ilk")
+MOST_PROBABILITIES = 200_000_000  # float32, of which several copies are held
 
 
 def check(
@@ -55,16 +56,20 @@ def check(
     DataError
         There are no pictures.
     """
+    recipe = recipes.load("probe", workers=workers, **({"model": model} if model else {}))
+    describe(recipe.model)  # a name that nobody knows is refused before the work begins
     inspection = inspect(open_catalog(data), workers, progress)
-    features, missing = None, "--quick"
+    features, reason = None, "--quick"
     if not quick:
-        recipe = recipes.load("probe", workers=workers, **({"model": model} if model else {}))
-        inspection, features, missing = _with_features(inspection, recipe, progress)
+        inspection, features, reason = _with_features(inspection, recipe, progress)
     pairs = near_pairs(inspection, features, workers, progress)
-    evidence = Evidence(inspection, features)
-    if features is not None:
-        evidence = replace(evidence, probabilities=_doubts(evidence, pairs))
-    return find_all(evidence, pairs, missing)
+    catalog = grouped(inspection.catalog, pairs)
+    evidence = Evidence(replace(inspection, catalog=catalog), features)
+    if features is None:
+        return find_all(evidence, pairs, dict.fromkeys(NEED_NETWORK, reason) if reason else {})
+    probabilities, reason = _doubts(evidence)
+    evidence = replace(evidence, probabilities=probabilities)
+    return find_all(evidence, pairs, {"label.suspect": reason} if reason else {})
 
 
 def _with_features(
@@ -85,13 +90,16 @@ def _with_features(
     return inspection.without(lost), features, ""
 
 
-def _doubts(evidence: Evidence, pairs: Sequence[Pair]) -> Floats | None:
-    """Return probabilities of the classes by a model that has seen neither a picture nor a copy."""
+def _doubts(evidence: Evidence) -> tuple[Floats | None, str]:
+    """Return probabilities by a model that has seen neither a picture nor a copy, or why not."""
     assert evidence.features is not None
-    catalog = grouped(evidence.catalog, pairs)
-    return out_of_fold(
+    classes = len(evidence.catalog.classes)
+    if len(evidence.features) * classes > MOST_PROBABILITIES:
+        return None, f"{classes:,} classes and so many pictures take too much memory"
+    probabilities = out_of_fold(
         evidence.features,
         evidence.targets,
-        len(catalog.classes),
-        groups=[p.origin for p in catalog.pictures],
+        classes,
+        groups=[p.origin for p in evidence.catalog.pictures],
     )
+    return probabilities, "" if probabilities is not None else "too few pictures of the classes"

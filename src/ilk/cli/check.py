@@ -89,6 +89,7 @@ def check(
         raise UsageError("--model does not apply to --quick, which runs no network.")
     gate = select(fail_on, "--fail-on") if fail_on is not None else None
     to_move = select(kinds, "--kinds") if kinds is not None else None
+    _refuse_idle(quick, gate, to_move)
     _refuse_places(data, quarantine, write_catalog)
 
     with _folder(out, exist_ok) as folder:
@@ -107,11 +108,25 @@ def check(
             f"Wrote {shown(write_catalog)}, with {number:,} suspects marked. "
             f"To train on it: ilk train {shown(write_catalog)}"
         )
+    unseen = sorted(gate.names & set(result.not_looked_for)) if gate else []
+    if unseen:
+        say(f"--fail-on: {', '.join(unseen)} could not be looked for, so nothing is passed.")
+        return FAILED
     caught = len(gate.of(result)) if gate else 0
     if caught:
         say(f"--fail-on {','.join(fail_on or ())}: {caught:,} finding{'s' * (caught != 1)}.")
         return DID_NOT_PASS
     return FAILED if moved and moved.failed else 0
+
+
+def _refuse_idle(quick: bool, *selections: Selection | None) -> None:
+    """Refuse kinds that --quick does not look for: a gate that cannot fire passes everything."""
+    from ilk.data.checks.find import NEED_NETWORK
+
+    named = {name for selection in selections if selection for name in selection.names}
+    idle = [kind for kind in NEED_NETWORK if kind in named]
+    if quick and idle:
+        raise UsageError(f"--quick does not look for {', '.join(idle)}; drop one or the other.")
 
 
 def _refuse_places(data: str, quarantine: Path | None, write_catalog: Path | None) -> None:

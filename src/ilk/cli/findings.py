@@ -36,8 +36,8 @@ def print_findings(findings: Findings) -> None:
                 console.print(Text(f"{INDENT}… and {len(group) - MOST:,} more", style="dim"))
             console.print()
     print(capture.get(), end="")
-    for line in findings.not_looked_for:
-        print(f"not looked for: {line}")
+    for kind, why in findings.not_looked_for.items():
+        print(f"not looked for: {kind}, {title(kind).lower()} ({why})")
     print(summary(findings))
 
 

@@ -13,6 +13,7 @@ from ilk.data.truncation import ends_early
 
 STILL = ("MPO",)  # a phone's photo with a second view in it, no animation
 _CAMERA_TAG, _ORIENTATION_TAG = 0x0110, 0x0112
+LONGEST_NAME = 64  # characters of a camera's: nobody's picture shall fill the memory
 _CARRIERS = {"exif", "xmp", "Raw profile type exif"}  # where Pillow finds EXIF
 
 
@@ -104,4 +105,4 @@ def _exif(image: Image.Image) -> tuple[int, str]:
     except Exception:  # Pillow's EXIF and XMP parsers meet hostile bytes with errors of many kinds
         return 1, ""
     upright = not isinstance(orientation, int) or orientation not in range(1, 9)
-    return 1 if upright else orientation, str(camera).strip("\0 ")
+    return 1 if upright else orientation, str(camera).strip("\0 ")[:LONGEST_NAME]

@@ -29,7 +29,9 @@ class FoldedNorms(TorchFunctionMode):
 
     def __init__(self, pairs: Pairs) -> None:
         super().__init__()
-        self._norms = {id(conv.weight): norm for conv, norm in pairs.items()}
+        self._norms: dict[int | None, _BatchNorm] = {
+            id(conv.weight): norm for conv, norm in pairs.items()
+        }
         self._means = {id(norm.running_mean) for norm in pairs.values()}
 
     def __torch_function__(
@@ -40,11 +42,12 @@ class FoldedNorms(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Call ``func``, with scaled filters if it is such a convolution; pass such norms by."""
-        if func is F.conv2d and (norm := self._norms.get(id(args[1]))):
+        second = id(args[1]) if len(args) > 1 else None
+        if func is F.conv2d and len(args) > 2 and (norm := self._norms.get(second)):
             x, weight, _, *how = args
             scale, shift = _scale_and_shift(norm)
             return func(x, weight * scale[:, None, None, None], shift, *how, **(kwargs or {}))
-        if func is F.batch_norm and id(args[1]) in self._means:
+        if func is F.batch_norm and second in self._means:
             return args[0]
         return func(*args, **(kwargs or {}))
 
@@ -87,7 +90,8 @@ def foldable(network: Network, pixels: Tensor) -> Pairs:
         if conv is not None and conv.bias is None and norm in fixed:
             pairs[conv] = norm
 
-    with _in_eval_mode(network):
+    # TF32 alone would differ by the tolerance.
+    with _in_eval_mode(network), torch.backends.cudnn.flags(allow_tf32=False):
         with ExitStack() as hooks:
             for module in network.modules():
                 if isinstance(module, nn.Conv2d):

@@ -99,17 +99,17 @@ def _fitted(
 def _dealt(targets: Targets, groups: NDArray[np.generic], seed: int) -> Targets:
     """Return the fold of each picture, -1 of what takes no part; each class is dealt out evenly."""
     fold = np.full(len(targets), -1, np.int64)
-    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+    labelled = np.flatnonzero(targets >= 0)
+    _, first, member = np.unique(groups[labelled], return_index=True, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(first))
-    label = targets[first][order]  # a group with several labels is dealt out with its first
+    label = targets[labelled][first][order]  # a group with several is dealt out with its first
     next_fold = 0
-    of_group = np.full(len(first), -1, np.int64)
-    for target in np.unique(label[label >= 0]):
+    of_group = np.empty(len(first), np.int64)
+    for target in np.unique(label):
         mine = order[label == target]
         of_group[mine] = (next_fold + np.arange(len(mine))) % FOLDS
         next_fold += len(mine)
-    labelled = targets >= 0
-    fold[labelled] = of_group[member][labelled]
+    fold[labelled] = of_group[member]
     for target in np.unique(targets[labelled]):
         rows = np.flatnonzero(targets == target)
         if len(np.unique(fold[rows])) < 2:

@@ -119,3 +119,9 @@ def test_facts_of_pixels_and_images_in_memory():
     assert (facts.width, facts.height, facts.format, facts.bytes) == (5, 3, "", 0)
     facts = facts_of(scene(mode="CMYK"))
     assert (facts.width, facts.height, facts.mode, facts.format) == (160, 120, "CMYK", "")
+
+
+def test_a_camera_with_an_endless_name_is_cut_short(encoded, noise):
+    exif = Image.Exif()
+    exif[0x0110] = "x" * 50_000
+    assert len(facts_of(encoded(noise(), "JPEG", exif=exif)).camera) == 64

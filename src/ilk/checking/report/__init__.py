@@ -71,7 +71,7 @@ def write(folder: Path, findings: Findings) -> None:
     The page is one file of less than 5 MB, whatever was found: it shows the first findings of each
     kind with thumbnails, more of them by name, and counts the rest, which check.json holds.
     """
-    lacking = findings.not_looked_for
+    lacking = [f"{title(kind)} ({why})" for kind, why in findings.not_looked_for.items()]
     record = json.dumps(findings.to_dict(), indent=2) + "\n"
     (folder / "check.json").write_text(record, encoding="utf-8")
     page.write(

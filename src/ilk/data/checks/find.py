@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ilk.data.checks import balance, duplicates, files, labels, outliers, pictures, shortcuts
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.findings import ORDER, Findings
-from ilk.data.checks.kinds import title
 from ilk.data.near import Pair
 
-NEED_FEATURES = ("label.suspect", "outlier")
+NEED_NETWORK = ("label.suspect", "outlier")
 
 
-def find_all(evidence: Evidence, pairs: Iterable[Pair] = (), missing: str = "") -> Findings:
+def find_all(
+    evidence: Evidence, pairs: Iterable[Pair] = (), missing: Mapping[str, str] | None = None
+) -> Findings:
     """Return all that is wrong, the gravest first.
 
     Parameters
@@ -21,8 +22,8 @@ def find_all(evidence: Evidence, pairs: Iterable[Pair] = (), missing: str = "") 
     evidence : Evidence
     pairs : iterable of Pair
         The near copies among the pictures.
-    missing : str
-        Why there are no features, if there are none.
+    missing : mapping of str to str, optional
+        Why some kinds cannot be looked for.
     """
     found = [
         *files.find(evidence),
@@ -35,10 +36,6 @@ def find_all(evidence: Evidence, pairs: Iterable[Pair] = (), missing: str = "") 
     ]
     found.sort(key=lambda f: ORDER.index(f.severity))
     catalog = evidence.catalog
-    unable = NEED_FEATURES if evidence.features is None and missing else ()
     return Findings(
-        len(catalog) + len(catalog.left_out),
-        tuple(found),
-        catalog,
-        tuple(f"{title(kind)} ({kind}): {missing}" for kind in unable),
+        len(catalog) + len(catalog.left_out), tuple(found), catalog, dict(missing or {})
     )

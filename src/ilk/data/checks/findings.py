@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -27,13 +28,13 @@ class Finding:
 class Findings:
     """What a check of ``n`` files found, the gravest first; ``catalog`` is what was checked.
 
-    ``not_looked_for`` says which kinds could not be looked for, and why.
+    ``not_looked_for`` says why some kinds could not be looked for.
     """
 
     n: int
     findings: tuple[Finding, ...]
     catalog: Catalog = field(default=Catalog(()), repr=False, compare=False)
-    not_looked_for: tuple[str, ...] = ()
+    not_looked_for: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -46,5 +47,5 @@ class Findings:
             "n": self.n,
             "findings": [asdict(f) for f in self.findings],
             "counts": self.counts,
-            "not_looked_for": list(self.not_looked_for),
+            "not_looked_for": dict(self.not_looked_for),
         }

@@ -36,7 +36,7 @@ def clean():
     return (*pictures("cat", 12), *pictures("dog", 12))
 
 
-def check(*pictures, left_out=(), missing=""):
+def check(*pictures, left_out=(), missing=None):
     inspection = inspect(Catalog(tuple(pictures), tuple(left_out)))
     return find_all(Evidence(inspection), near_pairs(inspection), missing)
 
@@ -61,6 +61,7 @@ def test_findings_come_the_gravest_first(clean):
 
 def test_every_kind_has_a_name_in_words(clean):
     found = check(*clean, copy_of(clean[0], label="dog"), Picture("bad", "cat", content=b""))
+    assert {f.kind for f in found.findings} >= {"label.conflict", "file.empty"}
     assert {f.kind for f in found.findings} <= set(KINDS)
     assert all(f.detail and f.action for f in found.findings)
 
@@ -74,9 +75,9 @@ def test_the_record_is_json_with_a_count_of_each_kind(clean):
 
 
 def test_what_cannot_be_looked_for_is_said(clean):
-    told = check(*clean, missing="--quick").not_looked_for
-    assert told[0] == "Labels that are likely wrong (label.suspect): --quick"
-    assert check(*clean).not_looked_for == ()
+    told = check(*clean, missing={"outlier": "--quick"}).to_dict()["not_looked_for"]
+    assert told == {"outlier": "--quick"}
+    assert check(*clean).not_looked_for == {}
 
 
 def test_a_folder_from_end_to_end(tmp_path):
