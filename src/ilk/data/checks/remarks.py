@@ -20,10 +20,16 @@ def remarks(catalog: Catalog) -> list[str]:
     few = [f"{name} ({n})" for name, n in sorted(catalog.counts().items()) if n < TOO_FEW]
     lines = []
     if torn:
-        lines.append(f"{torn:,} pictures lie under more than one label ('ilk check' names them)")
+        what = "picture lies" if torn == 1 else "pictures lie"
+        lines.append(f"{torn:,} {what} under more than one label ('ilk check' names them)")
     if few:
         lines.append(f"Hardly any pictures of {listed(few)}: do not trust it there")
     copies = spare(catalog)
     if copies:
-        lines.append(f"{copies:,} pictures are copies or near copies of others; see 'ilk check'")
+        what = (
+            "picture is a copy or near copy"
+            if copies == 1
+            else "pictures are copies or near copies"
+        )
+        lines.append(f"{copies:,} {what} of others ('ilk check' names them)")
     return lines

@@ -101,6 +101,6 @@ def test_a_folder_from_end_to_end(tmp_path):
 def test_a_training_is_told_of_the_gravest_things_alone(clean):
     wrong = copy_of(clean[0], label="eel")
     told = remarks(Catalog((*clean, wrong)).digested())
-    assert "1 pictures lie under more than one label" in told[0]
+    assert "1 picture lies under more than one label" in told[0]
     assert told[1] == "Hardly any pictures of eel (1): do not trust it there"
     assert remarks(Catalog(clean).digested()) == []
