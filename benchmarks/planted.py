@@ -180,7 +180,8 @@ def rows(planted: Planted, findings: list[dict], total: int) -> list[str]:
     everything = [hit for hits in near.values() for hit in hits]
     lines.append(told("near copies, all", sum(everything), len(everything), 0.95))
     for kind, paths in planted.files.items():
-        named = {path for f in findings if f["kind"] == kind for path in f["paths"]}
+        fit = {kind, "file.incomplete"} if kind == "file.truncated" else {kind}
+        named = {path for f in findings if f["kind"] in fit for path in f["paths"]}
         lines.append(told(kind, len(named & set(paths)), len(paths), 1))
     ranked = [f["paths"][0] for f in findings if f["kind"] == "label.suspect"]
     top = set(ranked[: round(TOP * total)]) & set(planted.wrong)

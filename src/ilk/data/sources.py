@@ -75,22 +75,23 @@ def from_folder(root: Path) -> Catalog:
     """Make a Catalog of ``root/{train,val,test}/class/*`` or of ``root/class/*``.
 
     Hidden files and folders are passed over; classes are searched in depth. A link to a folder is
-    followed if it stands for a split or a class, and not within one.
+    followed if it stands for a split or a class, and not within one. What gives no picture is left
+    out with the reason: other files, broken links, and class folders without pictures.
     """
     folders, files = _listed(root)
     splits = {name: _listed(root / name) for name in folders if name.lower() in SPLIT_NAMES}
     if not any(inner for inner, _ in splits.values()):  # a class may be called 'test' too
-        return _complete(root, [*_class_folders(root, folders, None), *_unlabelled(files, None)])
+        return _complete(root, [*_class_folders(root, folders, None), *_loose(files, None)])
     strange = [name for name in folders if name not in splits]
     if strange:
         raise DataError(
             f"{shown(root)} has split folders, and beside them: {listed(strange)}. "
             "Allowed are train, val (or valid, validation) and test, each with class folders."
         )
-    found = list(_unlabelled(files, None))
+    found: list[Picture | LeftOut] = list(_loose(files, None))
     for name, (inner, loose) in splits.items():
         split = SPLIT_NAMES[name.lower()]
-        found += [*_class_folders(root / name, inner, split), *_unlabelled(loose, split)]
+        found += [*_class_folders(root / name, inner, split), *_loose(loose, split)]
     return _complete(root, found)
 
 
@@ -98,9 +99,10 @@ def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
     pictures = tuple(x for x in found if isinstance(x, Picture))
     left_out = tuple(x for x in found if isinstance(x, LeftOut))
     if not any(p.label is not None for p in pictures):
-        if left_out:
+        files = [x for x in left_out if not os.path.isdir(x.path)]  # noqa: PTH112 -- as below
+        if files:
             raise DataError(
-                f"{shown(root)} holds {len(left_out):,} files, but no folders of classes with "
+                f"{shown(root)} holds {len(files):,} files, but no folders of classes with "
                 f"pictures in them. Is {shown(root.resolve().parent)} the folder that you mean?"
             )
         raise DataError(
@@ -111,16 +113,14 @@ def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
 
 
 def _listed(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the folders in a folder, and the paths of the pictures, both sorted."""
+    """Return the names of the folders in a folder, and the paths of its files, both sorted."""
     folders, files = [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if _is_folder(entry):
+                if _is_folder(entry) and not entry.name.startswith("."):
                     folders.append(entry.name)
-                elif _ends_as_picture(entry.name):
+                elif not _is_hidden(entry.name):
                     files.append(entry.path)
     except OSError as error:
         raise DataError(f"{shown(folder)} cannot be listed: {error.strerror}.") from None
@@ -132,6 +132,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # links in a loop
         return False
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in {"Thumbs.db", "desktop.ini"}
 
 
 def _ends_as_picture(name: str) -> bool:
@@ -147,13 +151,28 @@ def _class_folders(
             reason = "is a link that leads back to a folder above it"
             yield LeftOut(str(folder), reason, name, split, False, "file.link")
         else:
-            yield from _files(folder, name, split)
+            found = list(_files(folder, name, split))
+            yield from found
+            if not any(isinstance(x, Picture) or x.unreadable for x in found):
+                reason = "is a folder without pictures"
+                yield LeftOut(str(folder), reason, name, split, False, "file.ignored")
 
 
-def _unlabelled(files: Sequence[str], split: str | None) -> Iterator[Picture | LeftOut]:
+def _loose(files: Sequence[str], split: str | None) -> Iterator[LeftOut]:
     for file in files:
-        reason = "has no label: not in a class folder"
-        yield LeftOut(file, reason, None, split, False, "file.unlabelled")
+        if _ends_as_picture(file):
+            reason = "has no label: not in a class folder"
+            yield LeftOut(file, reason, None, split, False, "file.unlabelled")
+        else:
+            yield _no_picture(file, None, split)
+
+
+def _no_picture(path: str, label: str | None, split: str | None) -> LeftOut:
+    """Leave out what does not end as a picture: a broken link may have been a class."""
+    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 -- as above
+        reason = f"is a broken link, to {shown(os.readlink(path))}"  # noqa: PTH115
+        return LeftOut(path, reason, label, split, False, "file.link")
+    return LeftOut(path, "its ending is not a picture's", label, split, False, "file.ignored")
 
 
 def _files(folder: Path, label: str, split: str | None) -> Iterator[Picture | LeftOut]:
@@ -166,14 +185,13 @@ def _files(folder: Path, label: str, split: str | None) -> Iterator[Picture | Le
                 reason = "is a link to a folder, which is not followed within a class"
                 yield LeftOut(path, reason, label, split, False, "file.link")
         for name in sorted(names, key=os.fsencode):
-            if name.startswith(".") or name in {"Thumbs.db", "desktop.ini"}:
+            if _is_hidden(name):
                 continue
             path = os.path.join(place, name)  # noqa: PTH118
             if _ends_as_picture(name):
                 yield Picture(path, label, split)
             else:
-                reason = "its ending is not a picture's"
-                yield LeftOut(path, reason, label, split, False, "file.ignored")
+                yield _no_picture(path, label, split)
     for error in troubles:
         reason = f"cannot be listed: {error.strerror}"
         yield LeftOut(str(error.filename), reason, label, split, kind="file.unreadable")
@@ -226,9 +244,12 @@ def from_table(path: Path) -> Catalog:
         split = _split_name(row.get("split"), path)
         reason = row.get("left_out") or _row_trouble(file, label)
         if reason:
-            # A file that is there was left out by choice: no reason to think the data damaged.
-            gone = not Path(file).is_file()
-            kind = "" if gone or label else "file.unlabelled"
+            # What is there was left out by choice, or by ilk before: no reason to think the data
+            # damaged, also where it is a folder or a link that leads nowhere.
+            there = os.path.lexists if row.get("left_out") else os.path.isfile
+            gone = not there(file)
+            unlabelled = not (gone or label) and _ends_as_picture(file)
+            kind = "file.unlabelled" if unlabelled else ""
             left_out.append(LeftOut(file, reason, label, split, unreadable=gone, kind=kind))
         else:
             pictures.append(Picture(file, label, split))
@@ -246,6 +267,8 @@ def from_table(path: Path) -> Catalog:
 
 
 def _row_trouble(file: str, label: str | None) -> str:
+    if Path(file).is_dir():
+        return "is a folder, where the table should name a file"
     if not Path(file).is_file():
         return "is named in the table but is not there"
     return "" if label else "has no label in the table"

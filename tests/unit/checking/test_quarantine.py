@@ -286,6 +286,44 @@ def test_a_file_in_a_folder_that_may_not_change_stays(data, tmp_path, monkeypatc
     assert not target.exists()
 
 
+@pytest.mark.parametrize("name", ["plain.png", "deep/link.png"])
+def test_a_copy_and_its_new_folders_are_flushed_before_the_old_file_goes(
+    data, tmp_path, monkeypatch, name
+):
+    path, target = data / name, tmp_path / "far" / "away" / "x.png"
+    flushed = []
+
+    def note(folder):
+        assert os.path.lexists(path)
+        flushed.append((folder, os.path.lexists(target)))
+
+    monkeypatch.setattr(files, "_linked", lambda *_: False)
+    monkeypatch.setattr(files, "flush_folder", note)
+    files.move(path, target, files.digest(path))
+    assert not os.path.lexists(path)
+    assert set(flushed) == {
+        (tmp_path, False),
+        (tmp_path / "far", False),
+        (tmp_path / "far" / "away", True),
+    }
+
+
+def test_a_copy_whose_folder_cannot_be_flushed_leaves_the_file_where_it_was(
+    data, tmp_path, monkeypatch
+):
+    path, target = data / "plain.png", tmp_path / "x.png"
+
+    def fail(folder):
+        raise OSError(errno.EIO, "Input/output error", str(folder))
+
+    monkeypatch.setattr(files, "_linked", lambda *_: False)
+    monkeypatch.setattr(files, "flush_folder", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        files.move(path, target, files.digest(path))
+    assert path.is_file()
+    assert not target.exists()
+
+
 def test_the_folder_must_be_new_or_empty_and_beside_the_pictures(data, tmp_path):
     (tmp_path / "empty").mkdir()
     refuse_folder(tmp_path / "empty", data)

@@ -110,6 +110,57 @@ def test_a_file_that_does_not_end_as_a_picture_is_left_out_but_not_called_unread
 
 
 @pytest.mark.parametrize(
+    ("names", "place"),
+    [
+        (("a/1.png", "b/2.png"), ""),
+        (("train/a/1.png", "test/b/2.png"), ""),
+        (("train/a/1.png", "test/b/2.png"), "train"),
+    ],
+)
+def test_nothing_beside_the_classes_vanishes_without_a_word(tree, root, names, place):
+    tree(*names)
+    (root / place / "gone").symlink_to("/nowhere")
+    (root / place / "loop").symlink_to("loop")
+    (root / place / "notes.txt").write_text("x")
+    (root / place / "Thumbs.db").write_bytes(b"x")
+    data = open_catalog(root)
+    assert data.classes == ("a", "b")
+    assert [(Path(x.path).name, x.reason, x.kind) for x in data.left_out] == [
+        ("gone", "is a broken link, to /nowhere", "file.link"),
+        ("loop", "is a broken link, to loop", "file.link"),
+        ("notes.txt", "its ending is not a picture's", "file.ignored"),
+    ]
+    assert {(x.label, x.split, x.unreadable) for x in data.left_out} == {
+        (None, place or None, False)
+    }
+
+
+def test_a_class_folder_without_pictures_is_left_out_with_the_reason(tree, root):
+    tree("cat/1.png", "dog/2.png")
+    (root / "eel").mkdir()
+    (root / "fox").mkdir()
+    (root / "fox" / "notes.txt").write_text("x")
+    data = open_catalog(root)
+    assert data.classes == ("cat", "dog")
+    assert [(Path(x.path).name, x.label, x.unreadable) for x in data.left_out] == [
+        ("eel", "eel", False),
+        ("notes.txt", "fox", False),
+        ("fox", "fox", False),
+    ]
+    assert data.left_out[0].reason == "is a folder without pictures"
+
+
+def test_a_table_of_what_was_left_out_does_not_call_it_unreadable(tree, root, tmp_path):
+    tree("cat/1.png", "dog/2.png")
+    (root / "eel").mkdir()
+    (root / "gone").symlink_to("/nowhere")
+    (root / "notes.txt").write_text("x")
+    open_catalog(root).save(tmp_path / "catalog.csv")
+    data = open_catalog(tmp_path / "catalog.csv")
+    assert [(x.unreadable, x.kind) for x in data.left_out] == [(False, "")] * 3
+
+
+@pytest.mark.parametrize(
     "name", ["A.JPG", "a.jpeg", "a.jfif", "a.webp", "a.TIFF", "a.avif", "a.pgm"]
 )
 def test_endings_of_pictures_in_any_case(tree, name):
@@ -211,7 +262,8 @@ def test_links_in_a_loop_end(tree, root):
     data = open_catalog(root)
     assert [r[0] for r in rows(data, root)] == ["cat/1.png", "cat/self.png", "dog/2.png"]
     kinds = {Path(x.path).name: x.kind for x in data.left_out}
-    assert kinds == {"up": "file.link", "self": "file.ignored"}
+    assert kinds == {"up": "file.link", "self": "file.link"}
+    assert len(data.left_out) == 3
 
 
 def test_a_class_that_leads_back_to_the_whole_is_left_out(tree, root):
@@ -377,6 +429,12 @@ def test_rows_without_a_file_or_a_label_are_left_out_with_the_reason(table):
     assert found["0.png"] == ("is named in the table but is not there", "cat", True)
     assert found["2.png"] == ("has no label in the table", None, False)
     assert len(data.left_out) == 4
+
+
+def test_a_row_that_names_a_folder_says_so(table):
+    (left,) = open_catalog(table("path,label\ncat/1.png,cat\ndog,dog\n")).left_out
+    assert left.reason == "is a folder, where the table should name a file"
+    assert left.unreadable
 
 
 def test_rows_that_the_table_leaves_out_are_left_out_and_not_held_against_the_data(table):

@@ -9,6 +9,8 @@ import shutil
 import stat
 from pathlib import Path
 
+from ilk.runtime import flush_folder
+
 # What a hard link answers where there can be none: another file system, one that has no links,
 # or a file of someone else's.
 NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK,
@@ -36,8 +38,8 @@ def move(source: Path, target: Path, sha256: str) -> None:
     """Move a file whose digest is known to a place where nothing is yet.
 
     A hard link is made and the old name taken away: the same file, all its properties kept, and at
-    no time is it without a name. Where there can be no hard link, a copy is written, flushed and
-    compared, and only then the old file is taken away.
+    no time is it without a name. Where there can be no hard link, a copy is written, flushed with
+    the folders that lead to it, and compared, and only then the old file is taken away.
 
     Raises
     ------
@@ -46,14 +48,25 @@ def move(source: Path, target: Path, sha256: str) -> None:
     OSError
         It cannot be moved; it is still where it was then.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not _linked(source, target):
+    make_folder(target.parent)
+    linked = _linked(source, target)
+    if not linked:
         _copy(source, target, sha256)
     try:
+        if not linked:
+            flush_folder(target.parent)
         source.unlink()
     except OSError:  # its folder may not be changed: then the file stays there alone
         target.unlink()
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, so that a power cut leaves them there."""
+    made = [new for new in (folder, *folder.parents) if not new.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for new in made:
+        flush_folder(new.parent)
 
 
 def part_of(target: Path, sha256: str) -> Path:

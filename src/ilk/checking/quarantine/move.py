@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilk.checking.quarantine.files import digest, move
+from ilk.checking.quarantine.files import digest, make_folder, move
 from ilk.checking.quarantine.manifest import FILES, Entry, Manifest
 from ilk.data.checks import Finding
 from ilk.errors import OutputError, UsageError, shown
@@ -64,7 +64,7 @@ def quarantine(
         The folder cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         folder = folder.resolve()
         manifest, failed = _planned(chosen, progress)
         path = manifest.save(folder)

@@ -34,6 +34,7 @@ TINY = 32  # pixels: a smaller side shows little, where most pictures show more
 LONG, STRIP = 2.8, 6.0  # times as long as wide
 
 ACTIONS = {
+    "file.incomplete": "Fetch the whole file again, or delete it; training uses what is there.",
     "file.empty": "Replace or delete it; training leaves it out.",
     "file.truncated": "Fetch the whole file again, or delete it.",
     "file.not_a_picture": "Replace or delete it, or save it as JPEG or PNG; "
@@ -84,12 +85,17 @@ def _left_out(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
     ignored: dict[str, list[str]] = defaultdict(list)
     for file in left_out:
         kind = file.kind or ("file.unreadable" if file.unreadable else "")
-        if kind == "file.ignored":
+        is_folder = os.path.isdir(file.path)  # noqa: PTH112 -- as in _suffix
+        named = f"{shown(file.path)} {file.reason}"
+        if kind == "file.ignored" and is_folder:
+            yield Finding(kind, "warning", (), named, "Put its pictures there, or delete it.")
+        elif kind == "file.ignored":
             ignored[_suffix(file.path)].append(file.path)
         elif kind == "file.link":
-            yield _found(kind, "warning", (), f"{shown(file.path)} {file.reason}")
-        elif kind == "file.unreadable" and os.path.isdir(file.path):  # noqa: PTH112 -- as in _suffix
-            yield _found(kind, "error", (), f"the folder {shown(file.path)} {file.reason}")
+            action = ACTIONS[kind] if is_folder else "Mend or delete it."
+            yield Finding(kind, "warning", (), named, action)
+        elif kind == "file.unreadable" and is_folder:
+            yield _found(kind, "error", (), named)
         elif kind in ACTIONS:
             yield _found(kind, "error", (file.path,), file.reason)
     for suffix, paths in ignored.items():
@@ -106,7 +112,7 @@ def _ending_early(inspection: Inspection) -> Iterator[Finding]:
     for picture, facts in zip(inspection.catalog.pictures, inspection.facts, strict=True):
         if facts.ends_early:
             detail = "ends too early: a part is missing, though a picture can be made of the rest"
-            yield _found("file.truncated", "warning", (picture.path,), detail)
+            yield _found("file.incomplete", "warning", (picture.path,), detail)
 
 
 def _changed(inspection: Inspection) -> Iterator[Finding]:
@@ -126,7 +132,7 @@ def _changed(inspection: Inspection) -> Iterator[Finding]:
 
 
 def _links(catalog: Catalog) -> Iterator[Finding]:
-    """Find symbolic links of files that lead out of the folder, and those of folders on the way."""
+    """Find symbolic links that lead out of the folder: of files, and of folders on the way."""
     root = catalog.source
     if not os.path.isdir(root):  # noqa: PTH112 -- keeps the name as it was given
         return
@@ -142,13 +148,15 @@ def _links(catalog: Catalog) -> Iterator[Finding]:
                 detail = f"is a link out of the data folder, to {shown(target)}"
                 yield _found("file.link", "warning", (picture.path,), detail)
     for link in sorted({link for folder in folders for link in _linked(folder, root)}):
-        detail = f"{shown(link)} is a link to the folder {shown(os.path.realpath(link))}"
-        yield _found("file.link", "warning", (), detail)
+        target = os.path.realpath(link)
+        if not target.startswith(inside):
+            detail = f"{shown(link)} is a link to the folder {shown(target)}"
+            yield _found("file.link", "warning", (), detail)
 
 
 def _linked(folder: str, root: str) -> Iterator[str]:
     """Give those of a folder and the folders above it, below the root, that are links."""
-    while len(folder) > len(root):
+    while folder not in {root, "", os.path.dirname(folder)}:  # noqa: PTH120
         if os.path.islink(folder):  # noqa: PTH114 -- as in _suffix
             yield folder
         folder = os.path.dirname(folder)  # noqa: PTH120 -- as in _suffix

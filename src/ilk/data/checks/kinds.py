@@ -5,6 +5,7 @@ from __future__ import annotations
 KINDS = {
     "file.unreadable": "Files that cannot be read",
     "file.truncated": "Files that end too early",
+    "file.incomplete": "Files that end too early, yet can be read",
     "file.empty": "Empty files",
     "file.not_a_picture": "Files that are no pictures",
     "file.bomb": "Pictures too large to be opened safely",
@@ -16,7 +17,7 @@ KINDS = {
     "file.mode": "Unusual colour modes",
     "file.rotated": "Pictures that are turned by their EXIF data",
     "file.size": "Extreme sizes and shapes",
-    "file.link": "Links that lead out of the folder",
+    "file.link": "Links that lead out of the folder, or nowhere",
     "picture.blank": "Blank pictures",
     "picture.blurred": "Blurred pictures",
     "picture.dark": "Very dark pictures",

@@ -10,7 +10,7 @@ from PIL import Image
 from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
 from ilk.data.checks import files
 from ilk.data.checks.evidence import Evidence
-from ilk.data.checks.kinds import KINDS
+from ilk.data.checks.kinds import GROUPS, KINDS
 from ilk.data.checks.told import FEW
 from ilk.data.facts import Facts
 from ilk.data.inspection import Inspection, inspect
@@ -94,7 +94,8 @@ def test_a_truncated_file_that_still_gives_a_picture_is_a_warning(root, encoded,
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     (root / "cat" / "x.gif").write_bytes(data[: len(data) // 2])
     found = told(check(root))
-    assert ("file.truncated", "warning", ["x.gif"]) in found
+    assert ("file.incomplete", "warning", ["x.gif"]) in found
+    assert "file.incomplete" not in GROUPS["unreadable"]
 
 
 def test_other_files_are_named_once_an_ending(root):
@@ -132,6 +133,20 @@ def test_a_folder_that_cannot_be_listed_is_no_file_to_be_moved(root):
     (finding,) = check(Catalog((), (left,)))
     assert told([finding]) == [("file.unreadable", "error", [])]
     assert finding.detail.endswith("cat cannot be listed: Permission denied")
+
+
+def test_a_class_folder_without_pictures_is_told_and_not_moved(root):
+    (root / "eel").mkdir()
+    (finding,) = check(root)
+    assert told([finding]) == [("file.ignored", "warning", [])]
+    assert finding.detail.endswith("eel is a folder without pictures")
+
+
+def test_a_row_that_names_a_folder_is_told_as_what_it_is(root, tmp_path):
+    (tmp_path / "list.csv").write_text("path,label\nphotos/cat/a.png,cat\nphotos/dog,dog\n")
+    (finding,) = check(tmp_path / "list.csv")
+    assert told([finding]) == [("file.unreadable", "error", [])]
+    assert finding.detail.endswith("photos/dog is a folder, where the table should name a file")
 
 
 # --- files that change --------------------------------------------------------------------------
@@ -180,6 +195,27 @@ def test_a_class_that_is_a_link_is_told_once(root, elsewhere):
     (finding,) = check(root)
     assert told([finding]) == [("file.link", "warning", [])]
     assert "eel is a link to the folder" in finding.detail
+
+
+def test_a_linked_class_is_found_from_within_the_folder_too(root, elsewhere, monkeypatch):
+    (root / "eel").symlink_to(elsewhere)
+    monkeypatch.chdir(root)
+    (finding,) = check(".")
+    assert finding.detail.startswith("eel is a link to the folder")
+
+
+def test_a_class_that_is_a_link_within_the_data_is_no_link_out_of_it(root):
+    (root / "eel").symlink_to(root / "dog")
+    assert [f for f in check(root) if f.kind == "file.link"] == []
+
+
+@pytest.mark.parametrize("target", ["/nowhere", "gone"])
+def test_a_broken_link_beside_the_classes_is_a_warning(root, target):
+    (root / "gone").symlink_to(target)
+    (finding,) = check(root)
+    assert told([finding]) == [("file.link", "warning", [])]
+    assert finding.detail.endswith(f"gone is a broken link, to {target}")
+    assert finding.action == "Mend or delete it."
 
 
 def test_links_to_folders_within_a_class_are_not_followed_and_told(root):
