@@ -77,7 +77,7 @@ class Recipe(BaseModel):
     lr: float | None = _loop(None, "Peak learning rate; see --lr-find.", gt=0)
     momentum: float = _loop(0.9, "Of sgd and muon.", ge=0, lt=1)
     nesterov: bool = _loop(True, "Whether the momentum of sgd is Nesterov's.")
-    weight_decay: float = _loop(0.0, "Weight decay; see decay_biases.", ge=0)
+    weight_decay: float = _loop(0.0, "Weight decay; see --decay-biases.", ge=0)
     decay_biases: bool = _loop(False, "Let biases and norms decay too.")
     layer_decay: float = _loop(
         1.0,

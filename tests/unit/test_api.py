@@ -13,6 +13,8 @@ import yaml
 from PIL import Image
 
 import ilk
+from ilk import recipes
+from ilk.api.dealing import dealt
 from ilk.data.catalog import Catalog
 from ilk.errors import DataError, OutputError, UsageError
 from ilk.evaluation import plots
@@ -319,3 +321,10 @@ def test_a_wrong_field_is_refused_before_anything_is_made(train, catalog, runs, 
     with pytest.raises(UsageError, match=next(iter(changes))):
         train(catalog, **changes)
     assert not runs.exists()
+
+
+def test_pictures_without_a_label_take_no_part_and_are_named(colours):
+    pictures, labels = colours(60)
+    catalog = dealt((pictures, [None, *labels[1:]]), recipes.load("probe"), {})
+    assert len(catalog) == 59
+    assert [x.reason for x in catalog.left_out] == ["has no label"]

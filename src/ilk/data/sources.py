@@ -18,6 +18,7 @@ PICTURE_ENDINGS = {
     *(".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"),
     *(".heic", ".heif"),  # not read, but nobody should lose a phone's photos in silence
 }
+NOT_READ = {".heic", ".heif"}
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -105,9 +106,10 @@ def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
                 f"{shown(root)} holds {len(files):,} files, but no folders of classes with "
                 f"pictures in them. Is {shown(root.resolve().parent)} the folder that you mean?"
             )
+        endings = " ".join(sorted(PICTURE_ENDINGS - NOT_READ))
         raise DataError(
             f"{shown(root)} holds no labelled pictures. Expected {shown(root)}/CLASS/picture.jpg "
-            f"or {shown(root)}/train/CLASS/picture.jpg, with {' '.join(sorted(PICTURE_ENDINGS))}."
+            f"or {shown(root)}/train/CLASS/picture.jpg, with {endings}."
         )
     return Catalog(pictures, left_out, source=str(root))
 

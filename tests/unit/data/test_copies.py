@@ -36,9 +36,19 @@ def test_a_chain_of_pictures_that_are_like_the_next_alone_is_no_group():
     assert max(map(len, found)) <= 4
 
 
-def test_the_likest_are_joined_first():
-    chain = [Pair(0, 1, 0.8, False), Pair(1, 2, 0.99, False), Pair(2, 3, 0.7, False)]
-    assert groups(chain, 4)[0] == [0, 1, 2]
+def test_the_frames_of_a_film_are_one_group():
+    assert groups(pairs(*((i, i + 1) for i in range(39))), 1000) == [list(range(40))]
+
+
+def test_copies_that_know_but_some_of_each_other_are_one_group():
+    some = [(i, (i + step) % 40) for i in range(40) for step in (1, 7, 13)]
+    (found,) = groups(pairs(*some), 1000)
+    assert found == list(range(40))
+    data = Catalog(tuple(
+        Picture(f"{i}", "cat", "train" if i % 2 else "test", f"{i:04x}") for i in range(40)
+    ))  # fmt: skip
+    ((*leak,),) = leaks(grouped(data, pairs((3, 4), (0, 39))))[:1]
+    assert len(leak) == 2
 
 
 def test_near_copies_and_copies_of_them_bear_one_group():
