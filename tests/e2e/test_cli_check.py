@@ -10,6 +10,9 @@ import shutil
 import pytest
 
 
+pytestmark = pytest.mark.usefixtures("trained")  # whose tests want a cold cache, so it comes first
+
+
 @pytest.fixture
 def data(pictures, tmp_path):
     """The three classes with a broken file, a copy, and a copy under a wrong label."""
@@ -126,7 +129,6 @@ def test_nothing_to_move_makes_no_folder(ilk, data, tmp_path):
     assert not (tmp_path / "away").exists()
 
 
-@pytest.mark.usefixtures("trained")  # whose tests want a cold cache
 def test_train_takes_the_table_with_its_suspects(ilk, data, tmp_path):
     done = ilk("check", "data", "--write-catalog", "table.csv", cwd=tmp_path)
     assert "To train on it: ilk train table.csv" in done.stderr
