@@ -9,7 +9,6 @@ import shutil
 
 import pytest
 
-
 pytestmark = pytest.mark.usefixtures("trained")  # whose tests want a cold cache, so it comes first
 
 
