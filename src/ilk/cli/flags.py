@@ -25,10 +25,16 @@ GROUPS = {
 BY_MODE = {"model", "batch", "val_share"}  # apply to all modes, but with other defaults
 
 
+def is_shown(name: str, default: Any) -> bool:
+    """Say whether the help page shows the default of a field."""
+    return default is not False and not Recipe.modes_of(name) and name not in BY_MODE
+
+
 def grouped_flags() -> type[Recipe]:
     """Return Recipe with its fields dealt out to groups of the help page.
 
-    A default that depends on the mode is not shown: it stands in the recipe.
+    A default that depends on the mode is not shown: it stands in the recipe. That a switch is off
+    goes without saying.
     """
     fields: dict[str, Any] = {}
     group: Group | None = None
@@ -37,7 +43,7 @@ def grouped_flags() -> type[Recipe]:
             group = Group(GROUPS[name], sort_key=place)
         flag = Parameter(
             group=group,
-            show_default=False if Recipe.modes_of(name) or name in BY_MODE else None,
+            show_default=None if is_shown(name, field.default) else False,
             negative="--no-" + name.replace("_", "-") if field.annotation is bool else (),
         )
         fields[name] = (Annotated[field.annotation, flag], copy(field))
