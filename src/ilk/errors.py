@@ -85,3 +85,8 @@ def listed(items: Iterable[str], limit: int = 5) -> str:
     names = [shown(item) for item in items]
     more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 picture", "1,500 pictures"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -133,6 +133,8 @@ def reopen(
     """
     if not folder.exists() and (runs / folder).is_dir():
         raise UsageError(f"--resume takes a run's folder: give {shown(runs / folder)}.")
+    if not folder.exists():
+        raise UsageError(f"--resume: there is no {shown(folder)}. Give the folder of a run.")
     begun = _begun(folder)
     if begun.get("finished"):
         raise UsageError(

@@ -14,12 +14,18 @@ from typing import Any
 
 from ilk import runtime
 from ilk.data.catalog import Catalog
-from ilk.errors import OutputError, UsageError, shown
+from ilk.errors import OutputError, UsageError, counted, shown
 from ilk.evaluation.metrics import Evaluation
 from ilk.inference import Classifier
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
 from ilk.spec import Spec
+
+RESIZING = {  # for reports
+    "squash": "each picture resized to that, whatever its shape",
+    "crop": "cut from the middle of each picture",
+    "pad": "each picture padded to a square",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -178,16 +184,17 @@ def write_report(
 
     plot, curves = folder / "plots" / "confusion.png", folder / "plots" / "curves.png"
     plots.confusion_heatmap(evaluation, plot)
-    split = f"the {evaluation.split} split" if evaluation.split else "all pictures"
     report.write(
         folder / "report.html",
         evaluation,
         title=f"{folder.name}: {Path(evaluation.data).name}",
         facts={
             "Data": shown(evaluation.data),
-            "Scored on": f"{split}, {evaluation.n:,} pictures, {len(evaluation.left_out)} left out",
+            "Scored on": f"{evaluation.scored_on}: {counted(evaluation.n, 'picture')}, "
+            f"{len(evaluation.left_out):,} left out",
             "Backbone": f"{spec.backbone.name}, weights from {spec.backbone.weights}",
-            "Input": f"{spec.preprocess.imgsz} px, {spec.preprocess.resize}",
+            "Input": f"{spec.preprocess.imgsz} x {spec.preprocess.imgsz} pixels, "
+            f"{RESIZING[spec.preprocess.resize]}",
             **facts,
             "Versions": ", ".join(f"{k} {v}" for k, v in runtime.versions().items()),
         },
@@ -214,5 +221,5 @@ def training_facts(catalog: Catalog, facts: Mapping[str, Any]) -> dict[str, str]
     if "kept" in facts:
         told["Kept"] = f"{facts['kept']}: {facts['why']}"
     if facts.get("remarks"):
-        told["Noticed"] = " ".join(facts["remarks"])
+        told["Noticed"] = " ".join(f"{remark.rstrip('.')}." for remark in facts["remarks"])
     return told | {"Engine": str(facts["engine"]), "Time": f"{facts['seconds']:.1f} s"}

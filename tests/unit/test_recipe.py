@@ -56,7 +56,7 @@ def test_a_file_without_a_mode_is_told_which_is_meant(file):
         load(file("epochs: 3\n"))
     assert str(error.value) == (
         "'epochs' does not apply to --mode probe, only to finetune, scratch, guide. "
-        "Where no mode is given, probe is meant."
+        "No mode is given, so probe is meant: give another, as --mode finetune."
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ilk import recipes
-from ilk.data.checks import Findings
+from ilk.data.checks import Findings, labels
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.find import NEED_NETWORK, find_all
 from ilk.data.copies import grouped
@@ -67,7 +67,7 @@ def check(
     evidence = Evidence(replace(inspection, catalog=catalog), features)
     if features is None:
         return find_all(evidence, pairs, dict.fromkeys(NEED_NETWORK, reason) if reason else {})
-    probabilities, reason = _doubts(evidence)
+    probabilities, reason = _out_of_fold_probabilities(evidence)
     evidence = replace(evidence, probabilities=probabilities)
     return find_all(evidence, pairs, {"label.suspect": reason} if reason else {})
 
@@ -90,7 +90,7 @@ def _with_features(
     return inspection.without(lost), features, ""
 
 
-def _doubts(evidence: Evidence) -> tuple[Floats | None, str]:
+def _out_of_fold_probabilities(evidence: Evidence) -> tuple[Floats | None, str]:
     """Return probabilities by a model that has seen neither a picture nor a copy, or why not."""
     assert evidence.features is not None
     classes = len(evidence.catalog.classes)
@@ -102,4 +102,8 @@ def _doubts(evidence: Evidence) -> tuple[Floats | None, str]:
         classes,
         groups=[p.origin for p in evidence.catalog.pictures],
     )
-    return probabilities, "" if probabilities is not None else "too few pictures of the classes"
+    if probabilities is None:
+        return None, "too few pictures of the classes"
+    if not labels.beats_guessing(probabilities, evidence.targets):
+        return None, "a model tells the classes no better than guessing"
+    return probabilities, ""

@@ -87,7 +87,7 @@ def evaluate(
     """
     classifier = model if isinstance(model, Classifier) else load(model)
     catalog = open_catalog(data)
-    catalog, chosen = _evaluation_pictures(catalog, classifier.seen, split, workers)
+    catalog, chosen, scored_on = _evaluation_pictures(catalog, classifier.seen, split, workers)
     with progress("scoring pictures", len(catalog)) as tick:
         parts = []
         for part in classifier.stream(catalog.pictures, batch=batch, workers=workers):
@@ -104,6 +104,7 @@ def evaluate(
         model=classifier.source,
         data=catalog.source,
         split=chosen,
+        scored_on=scored_on,
         left_out=rest.left_out,
     )
     assert evaluation is not None  # else there was nothing to read, which is refused above
@@ -112,12 +113,12 @@ def evaluate(
 
 def _evaluation_pictures(
     catalog: Catalog, seen: Seen, split: str | None, workers: int | None
-) -> tuple[Catalog, str | None]:
-    """Return the pictures to score as a catalog, and the name of their split, None for several."""
+) -> tuple[Catalog, str | None, str]:
+    """Return the pictures to score, the name of their split (None: several), and both in words."""
     if split not in {None, "all", *SPLITS}:
         raise UsageError(f"No split '{split}'; give one of train, val, test, all.")
     if split == "all":
-        return catalog, None
+        return catalog, None, "all pictures"
     catalog = catalog.digested(workers)
     if catalog.splits in {(), ("train",)}:  # which a training deals out
         pictures, chosen = _not_learned(catalog, seen, split)
@@ -136,7 +137,12 @@ def _evaluation_pictures(
             f"{learned:,}", f"{len(pictures):,}"
         )  # fmt: skip
     gone = tuple(x for x in catalog.left_out if x.split in {chosen, None})
-    return replace(catalog, pictures=pictures, left_out=gone), chosen
+    words = f"the {chosen} split"
+    if chosen is None:
+        words = "all pictures"
+        if len(pictures) < len(catalog):
+            words = f"the {len(pictures):,} of {len(catalog):,} that were not in the training"
+    return replace(catalog, pictures=pictures, left_out=gone), chosen, words
 
 
 def _not_learned(

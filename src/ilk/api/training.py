@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ilk import recipes
 from ilk.api.dealing import dealt
@@ -110,35 +110,22 @@ def train(
     place = _Place(Path(runs), name, exist_ok, Path(resume) if resume is not None else None)
     with joined(chosen) as world, place.folder(world) as folder:
         progress = progress if world.leads else silent
-        catalog = dealt(data, chosen, changes, progress)
+        catalog = _dealt_once(data, chosen, changes, progress, world)
+        noticed = remarks(catalog)
+        for remark in noticed if world.leads else ():
+            log.warning("%s", remark)
         if chosen.mode == "probe":
             from ilk.training.probe import train_probe
 
             trained = train_probe(catalog, chosen, progress)
             clear(folder)
         else:
-            from ilk.training.modes import checked, setting_of, train_mode
+            from ilk.training.modes import checked
 
             chosen = checked(catalog, chosen, changes, world)
-            setting = setting_of(chosen, world)
-            if resume is not None:
-                refuse_other_pictures(folder, catalog)
-                refuse_other_setting(folder, setting)
-                if world.leads:
-                    sweep(folder)
-                    move_on(folder, data)
-            elif world.leads:
-                begin(folder, data, chosen, catalog, setting)
-            try:
-                with resumable(folder):
-                    trained = train_mode(
-                        catalog, chosen, folder, resume is not None, progress, world
-                    )
-            except IlkError as error:
-                if resume is None and world.leads and not isinstance(error, Interrupted):
-                    abandon(folder)
-                raise
+            trained = _by_loop(data, catalog, chosen, folder, resume is not None, progress, world)
         facts = dict(trained.facts)
+        facts["remarks"] = [*noticed, *facts.get("remarks", ())]
         seconds = time.perf_counter() - began + facts.pop("earlier_seconds", 0)
         facts["seconds"] = round(seconds, 3)
         with resumable(folder) if chosen.mode != "probe" else nullcontext():
@@ -220,6 +207,44 @@ class _Place:
             yield world.share(self.runs)
 
 
+def _dealt_once(
+    data: Any, recipe: Recipe, changes: Mapping[str, Any], progress: Progress, world: World
+) -> Catalog:
+    """Have one process read and deal: each would need the same minutes, and the same disk."""
+    catalog = dealt(data, recipe, changes, progress) if world.leads else None
+    return cast(Catalog, world.share(catalog))
+
+
+def _by_loop(
+    data: Any,
+    catalog: Catalog,
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    progress: Progress,
+    world: World,
+) -> Trained:
+    """Train by the loop, in a folder from which the training can be resumed."""
+    from ilk.training.modes import setting_of, train_mode
+
+    setting = setting_of(recipe, world)
+    if resume:
+        refuse_other_pictures(folder, catalog)
+        refuse_other_setting(folder, setting)
+        if world.leads:
+            sweep(folder)
+            move_on(folder, data)
+    elif world.leads:
+        begin(folder, data, recipe, catalog, setting)
+    try:
+        with resumable(folder):
+            return train_mode(catalog, recipe, folder, resume, progress, world)
+    except IlkError as error:
+        if not resume and world.leads and not isinstance(error, Interrupted):
+            abandon(folder)
+        raise
+
+
 def _written(
     folder: Path,
     trained: Trained,
@@ -238,6 +263,7 @@ def _written(
         model=str(model),
         data=catalog.source,
         split=split,
+        scored_on=f"the {split} split",
         left_out=catalog.left_out,
     )
     run = Run(folder, evaluation, catalog, facts)
@@ -253,6 +279,4 @@ def _written(
         else:
             remove_report(folder)
         finish(folder)
-    for remark in remarks(whole):
-        log.warning("%s", remark)
     return run

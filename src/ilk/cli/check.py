@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilk.cli.console import Count, print_json, progress, say
-from ilk.errors import UsageError, shown
+from ilk.errors import UsageError, counted, shown
 
 if TYPE_CHECKING:
     from ilk.checking.quarantine import Moved
@@ -63,9 +63,10 @@ def check(
         Move the files of the findings that --kinds chooses into this new folder; of copies, one
         stays.
     kinds
-        What --quarantine moves.
+        What --quarantine moves: severities, kinds, or families of them (file, picture, duplicate,
+        leakage, label, balance, outlier), as in --kinds unreadable,duplicate.exact.
     undo
-        Put back what a quarantine moved; takes its manifest.json.
+        Put back what a quarantine moved; takes its folder or its manifest.json.
     write_catalog
         Write a table with suspects marked, which 'ilk train' takes; a new .csv file.
     workers
@@ -102,6 +103,7 @@ def check(
         print_findings(result)
         print(f"report  {shown(folder / 'check.html')}")
     moved = _quarantine(result, to_move, quarantine) if to_move and quarantine else None
+    _say_other_errors(result, to_move)
     if write_catalog is not None:
         number = marked.write(write_catalog, result, moved.files if moved else ())
         say(
@@ -114,7 +116,7 @@ def check(
         return FAILED
     caught = len(gate.of(result)) if gate else 0
     if caught:
-        say(f"--fail-on {','.join(fail_on or ())}: {caught:,} finding{'s' * (caught != 1)}.")
+        say(f"--fail-on {','.join(fail_on or ())}: {counted(caught, 'finding')}.")
         return DID_NOT_PASS
     return FAILED if moved and moved.failed else 0
 
@@ -173,19 +175,26 @@ def _quarantine(findings: Findings, kinds: Selection, folder: Path) -> Moved | N
         say("--quarantine: there is nothing to move.")
         return None
     moved = quarantine(chosen, folder, progress)
-    number = len(moved.files)
-    say(f"Moved {number:,} file{'s' * (number != 1)} to {shown(folder)}. "
+    say(f"Moved {counted(len(moved.files), 'file')} to {shown(folder)}. "
         f"To put them back: ilk check --undo {shown(folder / moved.manifest.name)}")  # fmt: skip
     _say_failures("could not be moved", moved)
     return moved
+
+
+def _say_other_errors(findings: Findings, to_move: Selection | None) -> None:
+    """Say which errors a quarantine leaves where they are, because --kinds does not name them."""
+    if to_move is None:
+        return
+    others = {f.kind for f in findings.findings if f.severity == "error" and f not in to_move}
+    if others:
+        say(f"Errors that --kinds does not name stay: {', '.join(sorted(others))}.")
 
 
 def _undo(manifest: Path) -> int:
     from ilk.checking.quarantine import undo
 
     moved = undo(manifest, progress)
-    number = len(moved.files)
-    print(f"{number:,} file{'s' * (number != 1)} back in place.")
+    print(f"{counted(len(moved.files), 'file')} back in place.")
     _say_failures("could not be put back", moved)
     return FAILED if moved.failed else 0
 
@@ -193,7 +202,7 @@ def _undo(manifest: Path) -> int:
 def _say_failures(what: str, moved: Moved) -> None:
     if moved.failed:
         number = len(moved.failed)
-        say(f"{number:,} file{'s' * (number != 1)} {what}:")
+        say(f"{counted(number, 'file')} {what}:")
         for path, reason in list(moved.failed.items())[:MOST_FAILURES]:
             say(f"  {shown(path)}: {reason}")
         if number > MOST_FAILURES:

@@ -65,14 +65,15 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_scores(evaluation: Evaluation) -> None:
     """Print the three scores, one a line."""
-    where = f"the {evaluation.split} split" if evaluation.split else "all pictures"
-    print(f"accuracy           {evaluation.accuracy}  on {where}")
+    print(f"accuracy           {evaluation.accuracy}  on {evaluation.scored_on}")
     print(f"balanced accuracy  {evaluation.balanced_accuracy}")
     print(f"macro F1           {evaluation.macro_f1}")
 
 
-def print_class_troubles(evaluation: Evaluation) -> None:
-    """Say on stderr which classes do not match between model and data."""
+def print_troubles(evaluation: Evaluation) -> None:
+    """Say on stderr what makes the scores worth less than they seem."""
+    if evaluation.guesses:
+        say("The model may do no better than guessing: its score cannot be told from chance.")
     if evaluation.unknown:
         names = ", ".join(f"{shown(name)} ({n:,})" for name, n in evaluation.unknown.items())
         say(f"Not scored, the model does not know these classes: {names}")
@@ -83,7 +84,7 @@ def print_class_troubles(evaluation: Evaluation) -> None:
 def print_left_out(left_out: Sequence[LeftOut]) -> None:
     """Say on stderr which files were left out, and why."""
     if left_out:
-        say(f"Left out {len(left_out):,} file{'s' * (len(left_out) != 1)}:")
+        say(f"Left out {len(left_out):,}:")
         for line in describe_left_out(left_out):
             say(f"  {line}")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ilk.cli.console import (
     Count,
-    print_class_troubles,
     print_json,
     print_left_out,
     print_scores,
     print_table,
+    print_troubles,
     progress,
 )
 from ilk.engines import EngineName, Precision
@@ -83,7 +83,7 @@ def evaluate(
         )
         write_evaluation(folder, result, classifier)
     print_left_out(result.left_out)
-    print_class_troubles(result)
+    print_troubles(result)
     if json:
         print_json(result.to_dict())
         return

@@ -53,11 +53,12 @@ class FeatureCache:
                     known[row] = True
         return known
 
-    def known(self) -> dict[bytes, Features]:
-        """Return all rows by the bytes of their digests."""
+    def known(self, width: int) -> dict[bytes, Features]:
+        """Return all rows ``float32 [width]`` by the bytes of their digests."""
         return {
             key: row
             for keys, values in self._shards()
+            if values.shape[1:] == (width,)
             for key, row in zip(keys, values, strict=True)
         }
 

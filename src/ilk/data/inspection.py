@@ -13,12 +13,10 @@ import numpy as np
 from ilk.data.cache import FeatureCache
 from ilk.data.catalog import Catalog, LeftOut, Picture, digest_of
 from ilk.data.facts import Facts, facts_of
-from ilk.data.looks import COSINES, LOOKS, LUMA, SKETCH, WIDTH, Floats, look_at, mirrored
+from ilk.data.statistics import STATISTICS, WIDTH, Floats, statistics_of
 from ilk.data.truncation import ends_early
 from ilk.errors import DecodeError
 from ilk.runtime import Progress, cores, silent
-
-__all__ = ["COSINES", "LOOKS", "LUMA", "SKETCH", "Facts", "Inspection", "inspect", "mirrored"]
 
 VERSION = 2
 PART = 64  # pictures: what a thread takes at a time
@@ -33,8 +31,8 @@ class Inspection:
     catalog : Catalog
         With digests; files that cannot be read are left out, each with the kind of its trouble.
     facts : tuple of Facts
-    looks : float32 array [N, len(LOOKS)]
-        How the pictures look; see `look`.
+    statistics : float32 array [N, len(STATISTICS)]
+        How the pictures look; see `statistic`.
     sketches : float32 array [N, 63]
         The lowest frequencies of the luma but for the mean (its discrete cosine transform), of unit
         length: their inner product is the correlation of two blurred pictures. Zero if blank.
@@ -42,12 +40,12 @@ class Inspection:
 
     catalog: Catalog
     facts: tuple[Facts, ...]
-    looks: Floats
+    statistics: Floats
     sketches: Floats
 
-    def look(self, name: str) -> Floats:
-        """Return one column of ``looks``: ``brightness``, say."""
-        column: Floats = self.looks[:, LOOKS.index(name)]
+    def statistic(self, name: str) -> Floats:
+        """Return one column of ``statistics``: ``brightness``, say."""
+        column: Floats = self.statistics[:, STATISTICS.index(name)]
         return column
 
     def without(self, reasons: Mapping[str, str]) -> Inspection:
@@ -58,7 +56,7 @@ class Inspection:
         return Inspection(
             self.catalog.without(reasons),
             tuple(self.facts[i] for i in kept),
-            self.looks[kept],
+            self.statistics[kept],
             self.sketches[kept],
         )
 
@@ -70,8 +68,8 @@ def inspect(
 
     A picture whose content was looked at before is not decoded again.
     """
-    cache = FeatureCache(f"looks-{VERSION}")
-    known = cache.known()
+    cache = FeatureCache(f"statistics-{VERSION}")
+    known = cache.known(WIDTH)
     pictures: list[Picture] = []
     gone: list[LeftOut] = []
     facts: list[Facts] = []
@@ -95,13 +93,15 @@ def inspect(
                 rows[len(pictures)] = row
                 pictures.append(picture)
                 facts.append(fact)
-                if bytes.fromhex(picture.digest) not in known:
+                key = bytes.fromhex(picture.digest)
+                if key not in known:
+                    known[key] = row  # a copy further on is not decoded again
                     collect([picture.digest], row[None])
     return Inspection(
         replace(catalog, pictures=tuple(pictures), left_out=(*catalog.left_out, *gone)),
         tuple(facts),
-        rows[: len(pictures), : len(LOOKS)],
-        rows[: len(pictures), len(LOOKS) :],
+        rows[: len(pictures), : len(STATISTICS)],
+        rows[: len(pictures), len(STATISTICS) :],
     )
 
 
@@ -118,7 +118,7 @@ def _inspected(
     try:
         facts = replace(facts_of(content), modified=modified)
         row = known.get(bytes.fromhex(digest))
-        row = look_at(content) if row is None else row
+        row = statistics_of(content) if row is None else row
     except DecodeError as error:
         if isinstance(content, bytes) and content and ends_early(content):
             return _left_out(picture, "ends too early: the rest is missing", "file.truncated")

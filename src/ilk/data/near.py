@@ -25,7 +25,8 @@ from ilk.data.alignment import (
 )
 from ilk.data.catalog import Picture
 from ilk.data.decode import reduced
-from ilk.data.inspection import COSINES, LUMA, SKETCH, Inspection, mirrored
+from ilk.data.inspection import Inspection
+from ilk.data.statistics import COSINES, LUMA, SKETCH, mirrored
 from ilk.errors import DecodeError
 from ilk.runtime import Progress, cores, silent
 
@@ -118,8 +119,8 @@ class _Compared:
         for row, picture in enumerate(inspection.catalog.pictures):
             first.setdefault(picture.digest, row)
         rows = np.array([row for _, row in sorted(first.items())], np.int64)
-        entropy = inspection.look("entropy")
-        plain = (entropy < PLAIN) & (inspection.look("colour") < COLOURLESS)
+        entropy = inspection.statistic("entropy")
+        plain = (entropy < PLAIN) & (inspection.statistic("colour") < COLOURLESS)
         small = np.array([min(f.width, f.height) < SMALLEST for f in inspection.facts], bool)
         fit = ~small & (entropy >= PLAINEST) & np.any(inspection.sketches, axis=1)
         rows = rows[fit[rows]]

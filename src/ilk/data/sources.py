@@ -40,8 +40,10 @@ def open_catalog(data: Any) -> Catalog:
 
     Raises
     ------
+    UsageError
+        There is nothing there, or something that ilk does not read.
     DataError
-        There is nothing there, or it cannot be read as one of these.
+        It holds no labelled pictures, or cannot be read.
     """
     if isinstance(data, Catalog):
         return data
@@ -59,7 +61,7 @@ def open_catalog(data: Any) -> Catalog:
         return from_folder(path)
     if path.suffix.lower() in TABLE_READERS and path.exists():
         return from_table(path)
-    raise DataError(_nothing_at(path))
+    raise UsageError(_nothing_at(path))
 
 
 def _nothing_at(path: Path) -> str:
@@ -93,6 +95,8 @@ def from_folder(root: Path) -> Catalog:
     for name, (inner, loose) in splits.items():
         split = SPLIT_NAMES[name.lower()]
         found += [*_class_folders(root / name, inner, split), *_loose(loose, split)]
+        if not inner:
+            found.append(_empty(root / name, None, split))
     return _complete(root, found)
 
 
@@ -156,8 +160,12 @@ def _class_folders(
             found = list(_files(folder, name, split))
             yield from found
             if not any(isinstance(x, Picture) or x.unreadable for x in found):
-                reason = "is a folder without pictures"
-                yield LeftOut(str(folder), reason, name, split, False, "file.ignored")
+                yield _empty(folder, name, split)
+
+
+def _empty(folder: Path, label: str | None, split: str | None) -> LeftOut:
+    reason = "is a folder without pictures"
+    return LeftOut(str(folder), reason, label, split, False, "file.ignored")
 
 
 def _loose(files: Sequence[str], split: str | None) -> Iterator[LeftOut]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ilk.data.catalog import Catalog
-from ilk.errors import DataError, listed, shown
+from ilk.errors import DataError, counted, listed, shown
 
 
 def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed: int) -> Catalog:
@@ -93,7 +93,7 @@ def _refuse_if_unwritable(classes: Iterable[str]) -> None:
 def _refuse_if_too_small(label: str, distinct: int, splits: int) -> None:
     if distinct < splits:
         raise DataError(
-            f"Class '{label}' has {distinct} distinct picture{'s' * (distinct != 1)}, fewer than "
+            f"Class '{label}' has {counted(distinct, 'distinct picture')}, fewer than "
             f"the {splits} splits. Add pictures, drop the class, or give the splits yourself."
         )
 

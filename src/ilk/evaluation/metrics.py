@@ -33,6 +33,8 @@ class Evaluation:
         Classes of the model that the data lacks: not in the averages over classes.
     model, data, split : str
         What was evaluated on what; ``split`` is None where all pictures were taken.
+    scored_on : str
+        The same in words: "the test split", "all pictures".
     left_out : tuple of LeftOut
         Files that could not be scored, with reasons.
     """
@@ -49,6 +51,7 @@ class Evaluation:
     model: str = ""
     data: str = ""
     split: str | None = None
+    scored_on: str = "all pictures"
     left_out: tuple[LeftOut, ...] = ()
 
     def __repr__(self) -> str:
@@ -58,6 +61,12 @@ class Evaluation:
     def n(self) -> int:
         """The number of pictures scored."""
         return int(self.confusion.sum())
+
+    @property
+    def guesses(self) -> bool:
+        """Whether the score is no better than what guessing could give, as far as can be seen."""
+        present = int((self.confusion.sum(axis=1) > 0).sum())
+        return present > 1 and self.balanced_accuracy.low <= 1 / present
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record that ``ilk evaluate --json`` prints."""
@@ -75,6 +84,7 @@ class Evaluation:
             "most_confused": self.most_confused,
             "unknown_classes": self.unknown,
             "missing_classes": list(self.missing),
+            "scored_on": self.scored_on,
             "left_out": [{"path": x.path, "reason": x.reason} for x in self.left_out],
         }
 

@@ -126,10 +126,15 @@ def _refuse_misfits(
 
     for field, value in given.items():
         if not recipe.applies(field) and (value is not None or field in asked):
-            usual = "" if "mode" in given else " Where no mode is given, probe is meant."
+            modes = Recipe.modes_of(field) or ()
+            usual = (
+                ""
+                if "mode" in given
+                else f" No mode is given, so probe is meant: give another, as --mode {modes[0]}."
+            )
             raise UsageError(
                 f"{name(field)} does not apply to {name('mode')} {recipe.mode}, only to "
-                f"{', '.join(Recipe.modes_of(field) or ())}.{usual}"
+                f"{', '.join(modes)}.{usual}"
             )
     for field, (why, applies) in _CONDITIONS.items():
         usual = base.get(field, Recipe.model_fields[field].default)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.errors import counted
 from ilk.runtime import write_whole
 from ilk.training.history import Row
 
@@ -153,7 +154,7 @@ def _dress(axes: Any, name: str) -> None:
 
 
 def _headline(rows: Sequence[Row], best_epoch: int | None) -> str:
-    parts = [f"{len(rows):,} epoch{'s' * (len(rows) != 1)}"]
+    parts = [counted(len(rows), "epoch")]
     best = next((row for row in rows if row.epoch == best_epoch), None)
     if best is not None:
         accuracy, kind = best.val_accuracy, "val accuracy"

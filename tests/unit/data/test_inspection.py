@@ -14,7 +14,7 @@ from ilk.data import inspection as module
 from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
 from ilk.data.facts import facts_of
 from ilk.data.inspection import inspect
-from ilk.data.looks import look_at
+from ilk.data.statistics import statistics_of
 from ilk.errors import DecodeError
 
 CAMERA, ORIENTATION = 0x0110, 0x0112
@@ -50,7 +50,7 @@ def test_each_row_belongs_to_its_picture(encoded):
     data = from_arrays([np.full((6, 5 + i, 3), i, np.uint8) for i in range(200)], ["a"] * 200)
     found = inspect(data, workers=4)
     assert [f.width for f in found.facts] == [5 + i for i in range(200)]
-    assert np.allclose(found.look("brightness") * 255, np.arange(200), atol=0.01)
+    assert np.allclose(found.statistic("brightness") * 255, np.arange(200), atol=0.01)
     assert [p.path for p in found.catalog.pictures] == [p.path for p in data.pictures]
     assert all(len(p.digest) == 32 for p in found.catalog.pictures)
     assert found.sketches.shape == (200, 63)
@@ -74,7 +74,7 @@ def test_files_that_cannot_be_read_are_left_out_with_the_kind_of_their_trouble(f
     assert found.catalog.left_out[-1].reason == "cannot be opened: No such file or directory"
     assert all(x.unreadable for x in found.catalog.left_out)
     assert found.catalog.left_out[0].label == "cat"
-    assert len(found.facts) == len(found.looks) == len(found.sketches) == 1
+    assert len(found.facts) == len(found.statistics) == len(found.sketches) == 1
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9, 0.95])
@@ -125,17 +125,17 @@ def test_what_pillow_warns_of_disturbs_nobody(folder, encoded, recwarn):
 
 def test_a_catalog_without_pictures():
     found = inspect(Catalog(()))
-    assert (len(found.catalog), found.facts, len(found.looks)) == (0, (), 0)
+    assert (len(found.catalog), found.facts, len(found.statistics)) == (0, (), 0)
     assert found.sketches.shape == (0, 63)
 
 
 def test_what_was_looked_at_before_is_not_decoded_again(folder, encoded, monkeypatch):
     data = folder(a=encoded(scene(), "JPEG"), b=encoded(scene(1), "PNG"))
     first = inspect(data)
-    monkeypatch.setattr(module, "look_at", None)
+    monkeypatch.setattr(module, "statistics_of", None)
     again = inspect(data)
     assert again.facts == first.facts
-    assert np.array_equal(again.looks, first.looks)
+    assert np.array_equal(again.statistics, first.statistics)
     assert np.array_equal(again.sketches, first.sketches)
 
 
@@ -158,7 +158,7 @@ def test_without_some_pictures():
     less = found.without({path: "lost"})
     assert [p.label for p in less.catalog.pictures] == list("abde")
     assert less.catalog.left_out[0].reason == "lost"
-    assert np.allclose(less.look("brightness") * 255, [0, 1, 3, 4], atol=0.01)
+    assert np.allclose(less.statistic("brightness") * 255, [0, 1, 3, 4], atol=0.01)
     assert len(less.facts) == len(less.sketches) == 4
     assert found.without({}) is found
 
@@ -194,6 +194,6 @@ def test_damaged_files_are_only_ever_left_out_or_looked_at(seed, chance, number)
     try:
         facts = facts_of(bytes(data))
         assert facts.orientation in range(1, 9)
-        assert np.isfinite(look_at(bytes(data))).all()
+        assert np.isfinite(statistics_of(bytes(data))).all()
     except DecodeError as error:
         assert error.kind.startswith("file.")

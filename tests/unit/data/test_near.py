@@ -187,4 +187,4 @@ def test_where_there_is_nothing_to_compare_there_are_no_copies(number):
 def test_progress_is_told_of_every_candidate(telling):
     told = []
     near_pairs(inspected(photo(0), jpeg(photo(0), 40)), progress=telling(told))
-    assert sum(told) > 0
+    assert sum(told) == 1  # the pair that their sketches propose

@@ -150,6 +150,15 @@ def test_a_class_folder_without_pictures_is_left_out_with_the_reason(tree, root)
     assert data.left_out[0].reason == "is a folder without pictures"
 
 
+def test_a_split_folder_without_pictures_is_left_out_with_the_reason(tree, root):
+    tree("train/cat/1.png", "train/dog/2.png")
+    (root / "val").mkdir()
+    data = open_catalog(root)
+    assert [(Path(x.path).name, x.split, x.reason) for x in data.left_out] == [
+        ("val", "val", "is a folder without pictures")
+    ]
+
+
 def test_a_table_of_what_was_left_out_does_not_call_it_unreadable(tree, root, tmp_path):
     tree("cat/1.png", "dog/2.png")
     (root / "eel").mkdir()
@@ -320,15 +329,15 @@ def test_a_folder_is_listed_once_however_many_names_it_has(tree, root, monkeypat
 
 
 def test_a_path_that_is_not_there_is_refused_with_what_is_allowed(root):
-    with pytest.raises(DataError, match=r"There is no .*photos\. Give a folder.*digits"):
+    with pytest.raises(UsageError, match=r"There is no .*photos\. Give a folder.*digits"):
         open_catalog(root)
-    with pytest.raises(DataError, match="There is no"):
+    with pytest.raises(UsageError, match="There is no"):
         open_catalog(root / "list.csv")
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path):
     (tmp_path / "x.zip").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"x\.zip is not a folder or a table"):
+    with pytest.raises(UsageError, match=r"x\.zip is not a folder or a table"):
         open_catalog(tmp_path / "x.zip")
 
 
@@ -575,6 +584,6 @@ def test_a_dash_stands_for_the_names_on_stdin(stdin, names):
 
 
 def test_every_named_data_set_is_offered_in_the_message(root):
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UsageError) as caught:
         open_catalog(root)
     assert all(name in str(caught.value) for name in sources.NAMED)

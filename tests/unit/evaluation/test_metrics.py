@@ -91,3 +91,16 @@ def test_the_record_has_the_keys_that_scripts_rely_on():
     assert set(record["accuracy"]) == {"value", "low", "high", "n"}
     assert set(record["per_class"]["ant"]) == {"precision", "recall", "f1", "support"}
     assert record["classes"] == list(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "guesses"), [(5, 10, True), (7, 10, True), (10, 10, False), (70, 100, False)]
+)
+def test_a_score_is_told_from_guessing_only_where_enough_pictures_say_so(right, n, guesses):
+    labels = ["ant", "bee"] * n
+    predicted = np.array([0, 1] * right + [1, 0] * (n - right))
+    assert score(labels, predicted, NAMES[:2]).guesses is guesses
+
+
+def test_one_class_alone_is_not_told_from_guessing_at_all():
+    assert not score(["ant"] * 9, np.zeros(9, int), NAMES[:2]).guesses

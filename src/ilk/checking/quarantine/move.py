@@ -36,7 +36,8 @@ def refuse_folder(folder: Path, data: Path) -> None:
     empty = folder.is_dir() and not any(folder.iterdir())
     if os.path.lexists(folder) and not empty:
         raise OutputError(
-            f"{shown(folder)} is there already. Give --quarantine a new or an empty folder."
+            f"{shown(folder)} is there already. Give --quarantine a new or an empty folder, so "
+            "that no manifest of an earlier quarantine is lost."
         )
     if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
         raise UsageError(

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ilk.checking.quarantine.files import digest, move, part_of
-from ilk.checking.quarantine.manifest import FILES, Entry, load, trouble
+from ilk.checking.quarantine.manifest import FILES, NAME, Entry, load, trouble
 from ilk.checking.quarantine.move import Moved
 from ilk.errors import shown
 from ilk.runtime import Progress, silent
@@ -19,11 +19,18 @@ def undo(manifest: Path, progress: Progress = silent) -> Moved:
     It can be repeated: a file that is back already is fine. Nothing that is there now is
     overwritten, and no file that differs from what the manifest says is moved. The manifest stays.
 
+    Parameters
+    ----------
+    manifest : Path
+        A quarantine's ``manifest.json``, or the folder that holds it.
+    progress : Progress
+
     Raises
     ------
     ManifestError
         The manifest cannot be read, or is none.
     """
+    manifest = manifest / NAME if manifest.is_dir() else manifest
     record = load(manifest)
     folder = manifest.resolve().parent
     done: list[str] = []

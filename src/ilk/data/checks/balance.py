@@ -70,7 +70,7 @@ def _split(catalog: Catalog) -> Iterator[Finding]:
     distinct: dict[str, set[str]] = defaultdict(set)
     for picture in catalog.pictures:
         if picture.label is not None:
-            distinct[picture.label].add(picture.digest)
+            distinct[picture.label].add(picture.origin)
     small = [f"{name} ({len(d)})" for name, d in sorted(distinct.items()) if len(d) < len(SPLITS)]
     if small:
         detail = f"fewer than {len(SPLITS)} different pictures: {listed(small)}"

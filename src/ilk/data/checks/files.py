@@ -12,7 +12,7 @@ import numpy as np
 from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.findings import Finding, Severity
-from ilk.data.checks.told import is_common, told
+from ilk.data.checks.per_file import is_common, per_file
 from ilk.data.facts import Facts
 from ilk.data.inspection import Inspection
 from ilk.errors import shown
@@ -70,7 +70,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             if remark := look(picture, facts):
                 alike[remark].append(picture.path)
         for remark, paths in alike.items():
-            yield from told(kind, "info", paths, remark, ACTIONS[kind], len(inspection.facts))
+            yield from per_file(kind, "info", paths, remark, ACTIONS[kind], len(inspection.facts))
     yield from _sizes(inspection)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.data.catalog import Catalog
+from ilk.data.checks.above_chance import adjusted_accuracy_at_least
 from ilk.data.checks.evidence import Evidence, Floats
 from ilk.data.checks.findings import Finding, Severity
-from ilk.data.checks.skill import skill_at_least
 from ilk.errors import listed, shown
 
 UNLABELLED = "file.unlabelled"
@@ -127,24 +127,41 @@ def suspicion(probabilities: Floats, targets: NDArray[np.int64]) -> Suspicion:
     """
     suspects = np.zeros(len(targets), bool)
     scores = np.full(len(targets), np.nan, np.float32)
-    rows = np.flatnonzero((targets >= 0) & np.isfinite(probabilities).all(axis=1))
-    present, given = np.unique(targets[rows], return_inverse=True)
-    if len(present) > 1:
+    rows, known, given = _known(probabilities, targets)
+    if known.shape[1] > 1:
         from cleanlab.filter import find_label_issues
 
-        known = probabilities[np.ix_(rows, present)]
-        known = known / known.sum(axis=1, keepdims=True)
         scores[rows] = margins(known, given)
-        if _beats_guessing(known, given):
+        if beats_guessing(probabilities, targets):
             issues = find_label_issues(given, known, filter_by="both", n_jobs=1)
             suspects[rows] = issues | (scores[rows] < CONTRADICTED)
     return Suspicion(suspects, scores)
 
 
-def _beats_guessing(probabilities: Floats, targets: NDArray[np.int64]) -> bool:
-    counts = np.bincount(targets)
-    told = probabilities.argmax(axis=1) == targets
-    return skill_at_least(np.bincount(targets, told) / counts, counts) > 0
+def beats_guessing(probabilities: Floats, targets: NDArray[np.int64]) -> bool:
+    """Say whether the models that give such probabilities tell the classes at all.
+
+    It takes what `suspicion` takes.
+    """
+    _, known, given = _known(probabilities, targets)
+    if known.shape[1] < 2:
+        return False
+    counts = np.bincount(given)
+    told = known.argmax(axis=1) == given
+    return adjusted_accuracy_at_least(np.bincount(given, told) / counts, counts) > 0
+
+
+def _known(
+    probabilities: Floats, targets: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], Floats, NDArray[np.intp]]:
+    """Return the rows of which something is known, their probabilities, and their classes.
+
+    Classes without a row are left out, and the others numbered anew.
+    """
+    rows = np.flatnonzero((targets >= 0) & np.isfinite(probabilities).all(axis=1))
+    present, given = np.unique(targets[rows], return_inverse=True)
+    known = probabilities[np.ix_(rows, present)]
+    return rows, known / known.sum(axis=1, keepdims=True), given
 
 
 def margins(probabilities: Floats, targets: NDArray[np.int64]) -> Floats:

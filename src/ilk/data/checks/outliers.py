@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ilk.data.checks.evidence import Evidence, Floats
 from ilk.data.checks.findings import Finding
+from ilk.data.checks.spread import middle_and_spread
 from ilk.data.roots import roots
 from ilk.errors import shown
 
@@ -19,7 +20,6 @@ SAMPLE = 2_000  # of a class, that its pictures are compared with
 BLOCK = 2_048  # pictures at a time: 16 MB of distances
 ENOUGH = 20  # pictures of a class, for its spread to be known
 FAR = 4.0  # spreads: in cats_dogs, 4 of 2,000 pictures; in ants_bees, swarms, combs, a placeholder
-MAD_TO_SIGMA = 1.4826  # of a normal distribution
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
@@ -89,18 +89,13 @@ def _within(features: Floats) -> Floats:
 
 
 def strangeness(distances: Floats, targets: Targets) -> Floats:
-    """Return how many spreads each distance lies above the median of its class; 0 if unknown.
-
-    The spread is the median absolute deviation, scaled to a normal distribution's standard
-    deviation: unlike that, outliers do not widen it (Leys et al. 2013).
-    """
+    """Return how many spreads each distance lies above the median of its class; 0 if unknown."""
     scores = np.zeros(len(distances), np.float32)
     for target in np.unique(targets[targets >= 0]):
         rows = np.flatnonzero(targets == target)
         if len(rows) < ENOUGH:
             continue
-        middle = np.median(distances[rows])
-        spread = MAD_TO_SIGMA * np.median(np.abs(distances[rows] - middle))
+        middle, spread = middle_and_spread(distances[rows])
         if spread > 1e-6:
             scores[rows] = (distances[rows] - middle) / spread
     return scores

@@ -1,7 +1,7 @@
 """Pictures: those that show little, or nothing of what they should.
 
 All is judged by how the pictures look at no more than 128 pixels along each side; see
-`ilk.data.looks`. The limits were set by looking at the extremes of cats_dogs, ants_bees and
+`ilk.data.statistics`. The limits were set by looking at the extremes of cats_dogs, ants_bees and
 CIFAR-10, so that next to no picture is named in which people see what it shows.
 """
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.findings import Finding, Severity
-from ilk.data.checks.told import is_common, told
+from ilk.data.checks.per_file import is_common, per_file
+from ilk.data.checks.spread import middle_and_spread
 
 Floats = NDArray[np.float32]
 Marks = NDArray[np.bool_]
@@ -33,7 +34,7 @@ PLAIN, EVEN, ALL_EVEN = 1.3, 0.75, 0.9  # entropy; flat
 SMALLEST = 64  # pixels: on a smaller side, a bird in a clear sky looks like a graphic
 OUTLIER = 4.0  # standard deviations, estimated by the median of absolute deviations
 OFTEN = 3  # the same graphic under so many names is no picture of anything
-MAD_TO_SIGMA = 1.4826  # of a normal distribution (Hampel 1974)
+LEAST_SPREAD = 0.01  # of what is the same in nearly all pictures
 
 ACTIONS = {
     "picture.blank": "Delete it: there is nothing to learn from it.",
@@ -47,16 +48,16 @@ ACTIONS = {
 
 def find(evidence: Evidence) -> Iterator[Finding]:
     """Find pictures that are blank, placeholders, dark, bright, blurred, or grey among coloured."""
-    look, total = evidence.inspection.look, len(evidence.catalog)
+    statistic, total = evidence.inspection.statistic, len(evidence.catalog)
     if not total:
         return
-    contrast = look("contrast")
+    contrast = statistic("contrast")
     blank = contrast < BLANK
     placeholder = ~blank & _placeholders(evidence)
     seen = ~blank & ~placeholder
-    soft = look("sharpness") < BLURRED * contrast
-    highlight = look("highlight")
-    dark = (highlight < DARK) & (highlight + look("colour") / 2 < VIVID)
+    soft = statistic("sharpness") < BLURRED * contrast
+    highlight = statistic("highlight")
+    dark = (highlight < DARK) & (highlight + statistic("colour") / 2 < VIVID)
     findings: tuple[tuple[str, Severity, Marks, str], ...] = (
         ("picture.blank", "warning", blank, "has hardly any contrast"),
         (
@@ -66,14 +67,24 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             "is a plain graphic, not a photo as the rest of its class: a placeholder?",
         ),
         ("picture.dark", "warning", seen & dark, "is dark nearly everywhere"),
-        ("picture.bright", "warning", seen & (look("shadow") > BRIGHT), "is white nearly all over"),
+        (
+            "picture.bright",
+            "warning",
+            seen & (statistic("shadow") > BRIGHT),
+            "is white nearly all over",
+        ),
         ("picture.blurred", "info", seen & soft, "has no sharp edges"),
-        ("picture.grey", "info", seen & _grey(look("colour")), "is grey, most others are coloured"),
+        (
+            "picture.grey",
+            "info",
+            seen & _grey(statistic("colour")),
+            "is grey, most others are coloured",
+        ),
     )
     paths = evidence.paths
     for kind, severity, marks, remark in findings:
         marked = [paths[i] for i in np.flatnonzero(marks)]
-        yield from told(kind, severity, marked, remark, ACTIONS[kind], total)
+        yield from per_file(kind, severity, marked, remark, ACTIONS[kind], total)
 
 
 def _grey(colour: Floats) -> Marks:
@@ -85,7 +96,7 @@ def _grey(colour: Floats) -> Marks:
 def _placeholders(evidence: Evidence) -> Marks:
     """Find graphics that are unlike the rest of their class, or lie there under several names."""
     inspection = evidence.inspection
-    flat, entropy = inspection.look("flat"), inspection.look("entropy")
+    flat, entropy = inspection.statistic("flat"), inspection.statistic("entropy")
     sides = np.array([min(f.width, f.height) for f in inspection.facts])
     graphic = (sides >= SMALLEST) & ((entropy < PLAIN) & (flat > EVEN) | (flat > ALL_EVEN))
     if is_common(int(np.count_nonzero(graphic)), len(graphic)):  # logos, say, or scans
@@ -102,7 +113,6 @@ def _deviation(values: Floats, targets: NDArray[np.int64]) -> Floats:
     away = np.zeros_like(values)
     for target in np.unique(targets):
         members = targets == target
-        centred = values[members] - np.median(values[members])
-        spread = MAD_TO_SIGMA * np.median(np.abs(centred))
-        away[members] = centred / max(float(spread), 0.01)
+        middle, spread = middle_and_spread(values[members])
+        away[members] = (values[members] - middle) / max(spread, LEAST_SPREAD)
     return away

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.data.checks.above_chance import adjusted_accuracy_at_least
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.findings import Finding
-from ilk.data.checks.skill import skill_at_least
 from ilk.data.inspection import Inspection
 
 Columns = NDArray[np.float64]
@@ -25,7 +25,7 @@ MOST = 5_000  # pictures looked at
 MOST_CLASSES = 100  # the largest: what a tree of all classes takes grows with their square
 ENOUGH = 10  # pictures of a class that takes part
 FOLDS = 5
-SKILL = 0.5  # half of the way from chance to certainty
+ADJUSTED = 0.5  # half of the way from chance to certainty
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
@@ -40,7 +40,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             continue
         recalls = _recalls(values, targets)
         counts = np.bincount(targets)
-        if skill_at_least(recalls, counts) >= SKILL:
+        if adjusted_accuracy_at_least(recalls, counts) >= ADJUSTED:
             detail = (
                 f"{name} alone tells the class of {recalls.mean():.0%} of the pictures, averaged "
                 f"over the classes (chance: {1 / number:.0%})"
@@ -108,7 +108,7 @@ ATTRIBUTES: Mapping[str, Callable[[Inspection], Columns]] = {
     "format": lambda seen: _codes([f.format for f in seen.facts]),
     "camera": lambda seen: _codes([f.camera for f in seen.facts]),
     "colour mode": lambda seen: _codes([f.mode for f in seen.facts]),
-    "brightness": lambda seen: _numbers(seen.look("brightness").tolist()),
+    "brightness": lambda seen: _numbers(seen.statistic("brightness").tolist()),
 }
 ADVICE = {
     "size": "Mix sources, so that each class comes in all sizes: a resized picture still tells.",

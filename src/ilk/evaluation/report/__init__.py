@@ -67,6 +67,8 @@ def verdict(evaluation: Evaluation) -> str:
         f" On more such pictures the accuracy would lie between {100 * accuracy.low:.1f} and "
         f"{100 * accuracy.high:.1f} %, with 95 % confidence."
     )
+    if evaluation.guesses:
+        text += " That cannot be told from guessing."
     worst = min(_rows(evaluation), key=lambda row: row["recall"])
     if wrong and worst["recall"] < accuracy.value - 0.05:
         text += f" Weakest class: {worst['name']}, found in {100 * worst['recall']:.0f} % of cases."

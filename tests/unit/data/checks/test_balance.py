@@ -6,7 +6,7 @@ import pytest
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.checks.balance import effective_number, find
 from ilk.data.checks.evidence import Evidence
-from ilk.data.inspection import LOOKS, Facts, Inspection
+from ilk.data.inspection import STATISTICS, Facts, Inspection
 
 
 def evidence(*pictures):
@@ -15,7 +15,7 @@ def evidence(*pictures):
         Inspection(
             Catalog(tuple(pictures)),
             (Facts(),) * number,
-            np.zeros((number, len(LOOKS)), np.float32),
+            np.zeros((number, len(STATISTICS)), np.float32),
             np.zeros((number, 63), np.float32),
         )
     )

@@ -11,7 +11,7 @@ from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
 from ilk.data.checks import files
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.kinds import GROUPS, KINDS
-from ilk.data.checks.told import FEW
+from ilk.data.checks.per_file import FEW
 from ilk.data.facts import Facts
 from ilk.data.inspection import Inspection, inspect
 from ilk.data.sources import open_catalog

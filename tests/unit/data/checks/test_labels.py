@@ -6,7 +6,7 @@ import pytest
 from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.labels import find, margins, plain, suspicion
-from ilk.data.inspection import LOOKS, Facts, Inspection
+from ilk.data.inspection import STATISTICS, Facts, Inspection
 
 
 def evidence(labels, probabilities=None, splits=None, left_out=()):
@@ -18,7 +18,7 @@ def evidence(labels, probabilities=None, splits=None, left_out=()):
     inspection = Inspection(
         Catalog(pictures, tuple(left_out)),
         (Facts(),) * number,
-        np.zeros((number, len(LOOKS)), np.float32),
+        np.zeros((number, len(STATISTICS)), np.float32),
         np.zeros((number, 63), np.float32),
     )
     return Evidence(inspection, None, probabilities)

@@ -7,7 +7,7 @@ from ilk.data.catalog import Catalog, Picture
 from ilk.data.checks import outliers
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.outliers import distances, find, strangeness
-from ilk.data.inspection import LOOKS, Facts, Inspection
+from ilk.data.inspection import STATISTICS, Facts, Inspection
 
 
 def evidence(labels, features=None):
@@ -16,7 +16,7 @@ def evidence(labels, features=None):
     inspection = Inspection(
         Catalog(pictures),
         (Facts(),) * number,
-        np.zeros((number, len(LOOKS)), np.float32),
+        np.zeros((number, len(STATISTICS)), np.float32),
         np.zeros((number, 63), np.float32),
     )
     return Evidence(inspection, features)

@@ -7,14 +7,14 @@ from ilk.data.catalog import Catalog, Picture
 from ilk.data.checks import shortcuts
 from ilk.data.checks.evidence import Evidence
 from ilk.data.checks.shortcuts import find
-from ilk.data.inspection import LOOKS, Facts, Inspection
+from ilk.data.inspection import STATISTICS, Facts, Inspection
 
 
 def evidence(labels, facts, brightness=None):
     number = len(labels)
     pictures = tuple(Picture(str(i), label, digest=f"{i:032x}") for i, label in enumerate(labels))
-    looks = np.zeros((number, len(LOOKS)), np.float32)
-    looks[:, LOOKS.index("brightness")] = 0.5 if brightness is None else brightness
+    looks = np.zeros((number, len(STATISTICS)), np.float32)
+    looks[:, STATISTICS.index("brightness")] = 0.5 if brightness is None else brightness
     return Evidence(
         Inspection(Catalog(pictures), tuple(facts), looks, np.zeros((number, 63), np.float32))
     )

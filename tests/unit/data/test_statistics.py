@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from ilk.data.looks import LOOKS, WIDTH, look_at, mirrored, sketch
+from ilk.data.statistics import STATISTICS, WIDTH, mirrored, sketch, statistics_of
 
 ORIENTATION = 0x0112
 
 
 def looks(content):
-    return dict(zip(LOOKS, look_at(content).tolist(), strict=False))
+    return dict(zip(STATISTICS, statistics_of(content).tolist(), strict=False))
 
 
 def scene(seed=0, size=(160, 120), mode="RGB"):
@@ -67,7 +67,7 @@ def test_a_blurred_picture_is_less_sharp(noise):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2), (3, 3), (2000, 1)])
 def test_pictures_of_any_size_have_looks(encoded, size):
-    row = look_at(encoded(Image.new("RGB", size, "red"), "PNG"))
+    row = statistics_of(encoded(Image.new("RGB", size, "red"), "PNG"))
     assert row.shape == (WIDTH,)
     assert row.dtype == np.float32
     assert np.isfinite(row).all()
@@ -77,15 +77,17 @@ def test_pictures_of_any_size_have_looks(encoded, size):
 def test_an_image_in_memory_looks_as_its_file_does(encoded, mode):
     image = scene(mode=mode)
     data = encoded(image, "TIFF" if mode == "CMYK" else "PNG")
-    assert np.allclose(look_at(image), look_at(data), atol=1e-5)
+    assert np.allclose(statistics_of(image), statistics_of(data), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "WEBP", "AVIF", "PNG", "BMP"])
 def test_the_format_hardly_changes_the_looks(encoded, name):
     image = scene(size=(500, 375))
-    one, other = look_at(np.asarray(image)), look_at(encoded(image, name))
-    assert np.abs(one - other)[[LOOKS.index(n) for n in ("brightness", "contrast")]].max() < 0.02
-    assert one[len(LOOKS) :] @ other[len(LOOKS) :] > 0.99
+    one, other = statistics_of(np.asarray(image)), statistics_of(encoded(image, name))
+    assert (
+        np.abs(one - other)[[STATISTICS.index(n) for n in ("brightness", "contrast")]].max() < 0.02
+    )
+    assert one[len(STATISTICS) :] @ other[len(STATISTICS) :] > 0.99
 
 
 def test_a_picture_looks_as_it_stands_upright(encoded):
@@ -94,7 +96,7 @@ def test_a_picture_looks_as_it_stands_upright(encoded):
     exif = Image.Exif()
     exif[ORIENTATION] = 8
     stored = encoded(image, "PNG", exif=exif)
-    assert np.allclose(look_at(stored), look_at(turned), atol=1e-6)
+    assert np.allclose(statistics_of(stored), statistics_of(turned), atol=1e-6)
 
 
 # --- sketches -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Looks: how a picture looks, in a row of numbers, and a sketch by which copies are known."""
+"""Statistics: how a picture looks, in a row of numbers, and a sketch by which copies are known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ilk.data.decode import reduced
 
 Floats = NDArray[np.float32]
 SIDE = 128  # pixels: what statistics are taken of; a smaller picture is taken as it is
-LOOKS = (
+STATISTICS = (
     "brightness",  # mean of the luma, 0 to 1
     "shadow",  # its 5th percentile
     "highlight",  # its 99th percentile
@@ -23,14 +23,14 @@ LOOKS = (
 )
 SKETCH = 8  # lowest frequencies along each side
 SKETCHED = 32  # pixels along each side of what is sketched
-WIDTH = len(LOOKS) + SKETCH**2 - 1
+WIDTH = len(STATISTICS) + SKETCH**2 - 1
 GREYS = np.array([(level, level**2) for level in range(256)], np.float64)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of ITU-R BT.601
 BLANK = 1.0  # grey levels: pictures whose low frequencies vary less have no sketch
 
 
-def look_at(content: Content) -> Floats:
-    """Decode a picture, small, and say how it looks: its row of looks, then its sketch.
+def statistics_of(content: Content) -> Floats:
+    """Decode a picture, small, and say how it looks: its row of statistics, then its sketch.
 
     Raises
     ------
@@ -39,11 +39,11 @@ def look_at(content: Content) -> Floats:
     """
     pixels = reduced(content, SIDE)
     luma = pixels @ LUMA
-    return np.concatenate([_looks(pixels, luma), sketch(luma)]).astype(np.float32)
+    return np.concatenate([_statistics(pixels, luma), sketch(luma)]).astype(np.float32)
 
 
-def _looks(pixels: Pixels, luma: Floats) -> list[float]:
-    """Return the row of ``LOOKS``; whole numbers, where they do, are several times as fast."""
+def _statistics(pixels: Pixels, luma: Floats) -> list[float]:
+    """Return the row of ``STATISTICS``; whole numbers, where they do, are several times as fast."""
     grey = (luma + 0.5).astype(np.int16)
     counts = np.bincount(grey.ravel(), minlength=256)
     levels = counts @ GREYS / grey.size  # their mean, and the mean of their squares

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ilk.data.checks.skill import skill_at_least
+from ilk.data.checks.above_chance import adjusted_accuracy_at_least
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from ilk.data.checks.skill import skill_at_least
     ],
 )
 def test_skill_is_nought_at_chance_and_one_at_certainty(recalls, counts, low, high):
-    assert low <= skill_at_least(np.array(recalls, float), np.array(counts)) <= high
+    assert low <= adjusted_accuracy_at_least(np.array(recalls, float), np.array(counts)) <= high

@@ -1,4 +1,4 @@
-"""Told: a finding for each file, or one for all of them where most are alike."""
+"""Per file: a finding for each file, or one for all of them where most are alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_common(number: int, total: int) -> bool:
     return number > max(FEW, MOST * total)
 
 
-def told(
+def per_file(
     kind: str, severity: Severity, paths: Sequence[str], remark: str, action: str, total: int
 ) -> Iterator[Finding]:
     """Tell of each file; or once, as a matter of interest, what most of all pictures are like."""
