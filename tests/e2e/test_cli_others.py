@@ -43,7 +43,7 @@ def test_classes_are_matched_by_name(tiny, ilk, refused, trained, tmp_path):
     tiny.folder(tmp_path / "some", 3, ("red", "green"))
     tiny.picture(tmp_path / "some" / "\x1b[31mpink" / "1.png", (250, 150, 150))
     done = ilk("evaluate", trained.model, "some", cwd=tmp_path)
-    assert "on all pictures" in done.stdout
+    assert "on the 3 of 7 that were not in the training" in done.stdout
     assert r"does not know these classes: \x1b[31mpink (1)" in done.stderr
     assert "The data has no pictures of: blue" in done.stderr
     (tmp_path / "some" / "red").rename(tmp_path / "some" / "rouge")
@@ -58,7 +58,7 @@ def test_what_evaluate_refuses(refused, trained, pictures, tmp_path):
     assert "has no pictures of the split 'val'" in refused(
         "evaluate", model, pictures, "--split", "val", code=3
     )
-    assert "There is no nowhere" in refused("evaluate", model, "nowhere", code=3)
+    assert "There is no nowhere" in refused("evaluate", model, "nowhere", code=2)
     assert "is not there" in refused("evaluate", "gone.safetensors", pictures, code=1, cwd=tmp_path)
     assert "Must be >= 1" in refused("evaluate", model, pictures, "--batch", "0", code=2)
     (tmp_path / "file").write_text("precious")

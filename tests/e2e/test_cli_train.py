@@ -98,13 +98,13 @@ def test_a_probe_over_an_older_run_leaves_nothing_of_it(ilk, pictures, tmp_path)
 
 
 def test_a_missing_path(refused, tmp_path):
-    assert "There is no nowhere" in refused("train", "nowhere", code=3, cwd=tmp_path)
+    assert "There is no nowhere" in refused("train", "nowhere", code=2, cwd=tmp_path)
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_file_that_is_no_table(refused, tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
-    assert "not a folder or a table" in refused("train", "notes.txt", code=3, cwd=tmp_path)
+    assert "not a folder or a table" in refused("train", "notes.txt", code=2, cwd=tmp_path)
 
 
 def test_an_empty_folder(refused, tmp_path):
@@ -298,7 +298,7 @@ def test_an_existing_run_is_kept_unless_told(ilk, refused, trained, pictures, tm
     message = refused("train", pictures, "--name", "mine", code=1, cwd=tmp_path)
     assert "runs/mine is there already" in message
     assert "--exist-ok" in message
-    refused("train", "nowhere", "--name", "mine", "--exist-ok", code=3, cwd=tmp_path)
+    refused("train", "nowhere", "--name", "mine", "--exist-ok", code=2, cwd=tmp_path)
     assert contents(runs) == before
     ilk("train", pictures, "--name", "mine", "--exist-ok", "--seed", 1, cwd=tmp_path)
     assert yaml.safe_load((runs / "mine" / "recipe.yaml").read_text())["seed"] == 1

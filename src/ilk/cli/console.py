@@ -6,12 +6,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
 from ilk.data.catalog import LeftOut, describe_left_out
-from ilk.errors import shown
+from ilk.errors import counted, shown
 from ilk.evaluation.metrics import Evaluation
 from ilk.runtime import Tick
 
@@ -84,7 +85,9 @@ def print_troubles(evaluation: Evaluation) -> None:
 def print_left_out(left_out: Sequence[LeftOut]) -> None:
     """Say on stderr which files were left out, and why."""
     if left_out:
-        say(f"Left out {len(left_out):,}:")
+        folders = any(Path(x.path).is_dir() for x in left_out)
+        what = f"{len(left_out):,} files and folders" if folders else counted(len(left_out), "file")
+        say(f"Left out {what}:")
         for line in describe_left_out(left_out):
             say(f"  {line}")
 

@@ -18,7 +18,7 @@ from ilk.data.truncation import ends_early
 from ilk.errors import DecodeError
 from ilk.runtime import Progress, cores, silent
 
-VERSION = 2
+VERSION = 3
 PART = 64  # pictures: what a thread takes at a time
 
 

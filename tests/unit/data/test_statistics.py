@@ -49,6 +49,18 @@ def test_looks_of_stripes():
     assert (found["shadow"], found["highlight"]) == (0, 1)
 
 
+def test_edges_of_a_straight_line_and_lumps_of_its_two_levels():
+    half = np.zeros((32, 32, 3), np.uint8)
+    half[:, 16:] = 255
+    found = looks(half)
+    # Of 1,024 pixels 30 are edges, along the line; Pillow leaves the border as it is: 62 are white.
+    share = (30 + 62) / 1024
+    assert found["edges"] == pytest.approx((share * (1 - share)) ** 0.5, rel=1e-3)
+    levels = np.zeros(256)
+    levels[[0, 255]] = 512
+    assert found["lumps"] == pytest.approx(levels.std())
+
+
 def test_contrast_is_the_standard_deviation_of_the_luma(noise):
     pixels = np.asarray(noise(1, (60, 50)))
     luma = pixels @ np.array([0.299, 0.587, 0.114])

@@ -29,7 +29,7 @@ ENDINGS = {
     "PPM": (".ppm", ".pgm"),
 }
 PLAIN_MODES = ("RGB", "L", "P", "RGBA", "LA", "PA")
-FAR, FAIR, FENCE = 4.0, 2.0, 3.0  # times the usual side, and the distance of the quartiles: _sizes
+FAR, FAIR, FENCE = 4.0, 2**0.5, 3.0  # times the usual side, and the quartiles' distance: _sizes
 TINY = 32  # pixels: a smaller side shows little, where most pictures show more
 LONG, STRIP = 2.8, 6.0  # times as long as wide
 
@@ -202,7 +202,7 @@ def _sizes(inspection: Inspection) -> Iterator[Finding]:
     """Find pictures that are far larger, smaller or longer than the rest.
 
     The size is the square root of the number of pixels. It is odd if it is four times the median or
-    a quarter of it; twice or half is enough if it also lies outside of the outer fences (Tukey
+    a quarter of it; twice or half the pixels are enough outside of the outer fences (Tukey
     1977): three times the distance of the quartiles beyond them.
     """
     if not inspection.facts:

@@ -27,6 +27,7 @@ BRIGHT = 0.93  # its 5th percentile
 # Sharpness by contrast, that is the strength of edges among that of all differences. No sharp photo
 # is below 0.2; of photos blurred by a Gaussian of 1.2 % of their longer side, 93 % are below this.
 BLURRED = 0.14
+FEW_EDGES, FEW_LUMPS = 0.134, 19.85  # below both, cleanvision calls a picture blurred
 GREY, COLOURED = 0.01, 0.03  # colour of a grey picture, and the median of coloured ones
 SMALL_SHARE = 0.1  # grey pictures are unusual up to here
 # A graphic: few shades and large even areas, or hardly anything but even areas, maybe shaded.
@@ -56,6 +57,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     placeholder = ~blank & _placeholders(evidence)
     seen = ~blank & ~placeholder
     soft = statistic("sharpness") < BLURRED * contrast
+    soft |= (statistic("edges") < FEW_EDGES) & (statistic("lumps") < FEW_LUMPS)
     highlight = statistic("highlight")
     dark = (highlight < DARK) & (highlight + statistic("colour") / 2 < VIVID)
     findings: tuple[tuple[str, Severity, Marks, str], ...] = (
@@ -73,7 +75,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             seen & (statistic("shadow") > BRIGHT),
             "is white nearly all over",
         ),
-        ("picture.blurred", "info", seen & soft, "has no sharp edges"),
+        ("picture.blurred", "info", seen & soft, "has hardly any sharp edges"),
         (
             "picture.grey",
             "info",
