@@ -63,7 +63,8 @@ def main() -> None:
                 coverage += compared(name, theirs, json.loads(full.stdout)["findings"])
     if coverage:
         print(
-            "\n| data | cleanvision's kind | its pictures | ilk names them too |\n|---|---|---|---|"
+            "\n| data | cleanvision's kind | its pictures | ilk names them so too | or as anything |"
+            "\n|---|---|---|---|---|"
         )
         print("\n".join(coverage))
     print()
@@ -81,20 +82,21 @@ def row(name: str, what: str, done: Finished, findings: int) -> str:
 
 
 def compared(name: str, theirs: dict[str, list[str]], findings: list[dict]) -> list[str]:
-    """Return by kind how many of cleanvision's pictures ilk flags in the same way."""
+    """Return by kind how many of cleanvision's pictures ilk flags in the same way, or at all."""
     lines = []
     for issue, paths in theirs.items():
         kinds = SAME.get(issue, ())
-        ours = {
-            os.path.realpath(path)
-            for f in findings
-            if f["kind"] in kinds or f["kind"].split(".")[0] in kinds
-            for path in f["paths"]
-        }
-        both = sum(os.path.realpath(path) in ours for path in paths)
-        share = f"{both:,} ({both / len(paths):.0%})" if paths else "-"
-        lines.append(f"| {name} | {issue} | {len(paths):,} | {share} |")
+        same = [f for f in findings if f["kind"] in kinds or f["kind"].split(".")[0] in kinds]
+        shares = [covered(paths, found) for found in (same, findings)]
+        lines.append(f"| {name} | {issue} | {len(paths):,} | {' | '.join(shares)} |")
     return lines
+
+
+def covered(paths: list[str], findings: list[dict]) -> str:
+    """Return how many of some pictures the findings name."""
+    ours = {os.path.realpath(path) for f in findings for path in f["paths"]}
+    both = sum(os.path.realpath(path) in ours for path in paths)
+    return f"{both:,} ({both / len(paths):.0%})" if paths else "-"
 
 
 if __name__ == "__main__":
