@@ -63,7 +63,7 @@ def main() -> None:
                 coverage += compared(name, theirs, json.loads(full.stdout)["findings"])
     if coverage:
         print(
-            "\n| data | cleanvision's kind | its pictures | ilk names them so too | or as anything |"
+            "\n| data | cleanvision's kind | its pictures | ilk names them too | as any kind |"
             "\n|---|---|---|---|---|"
         )
         print("\n".join(coverage))
