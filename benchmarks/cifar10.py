@@ -21,7 +21,7 @@ from ilk.models.network import build
 from ilk.runtime import keep_freed_memory
 from ilk.training.examples import read_examples
 from ilk.training.precision import pick_precision
-from ilk.training.scoring import logits_of, scores_of
+from ilk.training.scoring import outputs_of, scores_of
 from ilk.training.session import new_state
 from ilk.training.start import from_scratch, preprocess_for
 from ilk.training.step import Step
@@ -66,8 +66,8 @@ def one_view(model, data) -> float:
     examples = read_examples(dealt(data), bundle.spec.preprocess, recipe)
     network = build(bundle)
     network.views = "one"
-    logits, _ = logits_of(
-        network, examples.source, examples.reported, classes=10,
+    _, logits, _ = outputs_of(
+        network, examples.source, examples.reported,
         precision=pick_precision("auto", "cpu"), batch=500,
     )  # fmt: skip
     return 100 * scores_of(logits, examples.targets[examples.reported]).accuracy

@@ -26,6 +26,7 @@ _HOMES = {
     "Run": "ilk.run",
     "Spec": "ilk.spec",
     "check": "ilk.api",
+    "compare": "ilk.api",
     "evaluate": "ilk.api",
     "find_rate": "ilk.api",
     "from_arrays": "ilk.data.catalog",
@@ -45,6 +46,7 @@ __all__ = [
     "Spec",
     "__version__",
     "check",
+    "compare",
     "evaluate",
     "find_rate",
     "from_arrays",
@@ -54,7 +56,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from ilk.api import check, evaluate, find_rate, load, train
+    from ilk.api import check, compare, evaluate, find_rate, load, train
     from ilk.data.catalog import Catalog, from_arrays
     from ilk.data.sources import open_catalog
     from ilk.errors import IlkError

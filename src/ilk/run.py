@@ -21,6 +21,7 @@ from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
 from ilk.spec import Spec
 
+PLOTS = ("confusion", "calibration", "corruptions", "curves")  # the last is drawn by a training
 RESIZING = {  # for reports
     "squash": "each picture resized to that, whatever its shape",
     "crop": "cut from the middle of each picture",
@@ -182,8 +183,12 @@ def write_report(
     """Draw the plots and write the report; ``facts`` are told beside the usual ones."""
     from ilk.evaluation import plots, report
 
-    plot, curves = folder / "plots" / "confusion.png", folder / "plots" / "curves.png"
-    plots.confusion_heatmap(evaluation, plot)
+    drawn = {name: folder / "plots" / f"{name}.png" for name in PLOTS}
+    plots.confusion_heatmap(evaluation, drawn["confusion"])
+    if evaluation.confidence:
+        plots.calibration(evaluation.confidence, drawn["calibration"])
+    if evaluation.corruptions:
+        plots.corruptions(evaluation.corruptions, drawn["corruptions"])
     report.write(
         folder / "report.html",
         evaluation,
@@ -198,15 +203,14 @@ def write_report(
             **facts,
             "Versions": ", ".join(f"{k} {v}" for k, v in runtime.versions().items()),
         },
-        plot=plot,
-        curves=curves if curves.is_file() else None,
+        plots=drawn,
     )
 
 
 def remove_report(folder: Path) -> None:
     """Remove the report that an earlier run of the same name wrote: it tells of another model."""
-    for file in (folder / "report.html", folder / "plots" / "confusion.png"):
-        file.unlink(missing_ok=True)
+    for name in ("report.html", "predictions.csv", *(f"plots/{name}.png" for name in PLOTS[:3])):
+        (folder / name).unlink(missing_ok=True)
 
 
 def training_facts(catalog: Catalog, facts: Mapping[str, Any]) -> dict[str, str]:

@@ -51,12 +51,33 @@ class Backbone(_Record):
     weights: str = Field(default="", description="Where the pretrained weights came from.")
 
 
+class Spread(_Record):
+    """How a score is spread over pictures of the kind that was learned."""
+
+    mean: float
+    std: PositiveFloat
+
+
+class Novelty(_Record):
+    """How it is told that a picture is like nothing that was learned: see `ilk.inference.novelty`.
+
+    Above ``threshold`` a picture counts as unknown.
+    """
+
+    neighbours: int = Field(gt=0, le=1000)
+    distance: Spread
+    energy: Spread
+    threshold: float
+
+
 class Spec(_Record):
     """The record that travels in the artefact's own metadata.
 
     ``classes`` are in the order of the logits. A Spec without classes belongs to a bare backbone.
     ``views`` says what the network averages its features over: the picture as it is, also its
-    mirror image, or both of them also shifted by a pixel.
+    mirror image, or both of them also shifted by a pixel. Logits are divided by ``temperature``
+    before they become probabilities. ``thresholds`` may hold ``accept``: the least probability of
+    an answer that is to be accepted.
     """
 
     version: int = SPEC_VERSION
@@ -66,6 +87,7 @@ class Spec(_Record):
     views: Views = "one"
     temperature: float = Field(default=1.0, gt=0)
     thresholds: dict[str, float] = {}
+    novelty: Novelty | None = None
     provenance: dict[str, Any] = {}
 
     @field_validator("classes")

@@ -18,7 +18,7 @@ from ilk.api.dealing import dealt
 from ilk.data.catalog import Catalog
 from ilk.errors import DataError, OutputError, UsageError
 from ilk.evaluation import plots
-from ilk.inference import Classifier
+from ilk.inference import Classifier, Records
 from ilk.models.bundle import Bundle
 
 ARTEFACTS = [
@@ -61,7 +61,7 @@ def quick_plots(monkeypatch):
 def loaded(as_engine):
     def call(run):
         bundle = Bundle.load(run.model)
-        return Classifier(bundle.spec, as_engine(bundle), str(run.model), bundle.seen)
+        return Classifier(bundle.spec, as_engine(bundle), str(run.model), Records.of(bundle))
 
     return call
 
@@ -79,7 +79,10 @@ def folder(catalog, tmp_path):
 def test_the_run_folder_holds_what_the_design_says(train, folder):
     run = train(folder, seed=3)
     assert sorted(path.name for path in run.folder.iterdir()) == ARTEFACTS
-    assert [path.name for path in (run.folder / "plots").iterdir()] == ["confusion.png"]
+    assert sorted(path.name for path in (run.folder / "plots").iterdir()) == [
+        "calibration.png",
+        "confusion.png",
+    ]
     assert run.model.is_file()
     assert run.report.is_file()
     recipe = yaml.safe_load((run.folder / "recipe.yaml").read_text())

@@ -160,7 +160,9 @@ def test_a_classifier_says_what_it_is(classifier):
 @pytest.fixture
 def predictions():
     values = np.array([[0.2, 0.7, 0.1], [np.nan] * 3, [0.4, 0.2, 0.4]], np.float32)
-    return Predictions(("a", "b", "c"), ("cat", "dog", "eel"), values, {1: "is empty"})
+    novelty = np.array([0.1, np.nan, 5], np.float32)
+    names, classes = ("a", "b", "c"), ("cat", "dog", "eel")
+    return Predictions(names, classes, values, novelty, {1: "is empty"}, accept=0.5, strange=3)
 
 
 def test_predictions_are_a_sequence(predictions):
@@ -179,6 +181,8 @@ def test_a_prediction_is_the_record_of_the_json(predictions):
         "label": "dog",
         "probability": 0.7,
         "top": [{"label": "dog", "probability": 0.7}, {"label": "cat", "probability": 0.2}],
+        "accepted": True,
+        "unknown": False,
         "error": None,
     }
     assert predictions[1].to_dict() == {
@@ -186,8 +190,22 @@ def test_a_prediction_is_the_record_of_the_json(predictions):
         "label": None,
         "probability": None,
         "top": [],
+        "accepted": None,
+        "unknown": None,
         "error": "is empty",
     }
+
+
+def test_what_is_unsure_is_not_accepted_and_what_is_strange_is_unknown(predictions):
+    assert predictions.accepted.tolist() == [True, False, False]
+    assert predictions.unknown.tolist() == [False, False, True]
+    assert (predictions[2].accepted, predictions[2].unknown) == (False, True)
+
+
+def test_a_model_that_cannot_tell_says_neither_known_nor_unknown():
+    values = np.array([[0.2, 0.8]], np.float32)
+    (found,) = Predictions(("a",), ("cat", "dog"), values, np.full(1, np.nan, np.float32), {})
+    assert (found.accepted, found.unknown) == (True, None)
 
 
 def ready(bundle, engine):

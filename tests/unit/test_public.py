@@ -18,6 +18,7 @@ PUBLIC = [
     "Spec",
     "__version__",
     "check",
+    "compare",
     "evaluate",
     "find_rate",
     "from_arrays",

@@ -87,7 +87,9 @@ def evaluate(
     """
     classifier = model if isinstance(model, Classifier) else load(model)
     catalog = open_catalog(data)
-    catalog, chosen, scored_on = _evaluation_pictures(catalog, classifier.seen, split, workers)
+    catalog, chosen, scored_on = evaluation_pictures(
+        catalog, classifier.records.seen, split, workers
+    )
     with progress("scoring pictures", len(catalog)) as tick:
         parts = []
         for part in classifier.stream(catalog.pictures, batch=batch, workers=workers):
@@ -100,7 +102,9 @@ def evaluate(
     evaluation = scored(
         rest.pictures,
         predictions.probabilities[kept],
-        classifier.classes,
+        predictions.novelty[kept],
+        classifier.spec,
+        classifier.records,
         model=classifier.source,
         data=catalog.source,
         split=chosen,
@@ -111,7 +115,7 @@ def evaluate(
     return evaluation
 
 
-def _evaluation_pictures(
+def evaluation_pictures(
     catalog: Catalog, seen: Seen, split: str | None, workers: int | None
 ) -> tuple[Catalog, str | None, str]:
     """Return the pictures to score, the name of their split (None: several), and both in words."""

@@ -11,7 +11,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from ilk import recipes
+from ilk.api.calibrating import calibrated
 from ilk.api.dealing import dealt
 from ilk.api.scored import scored
 from ilk.data.catalog import Catalog
@@ -19,6 +22,7 @@ from ilk.data.checks.remarks import remarks
 from ilk.data.named import NAMED
 from ilk.data.split import evaluation_split
 from ilk.errors import IlkError, Interrupted, UsageError
+from ilk.inference import Records, softmax
 from ilk.recipe import Recipe
 from ilk.resume import (
     abandon,
@@ -256,10 +260,16 @@ def _written(
     """Score a training of the ``whole`` catalog, and write what it yields to its folder."""
     catalog, model = trained.catalog, folder / "model.safetensors"
     split = evaluation_split(catalog)
+    bundle = calibrated(trained)
+    spec, records = bundle.spec, Records.of(bundle)
     evaluation = scored(
-        catalog.of(split or ""),
-        trained.logits,
-        trained.bundle.spec.classes,
+        trained.reported.pictures,
+        softmax(trained.reported.logits, spec.temperature),
+        records.novelty.scores(trained.reported.features, trained.reported.logits)
+        if records.novelty
+        else np.full(len(trained.reported.logits), np.nan, np.float32),
+        spec,
+        records,
         model=str(model),
         data=catalog.source,
         split=split,
@@ -271,7 +281,7 @@ def _written(
         return run
     with readable_errors(folder):
         write_inputs(folder, recipe, catalog)
-        bundle = signed(trained.bundle, recipe, catalog, whole, evaluation)
+        bundle = signed(bundle, recipe, catalog, whole, evaluation)
         bundle.save(model)
         write_json(folder / "metrics.json", run.metrics)
         if evaluation:

@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "Say what is wrong with the pictures, before it ruins the model.",
     "train": "Turn labelled pictures into a classifier, and evaluate it.",
     "evaluate": "Score a trained model on labelled pictures.",
+    "compare": "Say which of two models is better on the same pictures.",
     "predict": "Name the pictures in files and folders.",
     "recipes": "List the ways to train, or show all that one sets.",
     "backbones": "List backbones, or show the parts of one.",

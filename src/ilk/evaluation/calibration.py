@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.evaluation.intervals import Measured
+from ilk.evaluation.intervals import Measured, resamples
 
 Floats = NDArray[np.floating[Any]]
 Targets = NDArray[np.int64]
 BINS = 15
-RESAMPLES = 500
 SPREAD = 0.5  # of the log of temperatures, before any picture is seen
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures beyond which pictures say nothing any more
 SMALLEST = 1e-12  # a probability that underflowed still has a log
@@ -134,25 +133,26 @@ def _error(confidence: Floats, right: Floats, of: Targets, bins: int, seed: int)
         return Measured(float("nan"), 0.0, 1.0, 0)
     gap = right - confidence
     value = float(np.abs(np.bincount(of, gap, bins)).sum() / number)
-    draw = np.random.default_rng(seed)
-    found = np.empty(RESAMPLES)
-    for i in range(RESAMPLES):
-        weights = np.bincount(draw.integers(number, size=number), minlength=number)
-        found[i] = np.abs(np.bincount(of, gap * weights, bins)).sum() / number
+    found = [
+        np.abs(np.bincount(of, gap * weights, bins)).sum() / number
+        for weights in resamples(number, seed)
+    ]
     # Resampling adds noise of its own, which only ever raises the error: its spread is wanted.
     low, middle, high = np.quantile(found, [0.025, 0.5, 0.975])
     below, above = value - (middle - low), value + (high - middle)
     return Measured(value, max(0.0, float(below)), min(1.0, float(above)), number)
 
 
-def log_loss(probabilities: Floats, targets: Targets) -> float:
-    """Return the mean of -log p of the true class, in nats; p counts as at least 1e-12."""
+def log_losses(probabilities: Floats, targets: Targets) -> Floats:
+    """Return -log p of the true class, in nats, ``float64 [N]``; p counts as at least 1e-12."""
     of_truth = probabilities[np.arange(len(targets)), targets].astype(np.float64)
-    return float(-np.log(np.maximum(of_truth, SMALLEST)).mean())
+    result: Floats = -np.log(np.maximum(of_truth, SMALLEST))
+    return result
 
 
-def brier(probabilities: Floats, targets: Targets) -> float:
-    """Return the mean squared distance from certainty of the true class, 0 to 2 (Brier 1950)."""
+def brier_scores(probabilities: Floats, targets: Targets) -> Floats:
+    """Return squared distances from certainty of the true class, ``float64 [N]``, 0 to 2."""
     distance = probabilities.astype(np.float64)
     distance[np.arange(len(targets)), targets] -= 1
-    return float((distance**2).sum(axis=1).mean())
+    result: Floats = (distance**2).sum(axis=1)
+    return result

@@ -57,14 +57,22 @@ def limit(probabilities: Floats, targets: Targets, wanted: float, method: Method
         There are too few pictures for such a coverage.
     """
     number = len(targets)
-    rank = math.ceil((number + 1) * wanted - 1e-9)
-    if rank > number:
+    if not enough(number, wanted):
         raise DataError(
             f"Sets that hold the true class {100 * wanted:g} % of the time need at least "
             f"{math.ceil(wanted / (1 - wanted) - 1e-9):,} held-out pictures; there are {number:,}."
         )
     of_truth = oddness(probabilities, method)[np.arange(number), targets]
-    return float(np.sort(of_truth)[rank - 1])
+    return float(np.sort(of_truth)[_rank(number, wanted) - 1])
+
+
+def enough(number: int, wanted: float) -> bool:
+    """Say whether so many held-out pictures suffice for a promise."""
+    return _rank(number, wanted) <= number
+
+
+def _rank(number: int, wanted: float) -> int:
+    return math.ceil((number + 1) * wanted - 1e-9)
 
 
 def sets(probabilities: Floats, highest: float, method: Method = "lac") -> Flags:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,6 +47,23 @@ def wilson(successes: int, n: int) -> Measured:
     scale = 1 + Z95**2 / n
     low, high = (centre - spread) / scale, (centre + spread) / scale
     return Measured(share, max(0.0, min(low, share)), min(1.0, max(high, share)), n)
+
+
+def resamples(n: int, seed: int = 0, number: int = 500) -> Iterator[NDArray[np.int64]]:
+    """Yield how often each picture comes in a bootstrap resample, ``int64 [n]`` (Efron 1979)."""
+    draw = np.random.default_rng(seed)
+    for _ in range(number):
+        yield np.bincount(draw.integers(n, size=n), minlength=n)
+
+
+def mean(values: NDArray[np.floating[Any]], seed: int = 0) -> Measured:
+    """Return the mean of values ``[n]`` with its interval by a bootstrap over pictures."""
+    n = len(values)
+    if n == 0:
+        return Measured(math.nan, -math.inf, math.inf, 0)
+    means = [float(values @ weights) / n for weights in resamples(n, seed)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Measured(float(values.mean()), float(low), float(high), n)
 
 
 def bootstrap(

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.data.catalog import LeftOut
+from ilk.data.catalog import LeftOut, Picture
 from ilk.errors import DataError, listed
+from ilk.evaluation.abstention import Threshold
+from ilk.evaluation.confidence import Confidence
+from ilk.evaluation.corruptions import Corruptions
 from ilk.evaluation.intervals import Confusion, Measured, bootstrap, wilson
+from ilk.evaluation.mistakes import Mistakes
+from ilk.evaluation.sets import SetScores
+from ilk.evaluation.slices import Slice
+from ilk.evaluation.unknown import Alarms
 
 Matrix = NDArray[np.float64]
 
@@ -37,6 +44,22 @@ class Evaluation:
         The same in words: "the test split", "all pictures".
     left_out : tuple of LeftOut
         Files that could not be scored, with reasons.
+    pictures, targets, probabilities, novelty
+        What was scored, row by row: Pictures, classes ``int64 [N]``, calibrated probabilities
+        ``float32 [N, K]``, and how unlike all that was learned each is, ``float32 [N]``.
+    confidence : Confidence or None
+        What the probabilities are worth.
+    mistakes : Mistakes or None
+    sets : tuple of SetScores
+        Sets of classes that hold the true one as often as promised.
+    abstention : Threshold or None
+        What the model's threshold brings: the answers that are accepted.
+    alarms : Alarms or None
+        How often pictures are called unknown.
+    slices : mapping of str to list of Slice
+        The accuracy by what pictures have in common.
+    corruptions : Corruptions or None
+        The accuracy on corrupted pictures.
     """
 
     classes: tuple[str, ...]
@@ -44,7 +67,7 @@ class Evaluation:
     accuracy: Measured
     balanced_accuracy: Measured
     macro_f1: Measured
-    per_class: dict[str, dict[str, float]]
+    per_class: dict[str, dict[str, Any]]
     most_confused: list[dict[str, Any]]
     unknown: dict[str, int]
     missing: tuple[str, ...]
@@ -53,6 +76,17 @@ class Evaluation:
     split: str | None = None
     scored_on: str = "all pictures"
     left_out: tuple[LeftOut, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    targets: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    novelty: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    confidence: Confidence | None = None
+    mistakes: Mistakes | None = None
+    sets: tuple[SetScores, ...] = ()
+    abstention: Threshold | None = None
+    alarms: Alarms | None = None
+    slices: Mapping[str, list[Slice]] = field(default_factory=dict)
+    corruptions: Corruptions | None = None
 
     def __repr__(self) -> str:
         return f"Evaluation({self.accuracy}, {len(self.classes)} classes)"
@@ -61,6 +95,11 @@ class Evaluation:
     def n(self) -> int:
         """The number of pictures scored."""
         return int(self.confusion.sum())
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which of the pictures are named rightly, ``bool [N]``."""
+        return np.asarray(self.probabilities.argmax(axis=1) == self.targets)
 
     @property
     def guesses(self) -> bool:
@@ -86,6 +125,13 @@ class Evaluation:
             "missing_classes": list(self.missing),
             "scored_on": self.scored_on,
             "left_out": [{"path": x.path, "reason": x.reason} for x in self.left_out],
+            **(self.confidence.to_dict() if self.confidence else {}),
+            "prediction_sets": {found.method: found.to_dict() for found in self.sets},
+            "abstention": self.abstention.to_dict() if self.abstention else None,
+            "unknown_pictures": self.alarms.to_dict() if self.alarms else None,
+            "slices": {name: [s.to_dict() for s in found] for name, found in self.slices.items()},
+            "corruptions": self.corruptions.to_dict() if self.corruptions else None,
+            **(self.mistakes.to_dict() if self.mistakes else {}),
         }
 
 
@@ -165,7 +211,7 @@ def _mean_over_present(values: Matrix, support: Matrix) -> Matrix:
     return result
 
 
-def _per_class(confusion: Confusion, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
+def _per_class(confusion: Confusion, classes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     matrix = confusion.astype(np.float64)
     recall, support = _recall(matrix)
     precision, _ = _recall(matrix.T)
@@ -176,9 +222,15 @@ def _per_class(confusion: Confusion, classes: tuple[str, ...]) -> dict[str, dict
             "recall": float(recall[k]),
             "f1": float(f1[k]),
             "support": int(support[k]),
+            "precision_interval": _ends(wilson(int(confusion[k, k]), int(confusion[:, k].sum()))),
+            "recall_interval": _ends(wilson(int(confusion[k, k]), int(support[k]))),
         }
         for k, name in enumerate(classes)
     }
+
+
+def _ends(measured: Measured) -> list[float]:
+    return [measured.low, measured.high]
 
 
 def _most_confused(

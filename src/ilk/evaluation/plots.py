@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from ilk.errors import shown
+from ilk.evaluation.confidence import Confidence
+from ilk.evaluation.corruptions import Corruptions
 from ilk.evaluation.metrics import Evaluation
 
 # Above this the numbers in the cells, above the next the names on the axes, would not be readable.
 MAX_NUMBERED = 20
 MAX_NAMED = 110
 LONGEST_NAME = 24
+SOFT, LINE = "#6b7280", "#e5e7eb"
+BEFORE, AFTER = "#d97706", "#2f6fb3"
+DASHES = (0, (4, 3))
 
 
 def confusion_heatmap(evaluation: Evaluation, path: Path) -> None:
@@ -59,6 +64,71 @@ def confusion_heatmap(evaluation: Evaluation, path: Path) -> None:
         # Its own font lacks many scripts, and draws a box; the report tells the names in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(path)
+
+
+def calibration(confidence: Confidence, path: Path) -> None:
+    """Draw the reliability diagram, and how risk grows with coverage."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(9.2, 4.4), dpi=120, layout="constrained")
+    reliable, risk = figure.subplots(1, 2)
+    reliable.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=DASHES)
+    for found, colour, name in (
+        (confidence.before, BEFORE, "before"),
+        (confidence.after, AFTER, "calibrated"),
+    ):
+        full = found.counts > 0
+        size = 12 + 180 * np.sqrt(found.counts[full] / max(1, found.counts.sum()))
+        error = f"{100 * found.error.value:.1f} %"
+        x, y = found.confidence[full], found.accuracy[full]
+        reliable.plot(x, y, color=colour, linewidth=1.2)
+        reliable.scatter(
+            x, y, size, color=colour, alpha=0.75, linewidth=0, label=f"{name}: off by {error}"
+        )
+    reliable.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="probability", ylabel="share that is right")
+    reliable.set_title("Is a probability what it says?", loc="left", fontsize=11)
+    reliable.legend(frameon=False, loc="upper left", fontsize=9)
+    curve = confidence.risk_coverage
+    risk.plot(curve.coverage, curve.risk, color=AFTER)
+    risk.set(xlim=(0, 1), xlabel="share of the pictures answered, the surest first")
+    risk.set_ylim(0, max(0.01, 1.15 * float(curve.risk.max())))
+    risk.set_title("Share of wrong answers among them", loc="left", fontsize=11)
+    for axes in (reliable, risk):
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(color=LINE, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def corruptions(found: Corruptions, path: Path) -> None:
+    """Draw the accuracy under each corruption, over its severity."""
+    from matplotlib.figure import Figure
+
+    names = sorted(found.found, key=lambda name: -np.mean([m.value for m in found.found[name]]))
+    table = np.array([[m.value for m in found.found[name]] for name in names])
+    figure = Figure(figsize=(7, 6), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_xticks(range(table.shape[1]), [str(k + 1) for k in range(table.shape[1])])
+    axes.set_xlabel("severity")
+    for row, column in np.ndindex(table.shape):
+        colour = "white" if table[row, column] > 0.6 else "#1b1f24"
+        text = f"{100 * table[row, column]:.0f}"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    figure.colorbar(image, ax=axes, label="accuracy", shrink=0.8)
+    axes.set_title(
+        f"accuracy in %, mean {100 * found.mean:.1f}; clean {100 * found.clean.value:.1f}, "
+        f"n = {found.clean.n:,}",
+        loc="left",
+        fontsize=10,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
 
 
 def _short(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ilk.inference.backbone import run_backbone
-from ilk.inference.classifier import Classifier, Seen, as_pictures, load, softmax
+from ilk.inference.classifier import Classifier, Records, Seen, as_pictures, load, softmax
 from ilk.inference.features import Extracted, extract
 from ilk.inference.predictions import Prediction, Predictions, gathered
 
@@ -12,6 +12,7 @@ __all__ = [
     "Extracted",
     "Prediction",
     "Predictions",
+    "Records",
     "Seen",
     "as_pictures",
     "extract",

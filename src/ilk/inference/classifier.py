@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ilk.data.catalog import Picture, rgb
 from ilk.data.sources import find_pictures
@@ -16,8 +19,9 @@ from ilk.data.stream import Stream
 from ilk.engines import Engine, Options, open_engine
 from ilk.engines.base import Floats
 from ilk.errors import UsageError
+from ilk.inference.novelty import NoveltyDetector
 from ilk.inference.predictions import Predictions, gathered
-from ilk.models.bundle import Bundle
+from ilk.models.bundle import KNOWN_FEATURES, Bundle
 from ilk.spec import Spec
 
 ENCODED = (bytes, bytearray, memoryview)
@@ -28,6 +32,38 @@ Seen = Callable[[str], str | None]
 
 def _nothing_seen(digest: str) -> None:
     """Know of no picture that was in the training."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a model remembers of its training.
+
+    Attributes
+    ----------
+    seen : callable
+        Tells the split of the training that a picture, given by digest, was in; None if in none.
+    logits, targets : arrays [M, K] and [M]
+        Of pictures that were held out from it, to choose thresholds by.
+    novelty : NoveltyDetector or None
+        Tells pictures that are like nothing it has learned.
+    """
+
+    seen: Seen
+    logits: Floats
+    targets: NDArray[np.int64]
+    novelty: NoveltyDetector | None
+
+    @classmethod
+    def none(cls, classes: int) -> Records:
+        """Return the records of a model that remembers nothing."""
+        return cls(_nothing_seen, np.zeros((0, classes), np.float32), np.zeros(0, np.int64), None)
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Records:
+        """Take the records out of a bundle."""
+        spec, known = bundle.spec.novelty, bundle.tensors.get(KNOWN_FEATURES)
+        novelty = NoveltyDetector(spec, known) if spec and known is not None else None
+        return cls(bundle.seen, *bundle.held_out, novelty)
 
 
 class Classifier:
@@ -41,17 +77,17 @@ class Classifier:
     engine : Engine
     source : str
         What the model is called in messages and reports.
-    seen : callable, optional
-        Tells the split of the training that a picture, given by digest, was in; None if in none.
+    records : Records, optional
+        What it remembers of its training.
     """
 
     def __init__(
-        self, spec: Spec, engine: Engine, source: str = "", seen: Seen = _nothing_seen
+        self, spec: Spec, engine: Engine, source: str = "", records: Records | None = None
     ) -> None:
         self.spec = spec
         self.engine = engine
         self.source = source
-        self.seen = seen
+        self.records = records or Records.none(len(spec.classes))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -90,17 +126,23 @@ class Classifier:
         for chunk in Stream(pictures, self.spec.preprocess, batch=batch, workers=workers):
             number = len(chunk.indices) + len(chunk.errors)
             values = np.full((number, len(self.classes)), np.nan, np.float32)
+            novelty = np.full(number, np.nan, np.float32)
             if chunk.indices:
                 rows = np.array(chunk.indices) - start
-                logits = self.engine.run(chunk.pixels).logits
+                features, logits = self.engine.run(chunk.pixels)
                 if logits is None:
                     raise UsageError("This is a bare backbone, not a classifier.")
                 values[rows] = softmax(logits, self.spec.temperature)
+                if self.records.novelty:
+                    novelty[rows] = self.records.novelty.scores(features, logits)
             yield Predictions(
                 tuple(p.path for p in pictures[start : start + number]),
                 self.classes,
                 values,
+                novelty,
                 {i - start: reason for i, reason in chunk.errors.items()},
+                accept=self.spec.thresholds.get("accept", 0.0),
+                strange=self.spec.novelty.threshold if self.spec.novelty else math.inf,
             )
             start += number
 
@@ -122,7 +164,10 @@ def load(path: str | PathLike[str], options: Options | None = None) -> Classifie
     if not bundle.spec.classes:
         raise UsageError(f"{file} is a bare backbone without classes, not a classifier.")
     return Classifier(
-        bundle.spec, open_engine(bundle, file, options or Options()), str(file), bundle.seen
+        bundle.spec,
+        open_engine(bundle, file, options or Options()),
+        str(file),
+        Records.of(bundle),
     )
 
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.engines.base import Floats
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a Classifier makes of one picture; with ``error`` there is nothing else."""
+    """What a Classifier makes of one picture; with ``error`` there is nothing else.
+
+    ``accepted``: the probability is at least the model's threshold, if it has one. ``unknown``: the
+    picture is like nothing that the model has learned; None where the model cannot tell.
+    """
 
     path: str
     label: str | None
     probability: float | None
     top: tuple[tuple[str, float], ...]
+    accepted: bool | None = None
+    unknown: bool | None = None
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -27,6 +36,8 @@ class Prediction:
             "label": self.label,
             "probability": self.probability,
             "top": [{"label": label, "probability": p} for label, p in self.top],
+            "accepted": self.accepted,
+            "unknown": self.unknown,
             "error": self.error,
         }
 
@@ -41,15 +52,37 @@ class Predictions(Sequence[Prediction]):
     classes : tuple of str
         The names of the columns of ``probabilities``.
     probabilities : float32 array [N, K]
-        A row of NaN where a picture could not be read.
+        Calibrated. A row of NaN where a picture could not be read.
+    novelty : float32 array [N]
+        How unlike all that was learned each picture is: 0 is usual, more is stranger. NaN where a
+        picture could not be read, or the model cannot tell.
     errors : dict of int to str
         The reasons, by row.
+    accept : float
+        The least probability of an answer that is accepted.
+    strange : float
+        The novelty above which a picture counts as unknown.
     """
 
     paths: tuple[str, ...]
     classes: tuple[str, ...]
-    probabilities: NDArray[np.float32]
+    probabilities: Floats
+    novelty: Floats
     errors: dict[int, str]
+    accept: float = 0.0
+    strange: float = math.inf
+
+    @property
+    def accepted(self) -> NDArray[np.bool_]:
+        """Whether each answer is sure enough to be accepted, ``bool [N]``."""
+        accepted: NDArray[np.bool_] = np.nan_to_num(self.probabilities).max(axis=1) >= self.accept
+        accepted[list(self.errors)] = False
+        return accepted
+
+    @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """Whether each picture is like nothing that was learned, ``bool [N]``."""
+        return self.novelty > self.strange
 
     @property
     def labels(self) -> list[str | None]:
@@ -69,20 +102,34 @@ class Predictions(Sequence[Prediction]):
     def at(self, row: int, top: int = 5) -> Prediction:
         """Return the prediction of a row, with its ``top`` most probable classes."""
         if row in self.errors:
-            return Prediction(self.paths[row], None, None, (), self.errors[row])
+            return Prediction(self.paths[row], None, None, (), error=self.errors[row])
         values = self.probabilities[row]
         best = np.argsort(-values, kind="stable")[:top]
         pairs = tuple((self.classes[k], round(float(values[k]), 6)) for k in best)
-        return Prediction(self.paths[row], pairs[0][0], pairs[0][1], pairs)
+        novelty = float(self.novelty[row])
+        return Prediction(
+            self.paths[row],
+            pairs[0][0],
+            pairs[0][1],
+            pairs,
+            accepted=bool(values[best[0]] >= self.accept),
+            unknown=None if math.isnan(novelty) else novelty > self.strange,
+        )
 
 
 def gathered(parts: Iterable[Predictions], classes: tuple[str, ...]) -> Predictions:
     """Join the predictions of successive batches."""
-    paths: list[str] = []
-    errors: dict[int, str] = {}
-    values = [np.zeros((0, len(classes)), np.float32)]
-    for part in parts:
-        errors |= {len(paths) + i: reason for i, reason in part.errors.items()}
-        paths += part.paths
-        values.append(part.probabilities)
-    return Predictions(tuple(paths), classes, np.concatenate(values), errors)
+    empty = np.zeros((0, len(classes)), np.float32)
+    parts = list(parts) or [Predictions((), classes, empty, empty[:, 0], {})]
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    return replace(
+        parts[0],
+        paths=tuple(path for part in parts for path in part.paths),
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        novelty=np.concatenate([part.novelty for part in parts]),
+        errors={
+            int(start) + i: reason
+            for start, part in zip(starts[:-1], parts, strict=True)
+            for i, reason in part.errors.items()
+        },
+    )

@@ -25,6 +25,10 @@ HEAD_BIAS = "head.bias"
 SEEN_DIGESTS = "seen.digests"
 SEEN_SPLITS = "seen.splits"
 SEEN_BYTES = 8
+HELD_OUT_LOGITS = "held_out.logits"
+HELD_OUT_TARGETS = "held_out.targets"
+KNOWN_FEATURES = "known.features"
+RECORDS = ("seen.", "held_out.", "known.")  # of tensors that belong to no network
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,11 @@ class Bundle:
     """A trained model: its Spec, and its weights by name.
 
     ``tensors`` holds ``backbone.*`` under timm's names, and for a classifier of K classes on D
-    features ``head.weight [K, D]`` and ``head.bias [K]``, all float32; and ``seen.digests [N, 8]``
-    and ``seen.splits [N]``, uint8: which pictures the training saw, and in which split.
+    features ``head.weight [K, D]`` and ``head.bias [K]``, all float32. Records of the training come
+    with it: ``seen.digests [N, 8]`` and ``seen.splits [N]``, uint8, say which pictures it saw, and
+    in which split; ``held_out.logits [M, K]``, float32, and ``held_out.targets [M]``, int64, what
+    it makes of pictures it did not learn from, to choose thresholds by; ``known.features [L, D]``,
+    float16, what some of those that it learned from look like to it.
     """
 
     spec: Spec
@@ -53,6 +60,18 @@ class Bundle:
         digests = np.frombuffer(bytes.fromhex(keys), np.uint8).reshape(-1, SEEN_BYTES)
         codes = np.array([SPLITS.index(split) for split in splits.values()], np.uint8)
         return replace(self, tensors={**self.tensors, SEEN_DIGESTS: digests, SEEN_SPLITS: codes})
+
+    def with_held_out(self, logits: NDArray[np.float32], targets: NDArray[np.int64]) -> Bundle:
+        """Return a Bundle that remembers logits ``[M, K]`` and classes of held-out pictures."""
+        held_out: dict[str, NDArray[Any]] = {HELD_OUT_LOGITS: logits, HELD_OUT_TARGETS: targets}
+        return replace(self, tensors={**self.tensors, **held_out})
+
+    @property
+    def held_out(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Logits ``[M, K]`` of held-out pictures, and their classes ``[M]``; M may be 0."""
+        if HELD_OUT_LOGITS not in self.tensors:
+            return np.zeros((0, len(self.spec.classes)), np.float32), np.zeros(0, np.int64)
+        return self.tensors[HELD_OUT_LOGITS], self.tensors[HELD_OUT_TARGETS]
 
     def seen(self, digest: str) -> str | None:
         """Return the split of the training that a picture was in; None if it was in none."""
@@ -127,6 +146,7 @@ class Bundle:
             )
         _check_head(spec, tensors, name)
         _check_seen(tensors, name)
+        _check_held_out(spec, tensors, name)
         return cls(spec, tensors)
 
 
@@ -174,3 +194,19 @@ def _check_seen(tensors: Mapping[str, NDArray[Any]], name: str) -> None:
     )
     if not fits:
         raise ModelError(f"{name} is damaged: its record of the pictures it has seen is broken.")
+
+
+def _check_held_out(spec: Spec, tensors: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Refuse records of held-out and of known pictures that do not fit the Spec."""
+    logits, targets = tensors.get(HELD_OUT_LOGITS), tensors.get(HELD_OUT_TARGETS)
+    known, classes = tensors.get(KNOWN_FEATURES), len(spec.classes)
+    fits = (logits is None) == (targets is None) and (known is None) == (spec.novelty is None)
+    if logits is not None and targets is not None:
+        fits &= logits.dtype == np.float32 and targets.dtype == np.int64
+        fits &= logits.shape == (len(targets), classes) and bool(np.isfinite(logits).all())
+        fits &= targets.ndim == 1 and bool(((targets >= 0) & (targets < classes)).all())
+    if known is not None:
+        fits &= known.dtype == np.float16 and known.ndim == 2 and len(known) > 0
+        fits &= known.shape[-1] == spec.backbone.features and bool(np.isfinite(known).all())
+    if not fits:
+        raise ModelError(f"{name} is damaged: its record of held-out pictures is broken.")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ilk.errors import ModelError, UsageError
 from ilk.models.backbones import create
-from ilk.models.bundle import BACKBONE, Bundle
+from ilk.models.bundle import BACKBONE, RECORDS, Bundle
 from ilk.spec import Backbone, Spec, Views
 
 
@@ -94,7 +94,7 @@ def build(bundle: Bundle) -> Network:
     state = {
         name: torch.from_numpy(np.array(value))
         for name, value in bundle.tensors.items()
-        if not name.startswith("seen.")
+        if not name.startswith(RECORDS)
     }
     try:
         network.load_state_dict(state, strict=True)

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-BASE = "base.html"
+SHARED = ("base.html", "figure.html")
 
 
 def write(path: Path, package: str, template: str, **values: Any) -> None:
@@ -19,15 +19,20 @@ def write(path: Path, package: str, template: str, **values: Any) -> None:
     package : str
         The package that the template lies in.
     template : str
-        The template's file name. It extends ``base.html``: the blocks ``style`` and ``body``.
+        The template's file name. It extends ``base.html``: the blocks ``style`` and ``body``; and
+        may import the macro ``figure`` from ``figure.html``.
     **values
         What the template shows. All text is escaped; ``title`` is needed by the base.
     """
     from jinja2 import DictLoader, Environment
 
-    base = resources.files(__name__).joinpath(BASE).read_text(encoding="utf-8")
-    own = resources.files(package).joinpath(template).read_text(encoding="utf-8")
-    pages = Environment(autoescape=True, loader=DictLoader({BASE: base}))
+    texts = {name: _text(__name__, name) for name in SHARED}
+    own = _text(package, template)
+    pages = Environment(autoescape=True, loader=DictLoader(texts))
     pages.filters["thousands"] = "{:,}".format
     text = pages.from_string(own).render(**values)
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _text(package: str, name: str) -> str:
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from ilk.recipe import Recipe
 from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Examples
 from ilk.training.schedule import image_size
-from ilk.training.scoring import logits_of
+from ilk.training.scoring import outputs_of
 from ilk.training.state import State
 from ilk.training.step import Step
 
@@ -113,11 +113,10 @@ def _validation_seconds(trial: State, examples: Examples, recipe: Recipe, step: 
     if not len(some):
         return 0.0
     began = time.perf_counter()
-    logits_of(
+    outputs_of(
         trial.model,
         examples.source,
         some,
-        classes=len(examples.classes),
         precision=step.precision,
         batch=recipe.batch,
     )

@@ -38,7 +38,8 @@ class Linear(NamedTuple):
     classes_: Targets
 
 
-Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+Rows = NDArray[np.intp]
+Fold = tuple[Rows, Rows]
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,16 @@ class Head:
     """A linear layer for raw features: ``weight [K, D]`` and ``bias [K]``, float32.
 
     ``strength`` is the L2 regularisation; ``scores`` the mean log loss of each strength tried, out
-    of fold.
+    of fold. ``logits [M, K]`` are those that models which did not learn from the pictures in
+    ``rows`` give them: by these the head's probabilities can be made honest.
     """
 
     weight: Floats
     bias: Floats
     strength: float
     scores: dict[float, float]
+    rows: Rows
+    logits: Floats
 
 
 def solve(
@@ -61,6 +65,7 @@ def solve(
     *,
     balanced: bool = False,
     strength: float | None = None,
+    distinct: Rows | None = None,
     seed: int = 0,
 ) -> Head:
     """Fit the head to features ``float32 [N, D]`` and classes 0..K-1, each of which occurs.
@@ -68,22 +73,31 @@ def solve(
     Features are standardised half-way (see `_scale`), which is then folded into the layer. Where
     ``strength`` is None it is chosen by stratified cross-validation on these very pictures (at most
     ``ENOUGH`` of them), by log loss: that asks for honest probabilities, not only right answers.
+    Only ``distinct`` rows take part in that, if given: a copy in another fold would be known.
     """
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = _scale(features)
     inputs = features - mean
     inputs /= scale
     weighting = "balanced" if balanced else None
-    search = Search({}, None)
+    tried = STRENGTHS if strength is None else (strength,)
+    rows = _enough(targets, np.arange(len(targets)) if distinct is None else distinct, seed)
     with _quietly_on_one_blas_thread():
-        if strength is None:
-            search = _cross_validate(inputs, targets, weighting, seed)
-            strength = search.best or DEFAULT_STRENGTH
+        search = _cross_validate(inputs[rows], targets[rows], tried, weighting, seed)
+        strength = strength or search.best or DEFAULT_STRENGTH
+        search = _with_all_others(search, inputs, targets, rows, strength, weighting)
         model = _fit(inputs, targets, strength, weighting, search.start)
     weight, bias = _softmax_form(model)
     weight = weight / scale
     bias = bias - weight @ mean
-    return Head(weight.astype(np.float32), bias.astype(np.float32), strength, search.scores)
+    return Head(
+        weight.astype(np.float32),
+        bias.astype(np.float32),
+        strength,
+        search.scores,
+        rows[: len(search.logits)],
+        search.logits,
+    )
 
 
 def _scale(features: Floats) -> Floats:
@@ -102,10 +116,15 @@ def _scale(features: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Search:
-    """What cross-validation found: log losses by strength, and where a last fit may begin."""
+    """What cross-validation found.
+
+    Log losses by strength, where a last fit may begin, and the logits ``[M, K]`` of each picture by
+    a model that did not learn from it, at the best strength; none of them if nothing was tried.
+    """
 
     scores: dict[float, float]
     start: Linear | None
+    logits: Floats
 
     @property
     def best(self) -> float | None:
@@ -113,7 +132,13 @@ class Search:
         return min(self.scores, key=self.scores.__getitem__) if self.scores else None
 
 
-def _cross_validate(inputs: Floats, targets: Targets, weighting: str | None, seed: int) -> Search:
+def _cross_validate(
+    inputs: Floats,
+    targets: Targets,
+    strengths: Sequence[float],
+    weighting: str | None,
+    seed: int,
+) -> Search:
     """Score ever weaker strengths out of fold, until the log loss has risen twice.
 
     Nothing is tried if a class has but one picture. The folds run side by side, each fit beginning
@@ -121,42 +146,67 @@ def _cross_validate(inputs: Floats, targets: Targets, weighting: str | None, see
     """
     from sklearn.model_selection import StratifiedKFold
 
-    if len(targets) > ENOUGH:
-        kept = _stratified_sample(targets, seed)
-        inputs, targets = inputs[kept], targets[kept]
+    classes = int(targets.max()) + 1
     number = min(FOLDS, int(np.bincount(targets).min()))
     if number < 2:
-        return Search({}, None)
+        return Search({}, None, np.zeros((0, classes), np.float32))
     splitter = StratifiedKFold(number, shuffle=True, random_state=seed)
     folds = list(splitter.split(inputs, targets))
     weights = _sample_weights(targets, weighting)
     scores: dict[float, float] = {}
     models: list[Linear | None] = [None] * number
     best: Sequence[Linear | None] = models
+    logits = np.empty((len(targets), classes), np.float32)
+    kept = logits
     with ThreadPoolExecutor(cores()) as pool:
-        for strength in STRENGTHS:
+        for strength in strengths:
 
-            def fit_and_score(fold: Fold, model: Linear | None, strength: float = strength) -> Any:
+            def fit_and_apply(fold: Fold, model: Linear | None, strength: float = strength) -> Any:
                 train, held_out = fold
                 model = _fit(inputs[train], targets[train], strength, weighting, model)
-                losses = _log_losses(model, inputs[held_out], targets[held_out])
-                return model, float(losses @ weights[held_out])
+                logits[held_out] = _logits(model, inputs[held_out])
+                return model
 
-            models, losses = map(list, zip(*pool.map(fit_and_score, folds, models), strict=True))
-            scores[strength] = sum(losses) / float(weights.sum())
+            models = list(pool.map(fit_and_apply, folds, models))
+            scores[strength] = float(_log_losses(logits, targets) @ weights / weights.sum())
             if scores[strength] == min(scores.values()):
-                best = models
+                best, kept = models, logits.copy()
             elif min(list(scores.values())[:-2], default=np.inf) < min(list(scores.values())[-2:]):
                 break
-    return Search(scores, _mean([model for model in best if model]))
+    return Search(scores, _mean([model for model in best if model]), kept)
 
 
-def _log_losses(model: Linear, inputs: Floats, targets: Targets) -> NDArray[np.float64]:
+def _with_all_others(
+    search: Search,
+    inputs: Floats,
+    targets: Targets,
+    rows: Rows,
+    strength: float,
+    weighting: str | None,
+) -> Search:
+    """Let a model that learned from all other pictures say what it makes of those in ``rows``.
+
+    Where cross-validation saw a small part of the pictures, its models know far less than the head
+    will. A last fit can begin where this model ends, and is done with it soon.
+    """
+    others = np.setdiff1d(np.arange(len(targets)), rows)
+    if len(others) < len(rows) or len(np.unique(targets[others])) <= targets.max():
+        return search
+    model = _fit(inputs[others], targets[others], strength, weighting, search.start)
+    return Search(search.scores, model, _logits(model, inputs[rows]))
+
+
+def _logits(model: Linear, inputs: Floats) -> Floats:
+    weight, bias = _softmax_form(model)
+    result: Floats = (inputs @ weight.T + bias).astype(np.float32)
+    return result
+
+
+def _log_losses(logits: Floats, targets: Targets) -> NDArray[np.float64]:
     """Return the log loss of each picture."""
     from scipy.special import log_softmax
 
-    weight, bias = _softmax_form(model)
-    log_p = log_softmax(inputs @ weight.T + bias, axis=1)
+    log_p = log_softmax(logits.astype(np.float64), axis=1)
     losses: NDArray[np.float64] = -log_p[np.arange(len(targets)), targets]
     return losses
 
@@ -169,14 +219,16 @@ def _mean(models: Sequence[Linear]) -> Linear:
     )
 
 
-def _stratified_sample(targets: Targets, seed: int) -> NDArray[np.intp]:
+def _enough(targets: Targets, rows: Rows, seed: int) -> Rows:
     """Choose about ``ENOUGH`` rows, each class by its share but never under ``FOLDS`` rows."""
-    order = np.random.default_rng(seed).permutation(len(targets))
-    share = ENOUGH / len(targets)
+    if len(rows) <= ENOUGH:
+        return rows
+    order = np.random.default_rng(seed).permutation(rows)
+    share = ENOUGH / len(rows)
     kept = []
     for k in range(int(targets.max()) + 1):
-        rows = order[targets[order] == k]
-        kept.append(rows[: max(FOLDS, round(share * len(rows)))])
+        mine = order[targets[order] == k]
+        kept.append(mine[: max(FOLDS, round(share * len(mine)))])
     return np.concatenate(kept)
 
 

@@ -20,7 +20,7 @@ from ilk.training.history import Row
 from ilk.training.interrupt import Interrupt
 from ilk.training.monitor import Monitor
 from ilk.training.schedule import rate_factor
-from ilk.training.scoring import Scores, chosen_metric, logits_of, scores_of
+from ilk.training.scoring import Scores, chosen_metric, outputs_of, scores_of
 from ilk.training.state import Best, Running, State
 from ilk.training.step import Step
 
@@ -132,11 +132,10 @@ def validate(
     """Score the network, as it would be used, on the pictures to choose by."""
     if not len(examples.val):
         return None
-    logits, good = logits_of(
+    _, logits, good = outputs_of(
         state.model,
         examples.source,
         examples.val,
-        classes=len(examples.classes),
         precision=step.precision,
         batch=-(-recipe.batch * recipe.accumulate // state.pieces),
         world=world,

@@ -24,7 +24,7 @@ from ilk.training.lr_find import RangeTest, range_test
 from ilk.training.precision import Precision, pick_precision
 from ilk.training.probe import train_probe
 from ilk.training.scoring import FEW_VAL, Scores, chosen_metric, scores_of
-from ilk.training.session import Sitting, score_held_out, train_network
+from ilk.training.session import Sitting, answers, train_network
 from ilk.training.start import from_pretrained, from_scratch, preprocess_for, refuse_misfit
 from ilk.training.state import State
 from ilk.training.trained import Trained
@@ -229,7 +229,7 @@ def _scores(probe: Trained, classes: tuple[str, ...]) -> Scores | None:
     if not held_out:
         return None
     index = {label: k for k, label in enumerate(classes)}
-    return scores_of(probe.logits, np.array([index[str(p.label)] for p in held_out]))
+    return scores_of(probe.reported.logits, np.array([index[str(p.label)] for p in held_out]))
 
 
 def _verdict(probe: Scores | None, state: State, metric: str) -> tuple[str, str]:
@@ -252,8 +252,10 @@ def _verdict(probe: Scores | None, state: State, metric: str) -> tuple[str, str]
 
 def _trained(state: State, examples: Examples, recipe: Recipe, sitting: Sitting) -> Trained:
     bundle = state.bundle()
-    rest, logits = score_held_out(state, examples, recipe, sitting)
-    return Trained(bundle, rest, logits, _facts(state, examples, recipe, sitting))
+    reported, held_out, known = answers(bundle, examples, recipe, sitting, state.pieces)
+    rest = examples.less_unreadable(recipe.max_unreadable, sitting.world)
+    facts = _facts(state, examples, recipe, sitting)
+    return Trained(bundle, rest, reported, held_out, known, facts)
 
 
 def _facts(state: State, examples: Examples, recipe: Recipe, sitting: Sitting) -> dict[str, Any]:

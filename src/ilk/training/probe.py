@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import evaluation_split
@@ -16,7 +17,7 @@ from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.training.head import Head, solve
-from ilk.training.trained import Trained, less_unreadable
+from ilk.training.trained import Answers, Trained, less_unreadable, some
 
 
 def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -> Trained:
@@ -41,14 +42,28 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
         extracted, backbone, engine = run_backbone(pictures, recipe, progress)
 
     catalog = less_unreadable(catalog, extracted.errors, recipe.max_unreadable)
-    train = _rows(pictures, extracted.errors, "train")
+    train, val, reported = (
+        np.array([i for i, p in enumerate(pictures) if split and p.split == split
+                  and i not in extracted.errors], np.int64)
+        for split in ("train", "val", evaluation_split(catalog))
+    )  # fmt: skip
     head = _solve([pictures[i] for i in train], extracted.features[train], catalog.classes, recipe)
     bundle = _with_head(backbone, head, catalog.classes)
-    held_out = _rows(pictures, extracted.errors, evaluation_split(catalog))
+
+    def answers(rows: NDArray[np.int64], logits: Floats | None = None) -> Answers:
+        features = extracted.features[rows]
+        if logits is None:
+            logits = bundle.logits(features)
+        return Answers(tuple(pictures[i] for i in rows), features, logits)
+
+    # Where val is what scores are reported on, there are the training pictures out of fold.
+    apart = len(val) and evaluation_split(catalog) != "val"
     return Trained(
         bundle,
         catalog,
-        bundle.logits(extracted.features[held_out]),
+        answers(reported),
+        answers(val) if apart else answers(train[head.rows], head.logits),
+        answers(some(train, recipe.seed)),
         {
             "engine": engine.name,
             "regularisation": head.strength,
@@ -74,12 +89,9 @@ def _solve(
         np.array([index[str(p.label)] for p in pictures]),
         balanced=recipe.class_weights == "balanced",
         strength=recipe.regularisation,
+        distinct=np.sort(np.unique([p.origin for p in pictures], return_index=True)[1]),
         seed=recipe.seed,
     )
-
-
-def _rows(pictures: Sequence[Picture], errors: dict[int, str], split: str | None) -> list[int]:
-    return [i for i, p in enumerate(pictures) if split and p.split == split and i not in errors]
 
 
 def _with_head(backbone: Bundle, head: Head, classes: tuple[str, ...]) -> Bundle:

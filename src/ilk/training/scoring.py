@@ -16,6 +16,7 @@ from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Targets
 from ilk.training.precision import Precision
 
+Logical = NDArray[np.bool_]
 FEW_VAL = 30  # pictures to choose by: of fewer, one more or less named rightly decides
 UNEQUAL = 1.5  # the largest class over the smallest, from which classes count as unequal
 
@@ -78,29 +79,32 @@ def scores_of(logits: Floats, targets: Targets) -> Scores:
 
 
 @torch.inference_mode()
-def logits_of(
+def outputs_of(
     network: Network,
     source: PixelSource,
     rows: Rows,
     *,
-    classes: int,
     precision: Precision,
     batch: int,
     world: World = ALONE,
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Run a network in eval mode over pictures; several processes share them out.
+) -> tuple[Floats, Floats, Logical]:
+    """Run a network with a head in eval mode over pictures; several processes share them out.
 
     Returns
     -------
-    logits : float32 array [N, classes]
-        In the order of ``rows``; zeros where a picture could not be decoded.
+    features : float32 array [N, D]
+    logits : float32 array [N, K]
+        Both in the order of ``rows``; zeros where a picture could not be decoded.
     good : bool array [N]
         Which pictures could be decoded.
     """
     device = precision.device
+    assert network.head is not None
     world.align_buffers(network)
     network.eval()
     place = {int(row): i for i, row in enumerate(rows)}
+    classes, width = network.head.weight.shape
+    features = torch.zeros(len(rows), width, device=device)
     logits = torch.zeros(len(rows), classes, device=device)
     good = torch.zeros(len(rows), device=device)
     mine: Any = world.part(rows)
@@ -110,6 +114,7 @@ def logits_of(
             continue
         at = torch.tensor([place[int(row)] for row in read], device=device)
         with precision.autocast():
-            _, part = network(precision.to_device(pixels))
-        logits[at], good[at] = part.float(), 1
-    return world.summed(logits).cpu().numpy(), world.summed(good).cpu().numpy() > 0
+            some, part = network(precision.to_device(pixels))
+        features[at], logits[at], good[at] = some.float(), part.float(), 1
+    features, logits, good = (world.summed(part) for part in (features, logits, good))
+    return features.cpu().numpy(), logits.cpu().numpy(), good.cpu().numpy() > 0

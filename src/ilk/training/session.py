@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from ilk.data.catalog import Catalog
-from ilk.engines.base import Floats
+from ilk.data.pixels import Rows
 from ilk.models.backbones import import_timm
 from ilk.models.bundle import Bundle
 from ilk.models.network import Network, build
@@ -31,9 +30,10 @@ from ilk.training.monitor import Monitor
 from ilk.training.optim import make_optimizers
 from ilk.training.order import steps_in_epoch
 from ilk.training.precision import Precision, spare_single_pixels
-from ilk.training.scoring import logits_of
+from ilk.training.scoring import outputs_of
 from ilk.training.state import State
 from ilk.training.step import Step
+from ilk.training.trained import Answers, some
 
 log = logging.getLogger("ilk")
 
@@ -177,30 +177,32 @@ def _size_of_task(
     return trainable, len(examples.train), pretrained, recipe.frozen_norms, recipe.layer_decay
 
 
-def score_held_out(
-    state: State, examples: Examples, recipe: Recipe, sitting: Sitting
-) -> tuple[Catalog, Floats]:
-    """Run the model that is kept over the pictures that scores are reported on.
+def answers(
+    bundle: Bundle, examples: Examples, recipe: Recipe, sitting: Sitting, pieces: int
+) -> tuple[Answers, Answers, Answers]:
+    """Run the model that is kept over pictures, as it would be used.
 
     Returns
     -------
-    catalog : Catalog
-        Less the pictures that could not be decoded.
-    logits : float32 array [N, K]
-        For the pictures of the evaluation split, in the catalog's order.
+    reported, held_out, known : Answers
+        See `ilk.training.trained.Trained`.
     """
-    network = build(state.bundle())
+    network = build(bundle)
     network.to(sitting.precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    logits, good = logits_of(
-        network,
-        examples.source,
-        examples.reported,
-        classes=len(examples.classes),
-        precision=sitting.precision,
-        batch=-(-recipe.batch * recipe.accumulate // state.pieces),
-        world=sitting.world,
-    )
-    return examples.less_unreadable(recipe.max_unreadable, sitting.world), logits[good]
+
+    def of(rows: Rows) -> Answers:
+        features, logits, good = outputs_of(
+            network,
+            examples.source,
+            rows,
+            precision=sitting.precision,
+            batch=-(-recipe.batch * recipe.accumulate // pieces),
+            world=sitting.world,
+        )
+        pictures = tuple(examples.catalog.pictures[i] for i in rows[good])
+        return Answers(pictures, features[good], logits[good])
+
+    return of(examples.reported), of(examples.val), of(some(examples.train, recipe.seed))
 
 
 @contextmanager

@@ -8,10 +8,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.data.catalog import Catalog
+from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import checked
+from ilk.engines.base import Floats
 from ilk.errors import DataError, listed, shown
 from ilk.models.bundle import Bundle
+
+KNOWN = 1_000  # training pictures that a model remembers the features of
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model, or one just like it, makes of pictures that it did not learn from.
+
+    Attributes
+    ----------
+    pictures : tuple of Picture
+    features : float32 array [N, D]
+    logits : float32 array [N, K]
+    """
+
+    pictures: tuple[Picture, ...]
+    features: Floats
+    logits: Floats
 
 
 @dataclass(frozen=True)
@@ -24,16 +43,30 @@ class Trained:
         The trained model.
     catalog : Catalog
         As given, less the pictures that could not be decoded.
-    logits : float32 array [N, K]
-        The model's logits for the pictures of the evaluation split, in the catalog's order.
+    reported : Answers
+        Of the pictures of the evaluation split, in the catalog's order.
+    held_out : Answers
+        Of others, on which no score is reported: by these probabilities are made honest and
+        thresholds chosen. There may be none.
+    known : Answers
+        Some of what it learned from.
     facts : dict
         What else is worth keeping: the strength chosen, how many features were cached.
     """
 
     bundle: Bundle
     catalog: Catalog
-    logits: NDArray[np.float32]
+    reported: Answers
+    held_out: Answers
+    known: Answers
     facts: dict[str, Any]
+
+
+def some(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return at most ``KNOWN`` of some rows, drawn at random."""
+    if len(rows) <= KNOWN:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, KNOWN, replace=False))
 
 
 def less_unreadable(catalog: Catalog, errors: dict[int, str], limit: float) -> Catalog:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ilk.checking import report
-from ilk.checking.report import thumbnails
+from ilk.data import thumbnails
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.checks import Findings
 

@@ -5,9 +5,9 @@ import pytest
 
 from ilk.evaluation.calibration import (
     SMALLEST,
-    brier,
+    brier_scores,
     fit_temperature,
-    log_loss,
+    log_losses,
     reliability,
 )
 from ilk.inference.classifier import softmax
@@ -31,7 +31,9 @@ def test_the_temperature_undoes_what_logits_are_too_large_by(factor):
 def test_no_other_temperature_has_a_lower_log_loss():
     logits, targets = drawn(300, factor=2.0)
     best = fit_temperature(logits, targets)
-    losses = [log_loss(softmax(logits, best * f), targets) for f in (0.7, 0.9, 1, 1.1, 1.4)]
+    losses = [
+        log_losses(softmax(logits, best * f), targets).mean() for f in (0.7, 0.9, 1, 1.1, 1.4)
+    ]
     assert min(losses) == losses[2]
 
 
@@ -101,11 +103,11 @@ def test_log_loss_and_brier_are_those_of_scikit_learn():
     logits, targets = drawn(400, 3)
     p = softmax(logits).astype(np.float64)
     p /= p.sum(axis=1, keepdims=True)
-    assert log_loss(p, targets) == pytest.approx(theirs(targets, p))
+    assert log_losses(p, targets).mean() == pytest.approx(theirs(targets, p))
     expected = brier_score_loss(np.eye(3)[targets], p, scale_by_half=False)
-    assert brier(p, targets) == pytest.approx(expected)
+    assert brier_scores(p, targets).mean() == pytest.approx(expected)
 
 
 def test_a_probability_that_underflowed_is_no_infinite_loss():
     p = np.array([[1.0, 0.0]])
-    assert log_loss(p, np.array([1])) == pytest.approx(-np.log(SMALLEST))
+    assert log_losses(p, np.array([1]))[0] == pytest.approx(-np.log(SMALLEST))

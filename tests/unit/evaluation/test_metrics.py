@@ -89,7 +89,9 @@ def test_the_record_has_the_keys_that_scripts_rely_on():
     keys = ["model", "data", "split", "n", "classes", "accuracy", "balanced_accuracy", "macro_f1"]
     assert list(record)[:10] == [*keys, "per_class", "confusion"]
     assert set(record["accuracy"]) == {"value", "low", "high", "n"}
-    assert set(record["per_class"]["ant"]) == {"precision", "recall", "f1", "support"}
+    assert set(record["per_class"]["ant"]) == {
+        *("precision", "recall", "f1", "support", "precision_interval", "recall_interval")
+    }
     assert record["classes"] == list(NAMES)
 
 

@@ -27,7 +27,7 @@ def page_of(evaluation, tmp_path, **facts):
     plot = tmp_path / "plot.png"
     plot.write_bytes(PNG)
     path = tmp_path / "report.html"
-    report.write(path, evaluation, title=f"run {EVIL}", facts=facts, plot=plot)
+    report.write(path, evaluation, title=f"run {EVIL}", facts=facts, plots={"confusion": plot})
     return path.read_text(encoding="utf-8")
 
 

@@ -54,13 +54,13 @@ def afford(lab, clock):
                 return inner(state, *arguments)
 
         with pytest.MonkeyPatch.context() as patch:
-            scored = module.logits_of
+            scored = module.outputs_of
 
             def slow(network, source, rows, **options):
                 clock.now += scoring * len(rows)
                 return scored(network, source, rows, **options)
 
-            patch.setattr(module, "logits_of", slow)
+            patch.setattr(module, "outputs_of", slow)
             return affordable_steps(training.state, examples, training.recipe, Timed())
 
     return run

@@ -25,8 +25,11 @@ def test_training_yields_a_bundle_that_names_the_held_out_pictures(catalog, fake
     assert isinstance(trained.bundle, Bundle)
     assert trained.bundle.spec.classes == ("blue", "green", "red")
     held_out = catalog.of("test")
-    assert trained.logits.shape == (len(held_out), 3)
-    named = [trained.bundle.spec.classes[k] for k in trained.logits.argmax(axis=1)]
+    assert trained.reported.pictures == held_out
+    logits = trained.reported.logits
+    assert logits.shape == (len(held_out), 3)
+    assert trained.reported.features.shape[0] == len(held_out)
+    named = [trained.bundle.spec.classes[k] for k in logits.argmax(axis=1)]
     assert np.mean([a == p.label for a, p in zip(named, held_out, strict=True)]) > 0.9
     assert trained.facts["engine"] == fake_backbone.name
     assert trained.facts["features_computed"] == 60
@@ -42,7 +45,24 @@ def test_the_held_out_pictures_have_no_part_in_the_head(catalog, fake_backbone):
 
 def test_without_held_out_pictures_there_are_no_logits(catalog, fake_backbone):
     trained = train_probe(Catalog(prepared(catalog).of("train")), RECIPE)
-    assert trained.logits.shape == (0, 3)
+    assert trained.reported.logits.shape == (0, 3)
+    assert fake_backbone.pictures
+
+
+def test_training_pictures_are_held_out_from_models_like_it(catalog, fake_backbone):
+    catalog = prepared(catalog)
+    trained = train_probe(catalog, RECIPE)
+    assert set(trained.held_out.pictures) == set(catalog.of("train"))
+    assert trained.held_out.logits.shape == (len(catalog.of("train")), 3)
+    assert set(trained.known.pictures) <= set(catalog.of("train"))
+    assert fake_backbone.pictures
+
+
+def test_a_val_split_beside_test_is_what_is_held_out(catalog, fake_backbone):
+    catalog = ensure_splits(catalog.digested(), val_share=0.2, test_share=0.25, seed=0)
+    trained = train_probe(catalog, RECIPE)
+    assert trained.held_out.pictures == catalog.of("val")
+    assert trained.reported.pictures == catalog.of("test")
     assert fake_backbone.pictures
 
 
@@ -50,7 +70,7 @@ def test_a_given_strength_and_balance_reach_the_head(catalog, fake_backbone):
     recipe = load(RECIPE, regularisation=7.0, class_weights="balanced")
     trained = train_probe(prepared(catalog), recipe)
     assert trained.facts["regularisation"] == 7.0
-    assert trained.facts["cross_validation_log_loss"] == {}
+    assert list(trained.facts["cross_validation_log_loss"]) == ["7"]
     assert fake_backbone.pictures
 
 

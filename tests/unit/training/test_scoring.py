@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from ilk.data.pixels import Kept, PixelSource
 from ilk.training.distributed import World
-from ilk.training.scoring import Scores, chosen_metric, logits_of, scores_of
+from ilk.training.scoring import Scores, chosen_metric, outputs_of, scores_of
 
 
 @pytest.fixture
@@ -101,11 +101,10 @@ class Partly(PixelSource):
 
 def run(lab, rows, source=None, world=None, batch=4, precision=None):
     options = {"world": world} if world else {}
-    return logits_of(
+    return outputs_of(
         lab.network(),
         source or Kept(lab.pixels(30)[0], {}),
         rows,
-        classes=3,
         precision=precision or lab.precision,
         batch=batch,
         **options,
@@ -114,11 +113,12 @@ def run(lab, rows, source=None, world=None, batch=4, precision=None):
 
 def test_logits_are_in_the_order_of_the_rows(lab):
     rows = np.array([7, 29, 0, 12, 3])
-    logits, good = run(lab, rows)
+    features, logits, good = run(lab, rows)
     network, pixels = lab.network(), torch.from_numpy(lab.pixels(30)[0])
     with torch.inference_mode():
-        _, expected = network(pixels[rows])
-    assert logits.dtype == np.float32
+        known, expected = network(pixels[rows])
+    assert logits.dtype == features.dtype == np.float32
+    np.testing.assert_allclose(features, known.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-5, atol=1e-6)
     assert good.dtype == bool
     assert good.all()
@@ -126,9 +126,9 @@ def test_logits_are_in_the_order_of_the_rows(lab):
 
 def test_the_batch_does_not_matter(lab):
     rows = np.arange(11)
-    one, _ = run(lab, rows, batch=1)
+    _, one, _ = run(lab, rows, batch=1)
     for batch in (3, 11, 50):
-        np.testing.assert_allclose(run(lab, rows, batch=batch)[0], one, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(run(lab, rows, batch=batch)[1], one, rtol=1e-5, atol=1e-6)
 
 
 def test_the_network_is_scored_as_it_would_be_used(lab):
@@ -136,15 +136,14 @@ def test_the_network_is_scored_as_it_would_be_used(lab):
     network = lab.network()
     network.train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    logits, _ = logits_of(
+    _, logits, _ = outputs_of(
         network,
         Kept(lab.pixels(30)[0], {}),
         np.arange(9),
-        classes=3,
         precision=lab.precision,
         batch=3,
     )
-    np.testing.assert_array_equal(logits, run(lab, np.arange(9), batch=3)[0])
+    np.testing.assert_array_equal(logits, run(lab, np.arange(9), batch=3)[1])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
@@ -152,9 +151,9 @@ def test_the_network_is_scored_as_it_would_be_used(lab):
 def test_pictures_that_cannot_be_read_are_told_apart(lab, unreadable):
     """Also where all of a batch cannot be read, or the one picture of the last batch."""
     source = Partly(lab.pixels(30)[0], unreadable)
-    logits, good = run(lab, np.arange(9), source, batch=4 if unreadable == {8} else 3)
+    _, logits, good = run(lab, np.arange(9), source, batch=4 if unreadable == {8} else 3)
     assert set(np.flatnonzero(~good).tolist()) == unreadable
-    whole, _ = run(lab, np.arange(9))
+    _, whole, _ = run(lab, np.arange(9))
     np.testing.assert_allclose(logits[good], whole[good], rtol=1e-5, atol=1e-6)
     assert not logits[~good].any()
 
@@ -186,11 +185,12 @@ sums: list[torch.Tensor] = []
 def test_the_sum_over_processes_is_what_one_alone_finds(lab, size):
     source = Partly(lab.pixels(30)[0], {4, 17})
     rows = np.random.default_rng(1).permutation(30)[:20]
-    alone, good = run(lab, rows, source)
+    features, alone, good = run(lab, rows, source)
     sums.clear()
     for rank in range(size):
         run(lab, rows, source, Waiting(rank, size))
-    logits, votes = (sum(sums[i::2]) for i in (0, 1))
+    seen, logits, votes = (sum(sums[i::3]) for i in (0, 1, 2))
+    np.testing.assert_allclose(seen.numpy(), features, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(logits.numpy(), alone, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(votes.numpy(), good)  # one vote each: nobody counted twice
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ilk import page
-from ilk.checking.report.thumbnails import Thumbnails
 from ilk.data.catalog import Picture
 from ilk.data.checks import ORDER, Finding, Findings, Severity
 from ilk.data.checks.kinds import title
+from ilk.data.thumbnails import Thumbnails
 from ilk.errors import shown
 from ilk.runtime import versions
 

@@ -29,7 +29,7 @@ ENDINGS = {
     "PPM": (".ppm", ".pgm"),
 }
 PLAIN_MODES = ("RGB", "L", "P", "RGBA", "LA", "PA")
-FAR, FAIR, FENCE = 4.0, 2**0.5, 3.0  # times the usual side, and the quartiles' distance: _sizes
+FAR, FAIR, FENCE = 4.0, 1.35, 3.0  # times the usual side, and the quartiles' distance: _sizes
 TINY = 32  # pixels: a smaller side shows little, where most pictures show more
 LONG, STRIP = 2.8, 6.0  # times as long as wide
 
@@ -202,8 +202,8 @@ def _sizes(inspection: Inspection) -> Iterator[Finding]:
     """Find pictures that are far larger, smaller or longer than the rest.
 
     The size is the square root of the number of pixels. It is odd if it is four times the median or
-    a quarter of it; twice or half the pixels are enough outside of the outer fences (Tukey
-    1977): three times the distance of the quartiles beyond them.
+    a quarter of it; 1.35 times is enough outside of the outer fences (Tukey 1977): three times the
+    distance of the quartiles beyond them.
     """
     if not inspection.facts:
         return

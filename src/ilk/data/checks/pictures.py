@@ -27,7 +27,9 @@ BRIGHT = 0.93  # its 5th percentile
 # Sharpness by contrast, that is the strength of edges among that of all differences. No sharp photo
 # is below 0.2; of photos blurred by a Gaussian of 1.2 % of their longer side, 93 % are below this.
 BLURRED = 0.14
-FEW_EDGES, FEW_LUMPS = 0.134, 19.85  # below both, cleanvision calls a picture blurred
+# Below both, cleanvision (0.3.7) calls a picture blurred; its 19.85 is of pictures made small in
+# another way.
+FEW_EDGES, FEW_LUMPS = 0.134, 24.0
 GREY, COLOURED = 0.01, 0.03  # colour of a grey picture, and the median of coloured ones
 SMALL_SHARE = 0.1  # grey pictures are unusual up to here
 # A graphic: few shades and large even areas, or hardly anything but even areas, maybe shaded.

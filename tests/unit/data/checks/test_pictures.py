@@ -124,7 +124,7 @@ def test_a_night_scene_with_lights_is_not_dark():
 def test_pure_blue_is_not_dark():
     shades = np.zeros((60, 80, 3), np.uint8)
     shades[..., 2] = np.linspace(150, 255, 80)
-    assert check(Image.fromarray(shades)) == []
+    assert "picture.dark" not in {f.kind for f in check(Image.fromarray(shades))}
 
 
 @pytest.mark.parametrize(("radius", "named"), [(0, False), (8, True)])

@@ -1,0 +1,88 @@
+"""Compare: say which of two models is better on the same pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from os import PathLike
+from typing import Any
+
+from ilk.api.evaluation import evaluate, evaluation_pictures, load
+from ilk.data.sources import open_catalog
+from ilk.errors import DataError, UsageError, listed
+from ilk.evaluation.comparison import Duel, duel
+from ilk.inference import Classifier
+from ilk.runtime import Progress, silent
+
+
+def compare(
+    a: Classifier | str | PathLike[str],
+    b: Classifier | str | PathLike[str],
+    data: Any,
+    *,
+    split: str | None = None,
+    max_unreadable: float = 0.05,
+    batch: int = 32,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Duel:
+    """Score two classifiers on the same pictures, and say which is better.
+
+    Parameters
+    ----------
+    a, b : Classifier, str or Path
+    data : str, Path, Catalog, or tuple (images, labels)
+    split : {"train", "val", "test", "all"}, optional
+        Which pictures; by default those that were held out from both.
+    max_unreadable, batch, workers, progress
+        As for `evaluate`.
+
+    Raises
+    ------
+    UsageError
+        The two do not have the same classes.
+    DataError
+        No picture was held out from both.
+    """
+    first, second = (m if isinstance(m, Classifier) else load(m) for m in (a, b))
+    _refuse_other_classes(first, second)
+    chosen, _, words = evaluation_pictures(open_catalog(data), first.records.seen, split, workers)
+    if split is None:
+        pictures = tuple(p for p in chosen.pictures if second.records.seen(p.digest) != "train")
+        if not pictures:
+            raise DataError(
+                f"B has learned from all pictures of {chosen.source} that were held out from A. "
+                "Give pictures that neither has seen, or --split all."
+            )
+        if len(pictures) < len(chosen.pictures):
+            words = f"the {len(pictures):,} pictures that were held out from both"
+        chosen = replace(chosen, pictures=pictures)
+    scores = [
+        evaluate(
+            model,
+            chosen,
+            split="all",
+            max_unreadable=max_unreadable,
+            batch=batch,
+            workers=workers,
+            progress=progress,
+        )
+        for model in (first, second)
+    ]
+    return duel(*(replace(score, scored_on=words) for score in scores))
+
+
+def _refuse_other_classes(a: Classifier, b: Classifier) -> None:
+    only_a, only_b = (
+        sorted(set(a.classes) - set(b.classes)),
+        sorted(set(b.classes) - set(a.classes)),
+    )
+    parts = [
+        f"only {name} knows {listed(classes)}"
+        for name, classes in (("A", only_a), ("B", only_b))
+        if classes
+    ]
+    if parts:
+        raise UsageError(
+            f"The two models do not have the same classes: {'; '.join(parts)}. Compare models of "
+            "the same classes."
+        )

@@ -1,0 +1,99 @@
+"""``ilk compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ilk.cli.console import Count, print_json, print_left_out, print_table, progress
+from ilk.engines import EngineName, Precision
+from ilk.errors import shown
+
+MOST_CLASSES = 20
+
+
+def compare(
+    a: Path,
+    b: Path,
+    /,
+    data: str,
+    *,
+    split: str | None = None,
+    json: bool = False,
+    max_unreadable: float = 0.05,
+    batch: Count = 32,
+    workers: Count | None = None,
+    device: str = "auto",
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Say which of two models is better on the same pictures.
+
+    Parameters
+    ----------
+    a
+        A model.safetensors, or the run folder that holds it.
+    b
+        Another.
+    data
+        Folder, table or name of a data set, as for 'ilk evaluate'.
+    split
+        train, val, test or all; default: what was held out from both trainings.
+    json
+        Print JSON instead of text.
+    max_unreadable
+        Stop if more than this share of files cannot be read.
+    batch
+        Pictures run through the network at once.
+    workers
+        Threads that decode; default: one a core.
+    device
+        auto, cpu, cuda, cuda:1 or mps.
+    engine
+        What runs the network; auto: OpenVINO on a CPU, else PyTorch.
+    precision
+        auto: bf16 where the processor has it.
+    """
+    from ilk import api
+
+    first, second = (
+        api.load(model, device=device, engine=engine, precision=precision) for model in (a, b)
+    )
+    found = api.compare(
+        first,
+        second,
+        data,
+        split=split,
+        max_unreadable=max_unreadable,
+        batch=batch,
+        workers=workers,
+        progress=progress,
+    )
+    print_left_out(found.a.left_out)
+    if json:
+        print_json(found.to_dict())
+        return
+    print(f"A  {shown(found.a.model)}  {found.a.accuracy}")
+    print(f"B  {shown(found.b.model)}  {found.b.accuracy}")
+    print(f"on {found.a.scored_on}\n")
+    print(found.overall.in_words("A", "B"))
+    print(
+        f"Only A is right on {found.overall.only_a:,}, only B on {found.overall.only_b:,} "
+        f"(McNemar's test: p = {found.overall.p_value:.3g}).\n"
+    )
+    order = sorted(found.by_class.items(), key=lambda item: -abs(item[1].difference.value))
+    print_table(
+        ("class", "B less A", "95 % interval", "only A", "only B", "pictures"),
+        [
+            (
+                shown(name),
+                f"{100 * c.difference.value:+.1f}",
+                f"{100 * c.difference.low:+.1f} to {100 * c.difference.high:+.1f}",
+                f"{c.only_a:,}",
+                f"{c.only_b:,}",
+                f"{c.difference.n:,}",
+            )
+            for name, c in order[:MOST_CLASSES]
+        ],
+    )
+    if len(order) > MOST_CLASSES:
+        print(f"… and {len(order) - MOST_CLASSES:,} classes that differ less, in --json")

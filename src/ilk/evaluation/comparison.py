@@ -1,0 +1,188 @@
+"""Comparison: whether one model is better than another, on the same pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilk.errors import DataError
+from ilk.evaluation.intervals import Measured, wilson
+from ilk.evaluation.metrics import Evaluation
+
+Flags = NDArray[np.bool_]
+POWER = 0.8
+Z_POWER = 0.8416  # of that
+Z = 1.959964
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models, A and B, on the same n pictures.
+
+    Attributes
+    ----------
+    difference : Measured
+        Accuracy of B less that of A, with its 95 % interval.
+    only_a, only_b : int
+        Pictures that only the one names rightly.
+    p_value : float
+        Of McNemar's exact test: how likely so unequal numbers are if neither is better.
+    """
+
+    difference: Measured
+    only_a: int
+    only_b: int
+    p_value: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval says which is better."""
+        return self.difference.low > 0 or self.difference.high < 0
+
+    @property
+    def needed(self) -> int | None:
+        """About how many pictures would show a difference as large as this, in 80 of 100 tries.
+
+        By the usual formula for paired proportions (Connor 1987); None if there is none to show.
+        """
+        n, gap = self.difference.n, abs(self.difference.value)
+        if gap == 0:
+            return None
+        discordant = (self.only_a + self.only_b) / n
+        spread = Z * math.sqrt(discordant) + Z_POWER * math.sqrt(max(0.0, discordant - gap**2))
+        return math.ceil((spread / gap) ** 2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record that ``ilk compare --json`` prints."""
+        return {
+            "difference": self.difference.to_dict(),
+            "only_a_right": self.only_a,
+            "only_b_right": self.only_b,
+            "mcnemar_p": self.p_value,
+            "decided": self.decided,
+            "pictures_needed": self.needed,
+        }
+
+    def in_words(self, a: str, b: str) -> str:
+        """Say in a sentence which is better; ``a`` and ``b`` are what the models are called."""
+        gap = self.difference
+        if not self.decided:
+            many = f"; about {_rounded(self.needed):,} would be needed" if self.needed else ""
+            return f"No difference can be seen on {gap.n:,} pictures{many}."
+        ends = sorted((abs(100 * gap.low), abs(100 * gap.high)))
+        better, other = (b, a) if gap.value > 0 else (a, b)
+        return (
+            f"{better} is better than {other} by {abs(100 * gap.value):.1f} points (95 % interval "
+            f"{ends[0]:.1f} to {ends[1]:.1f}, n = {gap.n:,})."
+        )
+
+
+def compared(right_a: Flags, right_b: Flags) -> Comparison:
+    """Compare two models by which of the same pictures, ``bool [N]``, each names rightly.
+
+    The interval of the difference is Newcombe's (1998, Statistics in Medicine 17, 2635: method 10):
+    Wilson's intervals of both, joined with regard to how the two hang together. The test is
+    McNemar's (1947), exact.
+    """
+    from scipy.stats import binomtest
+
+    n = len(right_a)
+    both = int((right_a & right_b).sum())
+    only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
+    neither = n - both - only_a - only_b
+    p = binomtest(only_b, only_a + only_b).pvalue if only_a + only_b else 1.0
+    difference = _newcombe(both, only_a, only_b, neither)
+    return Comparison(difference, only_a, only_b, float(p))
+
+
+def _newcombe(both: int, only_a: int, only_b: int, neither: int) -> Measured:
+    n = both + only_a + only_b + neither
+    a, b = wilson(both + only_a, n), wilson(both + only_b, n)
+    phi = _phi(both, only_a, only_b, neither)
+
+    def reach(down: float, up: float) -> float:
+        return math.sqrt(max(0.0, down**2 - 2 * phi * down * up + up**2))
+
+    gap = b.value - a.value
+    low = gap - reach(b.value - b.low, a.high - a.value)
+    high = gap + reach(b.high - b.value, a.value - a.low)
+    return Measured(gap, max(-1.0, low), min(1.0, high), n)
+
+
+def _phi(both: int, only_a: int, only_b: int, neither: int) -> float:
+    """Return the correlation of the two, less its continuity correction as Newcombe has it."""
+    rows = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    if rows == 0:
+        return 0.0
+    product = float(both * neither - only_a * only_b)
+    if product > 0:
+        product = max(product - (both + only_a + only_b + neither) / 2, 0)
+    return product / math.sqrt(rows)
+
+
+def _rounded(number: int | None) -> int:
+    """Return a number with two digits that say something."""
+    if not number:
+        return 0
+    digits = max(0, len(str(number)) - 2)
+    unit: int = 10**digits
+    return math.ceil(number / unit) * unit
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two models on the same pictures: the scores of each, and who wins, overall and by class.
+
+    Attributes
+    ----------
+    a, b : Evaluation
+    overall : Comparison
+    by_class : mapping of str to Comparison
+        Of the classes that the data has.
+    """
+
+    a: Evaluation
+    b: Evaluation
+    overall: Comparison
+    by_class: Mapping[str, Comparison]
+
+    def __str__(self) -> str:
+        return self.overall.in_words("A", "B")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record that ``ilk compare --json`` prints."""
+        return {
+            "a": self.a.model,
+            "b": self.b.model,
+            "data": self.a.data,
+            "scored_on": self.a.scored_on,
+            "accuracy_a": self.a.accuracy.to_dict(),
+            "accuracy_b": self.b.accuracy.to_dict(),
+            **self.overall.to_dict(),
+            "by_class": {name: found.to_dict() for name, found in self.by_class.items()},
+        }
+
+
+def duel(a: Evaluation, b: Evaluation) -> Duel:
+    """Compare the evaluations of two models on the same pictures.
+
+    Raises
+    ------
+    DataError
+        The pictures differ.
+    """
+    if [p.path for p in a.pictures] != [p.path for p in b.pictures]:
+        raise DataError("The two models were not scored on the same pictures.")
+    right_a, right_b = a.right, b.right
+    # The labels, for the two may have their classes in another order.
+    labels = np.array([p.label for p in a.pictures])
+    by_class = {
+        str(name): compared(right_a[labels == name], right_b[labels == name])
+        for name in np.unique(labels)
+    }
+    return Duel(a, b, compared(right_a, right_b), by_class)

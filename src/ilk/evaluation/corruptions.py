@@ -1,0 +1,96 @@
+"""Corruptions: how much accuracy is left when pictures are noisy, blurred or snowed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilk.data.catalog import Pixels
+from ilk.engines.base import Floats
+from ilk.evaluation.corrupt import CORRUPTIONS, SEVERITIES, corrupt
+from ilk.evaluation.intervals import Measured, wilson
+from ilk.runtime import Progress, cores, silent
+
+Targets = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Corruptions:
+    """Accuracies on corrupted pictures.
+
+    Attributes
+    ----------
+    clean : Measured
+        On the same pictures as they are.
+    found : mapping of str to list of Measured
+        By corruption, at severity 1 to 5.
+    """
+
+    clean: Measured
+    found: Mapping[str, list[Measured]]
+
+    @property
+    def mean(self) -> float:
+        """The mean accuracy over all corruptions and severities."""
+        return float(np.mean([m.value for row in self.found.values() for m in row]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what stands in ``metrics.json``."""
+        return {
+            "clean": self.clean.to_dict(),
+            "mean_accuracy": self.mean,
+            "by_corruption": {name: [m.to_dict() for m in row] for name, row in self.found.items()},
+        }
+
+
+def under_corruptions(
+    logits_of: Callable[[Pixels], Floats],
+    pixels: Pixels,
+    targets: Targets,
+    progress: Progress = silent,
+) -> Corruptions:
+    """Score a model on pictures under each corruption.
+
+    Parameters
+    ----------
+    logits_of : callable
+        Maps pixels ``uint8 [N, S, S, 3]`` to logits ``[N, K]``.
+    pixels : uint8 array [N, S, S, 3]
+    targets : int64 array [N]
+    progress : Progress
+    """
+
+    def accuracy(some: Pixels) -> Measured:
+        right = logits_of(some).argmax(axis=1) == targets
+        return wilson(int(right.sum()), len(targets))
+
+    found: dict[str, list[Measured]] = {name: [] for name in CORRUPTIONS}
+    with progress("corrupting", len(CORRUPTIONS) * len(SEVERITIES) * len(pixels)) as tick:
+        for name, corrupted in _corrupted(pixels):
+            found[name].append(accuracy(corrupted))
+            tick(len(pixels))
+    return Corruptions(accuracy(pixels), found)
+
+
+def _corrupted(pixels: Pixels) -> Iterator[tuple[str, Pixels]]:
+    """Yield each corruption, mild to severe; the next is made while one is scored."""
+    jobs = list(product(CORRUPTIONS, SEVERITIES))
+
+    def make(job: tuple[str, int]) -> Pixels:
+        name, severity = job
+        return np.stack([corrupt(p, name, severity, seed=i) for i, p in enumerate(pixels)])
+
+    with ThreadPoolExecutor(cores()) as pool:
+        ahead = [pool.submit(make, job) for job in jobs[: cores()]]
+        for number, (name, _) in enumerate(jobs):
+            made = ahead.pop(0).result()
+            following = number + cores()
+            if following < len(jobs):
+                ahead.append(pool.submit(make, jobs[following]))
+            yield name, made
