@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -170,18 +171,36 @@ def signed(
     return replace(bundle, spec=spec).with_seen({p.digest: p.split or "" for p in dealt.pictures})
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation, classifier: Classifier) -> None:
-    """Write ``metrics.json``, the plot and the report of an evaluation."""
+def write_evaluation(
+    folder: Path,
+    evaluation: Evaluation,
+    classifier: Classifier,
+    overlays: Mapping[str, str] | None = None,
+) -> None:
+    """Write ``metrics.json``, the plots and the report of an evaluation.
+
+    ``overlays`` are pictures, by path, with what spoke for the answer: see `write_report`.
+    """
     with readable_errors(folder):
         write_json(folder / "metrics.json", evaluation.to_dict())
-        write_report(folder, evaluation, classifier.spec, {"Engine": classifier.engine.name})
+        facts = {"Engine": classifier.engine.name}
+        write_report(folder, evaluation, classifier.spec, facts, overlays)
 
 
 def write_report(
-    folder: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, str]
+    folder: Path,
+    evaluation: Evaluation,
+    spec: Spec,
+    facts: Mapping[str, str],
+    overlays: Mapping[str, str] | None = None,
+    card: bool = False,
 ) -> None:
-    """Draw the plots and write the report; ``facts`` are told beside the usual ones."""
-    from ilk.evaluation import plots, report
+    """Draw the plots, and write the report, the table of predictions and, if asked, a model card.
+
+    ``facts`` are told beside the usual ones.
+    """
+    from ilk.evaluation import card as model_card
+    from ilk.evaluation import plots, report, table
 
     drawn = {name: folder / "plots" / f"{name}.png" for name in PLOTS}
     plots.confusion_heatmap(evaluation, drawn["confusion"])
@@ -189,27 +208,40 @@ def write_report(
         plots.calibration(evaluation.confidence, drawn["calibration"])
     if evaluation.corruptions:
         plots.corruptions(evaluation.corruptions, drawn["corruptions"])
+    side = spec.preprocess.imgsz
+    told = {
+        "Data": shown(evaluation.data),
+        "Scored on": f"{evaluation.scored_on}: {counted(evaluation.n, 'picture')}, "
+        f"{len(evaluation.left_out):,} left out",
+        "Backbone": f"{spec.backbone.name}, weights from {spec.backbone.weights}",
+        "Input": f"{side} x {side} pixels, {RESIZING[spec.preprocess.resize]}",
+        "Temperature": f"{spec.temperature:.3f}",
+        **facts,
+        "Versions": ", ".join(f"{k} {v}" for k, v in runtime.versions().items()),
+    }
     report.write(
         folder / "report.html",
         evaluation,
         title=f"{folder.name}: {Path(evaluation.data).name}",
-        facts={
-            "Data": shown(evaluation.data),
-            "Scored on": f"{evaluation.scored_on}: {counted(evaluation.n, 'picture')}, "
-            f"{len(evaluation.left_out):,} left out",
-            "Backbone": f"{spec.backbone.name}, weights from {spec.backbone.weights}",
-            "Input": f"{spec.preprocess.imgsz} x {spec.preprocess.imgsz} pixels, "
-            f"{RESIZING[spec.preprocess.resize]}",
-            **facts,
-            "Versions": ", ".join(f"{k} {v}" for k, v in runtime.versions().items()),
-        },
+        facts=told,
         plots=drawn,
+        overlays=overlays,
     )
+    strange = spec.novelty.threshold if spec.novelty else math.inf
+    accept = spec.thresholds.get("accept", 0.0)
+    table.write(folder / "predictions.csv", evaluation, accept, strange)
+    if card:
+        model_card.write(folder / "model_card.md", evaluation, spec, told)
 
 
 def remove_report(folder: Path) -> None:
     """Remove the report that an earlier run of the same name wrote: it tells of another model."""
-    for name in ("report.html", "predictions.csv", *(f"plots/{name}.png" for name in PLOTS[:3])):
+    for name in (
+        "report.html",
+        "predictions.csv",
+        "model_card.md",
+        *(f"plots/{name}.png" for name in PLOTS[:3]),
+    ):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -25,7 +25,9 @@ ARTEFACTS = [
     "catalog.csv",
     "metrics.json",
     "model.safetensors",
+    "model_card.md",
     "plots",
+    "predictions.csv",
     "recipe.yaml",
     "report.html",
 ]

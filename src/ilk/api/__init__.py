@@ -3,6 +3,20 @@
 from ilk.api.checking import check
 from ilk.api.comparing import compare
 from ilk.api.evaluation import evaluate, load
+from ilk.api.explaining import explain, explained_mistakes
+from ilk.api.thresholds import choose_threshold, store_threshold, with_threshold
 from ilk.api.training import find_rate, train
 
-__all__ = ["check", "compare", "evaluate", "find_rate", "load", "train"]
+__all__ = [
+    "check",
+    "choose_threshold",
+    "compare",
+    "evaluate",
+    "explain",
+    "explained_mistakes",
+    "find_rate",
+    "load",
+    "store_threshold",
+    "train",
+    "with_threshold",
+]

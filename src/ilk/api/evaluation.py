@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
 
+import numpy as np
+
 from ilk.api.scored import scored
-from ilk.data.catalog import Catalog, Picture
+from ilk.data.catalog import Catalog, Picture, Pixels
 from ilk.data.sources import open_catalog
 from ilk.data.split import evaluation_split
+from ilk.data.stream import Stream
 from ilk.engines import EngineName, Options, Precision
-from ilk.errors import DataError, UsageError
+from ilk.engines.base import Floats
+from ilk.errors import DataError, UsageError, shown
+from ilk.evaluation.columns import column, worth_showing
+from ilk.evaluation.corruptions import Corruptions, under_corruptions
 from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.slices import sliced
+from ilk.evaluation.unknown import Alarms, alarms
 from ilk.inference import Classifier, Seen, gathered
 from ilk.inference import load as load_classifier
 from ilk.runtime import Progress, silent
@@ -59,6 +68,9 @@ def evaluate(
     data: Any,
     *,
     split: str | None = None,
+    slices: Sequence[str] = (),
+    unknown: Any = None,
+    corruptions: int = 0,
     max_unreadable: float = 0.05,
     batch: int = 32,
     workers: int | None = None,
@@ -73,6 +85,13 @@ def evaluate(
     split : {"train", "val", "test", "all"}, optional
         Which pictures. By default those that were held out: the test split, else val. Of data
         without splits of its own, those that the training did not learn from, known by content.
+    slices : sequence of str
+        Columns to take the accuracy apart by: of the table, or size, shape, format, camera, day,
+        folder. A table's columns of up to 20 values are taken unasked.
+    unknown : data, optional
+        Pictures of something else entirely, to see whether the model tells them.
+    corruptions : int
+        How many of the pictures to corrupt in 15 ways, at 5 severities each; 0: none.
     max_unreadable : float
         Stop if more than this share of files cannot be read.
     batch, workers : int
@@ -112,7 +131,63 @@ def evaluate(
         left_out=rest.left_out,
     )
     assert evaluation is not None  # else there was nothing to read, which is refused above
-    return evaluation
+    if unknown is not None:
+        alarms = _alarms(classifier, evaluation, unknown, batch, workers, progress)
+        evaluation = replace(evaluation, alarms=alarms)
+    if corruptions:
+        found = _corrupted(classifier, evaluation, corruptions, batch, workers, progress)
+        evaluation = replace(evaluation, corruptions=found)
+    names = dict.fromkeys([*worth_showing(evaluation.pictures), *slices])
+    apart = {name: sliced(column(evaluation.pictures, name), evaluation.right) for name in names}
+    return replace(evaluation, slices=apart)
+
+
+def _alarms(
+    classifier: Classifier,
+    evaluation: Evaluation,
+    unknown: Any,
+    batch: int,
+    workers: int | None,
+    progress: Progress,
+) -> Alarms:
+    """See whether strange pictures are told from those of the classes."""
+    if classifier.spec.novelty is None:
+        raise UsageError(
+            f"{classifier.source} cannot tell unknown pictures: too few were held out when it was "
+            "trained. Train it again, with more pictures."
+        )
+    strange = open_catalog(unknown).pictures
+    parts = []
+    with progress("looking at strange pictures", len(strange)) as tick:
+        for part in classifier.stream(strange, batch=batch, workers=workers):
+            parts.append(part.novelty[[i for i in range(len(part)) if i not in part.errors]])
+            tick(len(part))
+    novelty = np.concatenate(parts)
+    if not len(novelty):
+        raise DataError(f"None of the pictures of {shown(str(unknown))} can be read.")
+    return alarms(evaluation.novelty, classifier.spec.novelty.threshold, novelty)
+
+
+def _corrupted(
+    classifier: Classifier,
+    evaluation: Evaluation,
+    number: int,
+    batch: int,
+    workers: int | None,
+    progress: Progress,
+) -> Corruptions:
+    """Score a sample of the pictures under each corruption."""
+    order = np.random.default_rng(0).permutation(len(evaluation.pictures))[:number]
+    pictures = [evaluation.pictures[i] for i in order]
+    chunks = list(Stream(pictures, classifier.spec.preprocess, batch=batch, workers=workers))
+    pixels = np.concatenate([chunk.pixels for chunk in chunks])
+    rows = order[[i for chunk in chunks for i in chunk.indices]]
+
+    def logits_of(some: Pixels) -> Floats:
+        lots = [some[i : i + batch] for i in range(0, len(some), batch)]
+        return np.concatenate([classifier.engine.run(lot).logits for lot in lots])
+
+    return under_corruptions(logits_of, pixels, evaluation.targets[rows], progress)
 
 
 def evaluation_pictures(

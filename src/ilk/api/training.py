@@ -285,7 +285,8 @@ def _written(
         bundle.save(model)
         write_json(folder / "metrics.json", run.metrics)
         if evaluation:
-            write_report(folder, evaluation, bundle.spec, training_facts(catalog, facts))
+            told = training_facts(catalog, facts)
+            write_report(folder, evaluation, bundle.spec, told, card=True)
         else:
             remove_report(folder)
         finish(folder)

@@ -71,6 +71,23 @@ def print_scores(evaluation: Evaluation) -> None:
     print(f"macro F1           {evaluation.macro_f1}")
 
 
+def print_confidence(evaluation: Evaluation) -> None:
+    """Print what the probabilities are worth, and what is accepted or unknown."""
+    if evaluation.confidence:
+        found = evaluation.confidence
+        print(f"calibration error  {found.after.error}; {100 * found.before.error.value:.1f} % raw")
+    if evaluation.abstention:
+        accepted = evaluation.abstention
+        print(f"accepted           {accepted.coverage}")
+        print(f"right among them   {accepted.precision}")
+    alarms = evaluation.alarms
+    if alarms and alarms.true and alarms.auroc:
+        area = alarms.auroc
+        print(f"unknown, rightly   {alarms.true}")
+        print(f"unknown, wrongly   {alarms.false}")
+        print(f"told apart, AUROC  {area.value:.3f} ({area.low:.3f} to {area.high:.3f})")
+
+
 def print_troubles(evaluation: Evaluation) -> None:
     """Say on stderr what makes the scores worth less than they seem."""
     if evaluation.guesses:

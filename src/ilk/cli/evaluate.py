@@ -6,17 +6,21 @@ from pathlib import Path
 
 from ilk.cli.console import (
     Count,
+    print_confidence,
     print_json,
     print_left_out,
     print_scores,
     print_table,
     print_troubles,
     progress,
+    say,
 )
 from ilk.engines import EngineName, Precision
 from ilk.errors import shown
+from ilk.evaluation.metrics import Evaluation
 
 MOST_CLASSES = 50
+MOST_SLICES = 5
 
 
 def evaluate(
@@ -25,6 +29,13 @@ def evaluate(
     /,
     *,
     split: str | None = None,
+    target_precision: float | None = None,
+    target_coverage: float | None = None,
+    slices: list[str] | None = None,
+    unknown: str | None = None,
+    corruptions: bool = False,
+    corrupted: Count = 200,
+    explain: bool = True,
     name: str | None = None,
     runs: Path = Path("runs"),
     exist_ok: bool = False,
@@ -46,6 +57,23 @@ def evaluate(
         Folder, table or name of a data set, as for 'ilk train'.
     split
         train, val, test or all; default: what was held out from the training.
+    target_precision
+        Accept only answers so sure that they are right at least this often, as far as the model's
+        own held-out pictures show with 95 % confidence. The threshold is stored in the model.
+    target_coverage
+        Accept the surest answers, at least this share of them; stored likewise.
+    slices
+        Columns to take the accuracy apart by, joined by commas: of the table, or size, shape,
+        format, camera, day, folder. A table's columns of up to 20 values are taken unasked.
+    unknown
+        Folder or table of pictures of something else, to see whether the model tells them.
+    corruptions
+        Score a sample of the pictures also when noisy, blurred, snowed on and so on: 15 ways, at 5
+        severities each.
+    corrupted
+        How many pictures that sample has.
+    explain
+        Show in the report which parts of the surest mistakes spoke for the answer.
     name
         Name of the folder for metrics.json, report and plot; default: evaluate, evaluate-2, …
     runs
@@ -72,22 +100,35 @@ def evaluate(
 
     with new_folder(runs, name, exist_ok, default="evaluate") as folder:
         classifier = api.load(model, device=device, engine=engine, precision=precision)
+        threshold = None
+        if target_precision is not None or target_coverage is not None:
+            threshold = api.choose_threshold(
+                classifier, target_precision=target_precision, target_coverage=target_coverage
+            )
+            classifier = api.with_threshold(classifier, threshold)
         result = api.evaluate(
             classifier,
             data,
             split=split,
+            slices=[part for names in slices or () for part in names.split(",") if part],
+            unknown=unknown,
+            corruptions=corrupted if corruptions else 0,
             max_unreadable=max_unreadable,
             batch=batch,
             workers=workers,
             progress=progress,
         )
-        write_evaluation(folder, result, classifier)
+        overlays = api.explained_mistakes(classifier, result) if explain else None
+        write_evaluation(folder, result, classifier, overlays)
+        if threshold is not None:
+            api.store_threshold(Path(classifier.source), threshold)
     print_left_out(result.left_out)
     print_troubles(result)
     if json:
         print_json(result.to_dict())
         return
     print_scores(result)
+    print_confidence(result)
     print()
     present = [item for item in result.per_class.items() if item[1]["support"]]
     rows = sorted(present, key=lambda item: item[1]["f1"])
@@ -108,5 +149,23 @@ def evaluate(
         print(f"… and {len(rows) - MOST_CLASSES:,} classes that do better, in metrics.json")
     for pair in result.most_confused[:5]:
         print(f"{pair['count']:,} x {shown(pair['true'])} taken for {shown(pair['predicted'])}")
+    _print_slices(result)
+    if result.corruptions:
+        found = result.corruptions
+        print(f"corrupted: {100 * found.mean:.1f} % on average, {found.clean} as they are")
+    if threshold is not None:
+        say(
+            f"Stored in {shown(classifier.source)}: answers are accepted from a probability of "
+            f"{threshold.value:.4f} on."
+        )
     print(f"\nreport   {shown(folder / 'report.html')}")
     print(f"metrics  {shown(folder / 'metrics.json')}")
+
+
+def _print_slices(evaluation: Evaluation) -> None:
+    """Print the worst slices of each column."""
+    for name, found in evaluation.slices.items():
+        print(f"\nby {name}, worst first")
+        for part in found[:MOST_SLICES]:
+            mark = "  differs from the rest" if part.differs else ""
+            print(f"  {shown(part.value) or '(none)'}: {part.accuracy}{mark}")

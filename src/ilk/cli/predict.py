@@ -6,14 +6,18 @@ import csv
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from ilk.cli.console import Count, print_json, progress, say
 from ilk.engines import EngineName, Precision
-from ilk.errors import UsageError, shown
+from ilk.errors import UsageError, counted, shown
 from ilk.inference import Prediction
+
+if TYPE_CHECKING:
+    from ilk.data.catalog import Picture
+    from ilk.inference import Classifier
 
 SOME_UNREADABLE = 3
 WIDEST = 30
@@ -25,6 +29,7 @@ def predict(
     /,
     *,
     top: Count = 1,
+    explain: Path | None = None,
     json: bool = False,
     csv: bool = False,
     batch: Count = 32,
@@ -46,6 +51,8 @@ def predict(
         Files, folders, patterns such as 'photos/**/*.jpg', or - for a list of files on stdin.
     top
         Show this many classes a picture.
+    explain
+        A folder for the pictures with warm colours where they speak for the answer.
     json
         Print one line of JSON a picture.
     csv
@@ -77,12 +84,20 @@ def predict(
     top = min(top, len(classifier.classes))
     show = _json_row if json else _csv_writer(top) if csv else _text_writer(classifier.classes, top)
     failed = 0
+    done = 0
+    named: list[tuple[Picture, str]] = []
     with progress("naming pictures", len(pictures)) as tick:
         for part in classifier.stream(pictures, batch=batch, workers=workers):
             for row in range(len(part)):
-                show(part.at(row, top))
+                prediction = part.at(row, top)
+                show(prediction)
+                if explain and prediction.label:
+                    named.append((pictures[done + row], prediction.label))
+            done += len(part)
             failed += len(part.errors)
             tick(len(part))
+    if explain:
+        _explain(classifier, named, explain, workers)
     if failed:
         say(f"{failed:,} of {len(pictures):,} pictures could not be read.")
     return SOME_UNREADABLE if failed else 0
@@ -101,8 +116,13 @@ def _text_writer(classes: tuple[str, ...], top: int) -> Callable[[Prediction], N
         if prediction.error:
             print(f"{blank}{path}: {prediction.error}")
             return
+        doubts = [
+            *(["not accepted: too unsure"] if not prediction.accepted else []),
+            *(["unknown: like nothing it has learned"] if prediction.unknown else []),
+        ]
         cells = [f"{100 * p:5.1f} %  {shown(label):<{width}}  " for label, p in prediction.top]
-        print(f"{''.join(cells)}{path}")
+        remark = f"  ({'; '.join(doubts)})" if doubts else ""
+        print(f"{''.join(cells)}{path}{remark}")
 
     return write
 
@@ -112,11 +132,37 @@ def _csv_writer(top: int) -> Callable[[Prediction], None]:
     text = shown if sys.stdout.isatty() else str
     ranks = range(1, top + 1)
     names = [f"{what}_{k}" for k in ranks for what in ("label", "probability")]
-    writer.writerow(["path", *(names if top > 1 else ["label", "probability"]), "error"])
+    writer.writerow(["path", *(names if top > 1 else ["label", "probability"]),
+                     "accepted", "unknown", "error"])  # fmt: skip
 
     def write(prediction: Prediction) -> None:
         cells = [cell for label, p in prediction.top for cell in (text(label), p)]
         cells = cells or [""] * (2 * top)
-        writer.writerow([text(prediction.path), *cells, prediction.error or ""])
+        flags = [_word(prediction.accepted), _word(prediction.unknown)]
+        writer.writerow([text(prediction.path), *cells, *flags, prediction.error or ""])
 
     return write
+
+
+def _word(flag: bool | None) -> str:
+    return "" if flag is None else str(flag).lower()
+
+
+def _explain(
+    classifier: Classifier, named: list[tuple[Picture, str]], folder: Path, workers: int | None
+) -> None:
+    """Write each picture with what speaks for its answer: ``NAME-LABEL.jpg``."""
+    from ilk import api
+    from ilk.run import readable_errors
+
+    with readable_errors(folder, "--explain"), progress("explaining", len(named)) as tick:
+        folder.mkdir(parents=True, exist_ok=True)
+        pictures, labels = [p for p, _ in named], [label for _, label in named]
+        for row, image in api.explain(classifier, pictures, labels, workers=workers):
+            stem = "".join(c if c.isalnum() or c in "._-" else "_" for c in labels[row])
+            name, number = f"{Path(pictures[row].path).stem}-{stem}", 1
+            while (folder / f"{name}{f'-{number}' * (number > 1)}.jpg").exists():
+                number += 1
+            image.save(folder / f"{name}{f'-{number}' * (number > 1)}.jpg", quality=90)
+            tick(1)
+    say(f"Wrote {counted(len(named), 'picture')} to {shown(folder)}")

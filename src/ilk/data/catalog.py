@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 LARGEST_FILE = 500_000_000
+OWN_COLUMNS = ("path", "label", "split", "digest", "left_out")
 Content: TypeAlias = "Pixels | bytes | Image"
 
 
@@ -33,7 +34,8 @@ Content: TypeAlias = "Pixels | bytes | Image"
 class Picture:
     """One picture: a file, or in memory pixels ``uint8 [H, W, 3]``, a file's bytes or an image.
 
-    ``group`` is what its near copies share, once they are known: see `ilk.data.copies`.
+    ``group`` is what its near copies share, once they are known: see `ilk.data.copies`. ``columns``
+    is what else a table says of it.
     """
 
     path: str
@@ -42,6 +44,7 @@ class Picture:
     digest: str = ""
     content: Content | None = field(default=None, repr=False, compare=False)
     group: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def origin(self) -> str:
@@ -167,15 +170,18 @@ class Catalog:
     def save(self, file: Path) -> None:
         """Write the table ``path,label,split,digest,left_out``, one row a file.
 
-        Paths of files are absolute, so that the table can be read from where it lies.
+        What else is known of the pictures follows, a column each. Paths of files are absolute, so
+        that the table can be read from where it lies.
         """
         # newline="" and surrogateescape keep any file name that the system allows intact.
         with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:
             writer = csv.writer(out)
-            writer.writerow(["path", "label", "split", "digest", "left_out"])
+            more = sorted({name for p in self.pictures for name in p.columns})
+            writer.writerow([*OWN_COLUMNS, *more])
             for p in self.pictures:
                 path = os.path.abspath(p.path) if p.content is None else p.path  # noqa: PTH100
-                writer.writerow([path, p.label, p.split, p.digest, ""])
+                known = [p.columns.get(name, "") for name in more]
+                writer.writerow([path, p.label, p.split, p.digest, "", *known])
             for x in self.left_out:
                 path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
                 writer.writerow([path, x.label, x.split, "", x.reason])

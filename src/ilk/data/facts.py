@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,9 @@ from ilk.data.decode import opened
 from ilk.data.truncation import ends_early
 
 STILL = ("MPO",)  # a phone's photo with a second view in it, no animation
-_CAMERA_TAG, _ORIENTATION_TAG = 0x0110, 0x0112
+_CAMERA_TAG, _ORIENTATION_TAG, _CHANGED_TAG = 0x0110, 0x0112, 0x0132
+_DETAILS_TAG, _TAKEN_TAG = 0x8769, 0x9003
+_DAY = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)")
 LONGEST_NAME = 64  # characters of a camera's: nobody's picture shall fill the memory
 _CARRIERS = {"exif", "xmp", "Raw profile type exif"}  # where Pillow finds EXIF
 
@@ -35,6 +38,8 @@ class Facts:
         By EXIF, 1 to 8; 1 stands upright.
     camera : str
         Its model, by EXIF.
+    day : str
+        When it was taken, by EXIF: ``2026-11-25``.
     transparent : bool
         There is an alpha channel, or a colour that is transparent.
     ends_early : bool
@@ -51,6 +56,7 @@ class Facts:
     animated: bool = False
     orientation: int = 1
     camera: str = ""
+    day: str = ""
     transparent: bool = False
     ends_early: bool = False
     modified: int = 0
@@ -73,7 +79,7 @@ def facts_of(content: Content) -> Facts:
 
 
 def _facts(image: Image.Image) -> Facts:
-    orientation, camera = _exif(image)
+    orientation, camera, day = _exif(image)
     deep = ";16" in str(getattr(image, "tile", "")) and ";16" not in image.mode
     facts = Facts(
         format=image.format or "",
@@ -82,6 +88,7 @@ def _facts(image: Image.Image) -> Facts:
         height=image.height,
         orientation=orientation,
         camera=camera,
+        day=day,
         transparent=image.has_transparency_data,
     )
     return replace(facts, animated=_is_animated(image))  # last, as looking for frames moves on
@@ -94,15 +101,17 @@ def _is_animated(image: Image.Image) -> bool:
         return False
 
 
-def _exif(image: Image.Image) -> tuple[int, str]:
-    """Return the orientation and the model of the camera; what is damaged tells nothing."""
+def _exif(image: Image.Image) -> tuple[int, str, str]:
+    """Return the orientation, the camera's model and the day; what is damaged tells nothing."""
     # Asked for EXIF that is not in the header, Pillow decodes a whole PNG to search behind it.
     if image.format != "TIFF" and _CARRIERS.isdisjoint(image.info):
-        return 1, ""
+        return 1, "", ""
     try:
         exif = image.getexif()
         orientation, camera = exif.get(_ORIENTATION_TAG, 1), exif.get(_CAMERA_TAG, "")
+        taken = exif.get_ifd(_DETAILS_TAG).get(_TAKEN_TAG) or exif.get(_CHANGED_TAG, "")
     except Exception:  # Pillow's EXIF and XMP parsers meet hostile bytes with errors of many kinds
-        return 1, ""
+        return 1, "", ""
+    day = "-".join(found.groups()) if (found := _DAY.match(str(taken))) else ""
     upright = not isinstance(orientation, int) or orientation not in range(1, 9)
-    return 1 if upright else orientation, str(camera).strip("\0 ")[:LONGEST_NAME]
+    return 1 if upright else orientation, str(camera).strip("\0 ")[:LONGEST_NAME], day

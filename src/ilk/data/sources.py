@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
+from ilk.data.catalog import OWN_COLUMNS, Catalog, LeftOut, Picture, from_arrays
 from ilk.data.named import NAMED
 from ilk.errors import DataError, UsageError, listed, shown
 
@@ -262,7 +262,8 @@ def from_table(path: Path) -> Catalog:
             kind = "file.unlabelled" if unlabelled else ""
             left_out.append(LeftOut(file, reason, label, split, unreadable=gone, kind=kind))
         else:
-            pictures.append(Picture(file, label, split))
+            columns = {k: v for k, v in row.items() if k not in OWN_COLUMNS and v}
+            pictures.append(Picture(file, label, split, columns=columns))
     if not pictures:
         first = left_out[0] if left_out else None
         why = f" The first: {shown(first.path)} {first.reason}." if first else ""

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+from PIL import Image
+
 from ilk.data.catalog import Picture
 from ilk.data.decode import thumbnail
 from ilk.errors import DecodeError
@@ -53,6 +55,11 @@ def data_uri(picture: Picture) -> str | None:
         image = thumbnail(picture.read(), SIDE)
     except (DecodeError, OSError):
         return None
+    return as_data_uri(image)
+
+
+def as_data_uri(image: Image.Image) -> str:
+    """Return an image as a JPEG of at most ``LARGEST`` bytes, if it can be, in a ``data:`` URI."""
     for quality in QUALITIES:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=quality, optimize=True)

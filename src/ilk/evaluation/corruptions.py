@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ilk.data.catalog import Pixels
 from ilk.engines.base import Floats
-from ilk.evaluation.corrupt import CORRUPTIONS, SEVERITIES, corrupt
 from ilk.evaluation.intervals import Measured, wilson
 from ilk.runtime import Progress, cores, silent
 
@@ -65,6 +64,7 @@ def under_corruptions(
     targets : int64 array [N]
     progress : Progress
     """
+    from ilk.evaluation.corrupt import CORRUPTIONS, SEVERITIES
 
     def accuracy(some: Pixels) -> Measured:
         right = logits_of(some).argmax(axis=1) == targets
@@ -80,6 +80,8 @@ def under_corruptions(
 
 def _corrupted(pixels: Pixels) -> Iterator[tuple[str, Pixels]]:
     """Yield each corruption, mild to severe; the next is made while one is scored."""
+    from ilk.evaluation.corrupt import CORRUPTIONS, SEVERITIES, corrupt
+
     jobs = list(product(CORRUPTIONS, SEVERITIES))
 
     def make(job: tuple[str, int]) -> Pixels:

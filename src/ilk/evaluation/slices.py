@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from ilk.evaluation.intervals import Measured, wilson
 
+LEVEL = 0.05
+
 
 @dataclass(frozen=True)
 class Slice:
     """The pictures that share a value, and the accuracy on them.
 
-    ``differs``: its interval does not hold the accuracy on all the other pictures.
+    ``differs``: on all the other pictures the accuracy is another, by Fisher's exact test at 5 %
+    for all slices of a column together (Bonferroni).
     """
 
     value: str
@@ -33,7 +36,7 @@ class Slice:
 
 
 def sliced(values: Sequence[str], right: NDArray[np.bool_]) -> list[Slice]:
-    """Return the accuracy on the pictures of each value: the lowest first, of equal ones the small.
+    """Return the accuracy on the pictures of each value: the lowest first, of equals the small.
 
     Parameters
     ----------
@@ -42,12 +45,14 @@ def sliced(values: Sequence[str], right: NDArray[np.bool_]) -> list[Slice]:
     right : bool array [N]
         Whether it was named rightly.
     """
+    from scipy.stats import fisher_exact
+
     names, of = np.unique(np.array(values, dtype=object).astype(str), return_inverse=True)
-    hits, counts = np.bincount(of, right), np.bincount(of)
+    hits, counts = np.bincount(of, right).astype(int), np.bincount(of)
     slices = []
     for name, mine, number in zip(names, hits, counts, strict=True):
-        accuracy = wilson(int(mine), int(number))
-        others = len(right) - number
-        rest = (right.sum() - mine) / others if others else accuracy.value
-        slices.append(Slice(str(name), accuracy, not accuracy.low <= rest <= accuracy.high))
+        others = right.sum() - mine, len(right) - number
+        table = [[mine, number - mine], [others[0], others[1] - others[0]]]
+        differs = len(names) > 1 and fisher_exact(table).pvalue < LEVEL / len(names)
+        slices.append(Slice(str(name), wilson(int(mine), int(number)), bool(differs)))
     return sorted(slices, key=lambda s: (s.accuracy.value, s.accuracy.n))

@@ -13,7 +13,7 @@ NAMES = ("cat", "dog")
 def found():
     rng = np.random.default_rng(0)
     truth = np.arange(200) % 2
-    sure = rng.uniform(0.85, 0.99, 200).astype(np.float32)
+    sure = rng.uniform(0.96, 0.99, 200).astype(np.float32)
     p = np.stack([np.where(truth == 0, sure, 1 - sure), np.where(truth == 1, sure, 1 - sure)], 1)
     labels = truth.copy()
     labels[[10, 20, 31]] = 1 - labels[[10, 20, 31]]  # wrong labels

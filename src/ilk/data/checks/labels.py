@@ -102,7 +102,9 @@ class Suspicion(NamedTuple):
         return np.argsort(self.scores, kind="stable")
 
 
-def suspicion(probabilities: Floats, targets: NDArray[np.int64]) -> Suspicion:
+def suspicion(
+    probabilities: Floats, targets: NDArray[np.int64], contradicted: float = CONTRADICTED
+) -> Suspicion:
     """Say which labels are likely wrong, by confident learning.
 
     Parameters
@@ -111,6 +113,8 @@ def suspicion(probabilities: Floats, targets: NDArray[np.int64]) -> Suspicion:
         Out of fold: see `Evidence`. A row of NaN says nothing.
     targets : int64 array [N]
         The classes given, -1 of pictures without a label.
+    contradicted : float
+        The margin below which a label is suspect whatever is estimated.
 
     Notes
     -----
@@ -134,7 +138,7 @@ def suspicion(probabilities: Floats, targets: NDArray[np.int64]) -> Suspicion:
         scores[rows] = margins(known, given)
         if beats_guessing(probabilities, targets):
             issues = find_label_issues(given, known, filter_by="both", n_jobs=1)
-            suspects[rows] = issues | (scores[rows] < CONTRADICTED)
+            suspects[rows] = issues | (scores[rows] < contradicted)
     return Suspicion(suspects, scores)
 
 

@@ -67,6 +67,8 @@ def write(
         By the path of a picture: where the model looked, as a data URI.
     """
     with Thumbnails() as thumbnails:
+        found = evaluation.mistakes
+        shows_pairs = found is not None and len(found.all) > WORST  # else the worst are all
         gallery = _Gallery(evaluation, thumbnails, overlays or {})
         page.write(
             path,
@@ -77,9 +79,10 @@ def write(
             verdict=verdict(evaluation),
             advice=advice(evaluation),
             rows=_rows(evaluation),
-            pairs=gallery.pairs(),
+            pairs=gallery.pairs() if shows_pairs else [],
             worst=gallery.worst(),
             suspects=gallery.suspects(),
+            explained=bool(overlays),
             slices={name: found[:SLICES] for name, found in evaluation.slices.items()},
             facts=facts,
             plots={name: _embedded(file) for name, file in plots.items() if file.is_file()},
@@ -120,8 +123,10 @@ class _Gallery:
         return self._figures(found, self._overlays)
 
     def suspects(self) -> tuple[Figure, ...]:
-        """Return pictures whose label may be wrong."""
-        return self._figures(self._mistakes.suspects[:SUSPECTS] if self._mistakes else ())
+        """Return pictures whose label may be wrong, if they are not all among the worst."""
+        found = self._mistakes.suspects if self._mistakes else ()
+        worst = self._mistakes.all[:WORST] if self._mistakes else ()
+        return self._figures(found[:SUSPECTS]) if set(found) - set(worst) else ()
 
     def _figures(
         self, mistakes: Sequence[Mistake], overlays: Mapping[str, str] | None = None
@@ -134,6 +139,7 @@ class _Gallery:
                 (
                     f"{short(m.predicted)} {100 * m.probability:.0f} %",
                     f"labelled {short(m.label)} {100 * m.of_label:.0f} %",
+                    *(["wrong label?"] if m.suspect else []),
                 ),
                 (overlays or {}).get(m.picture.path) or self._thumbnails.of(m.picture.path),
             )

@@ -1,0 +1,81 @@
+"""Explain: show which parts of pictures speak for what a model makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ilk.data.stream import Stream
+from ilk.data.thumbnails import as_data_uri
+from ilk.errors import UsageError, listed
+from ilk.evaluation.metrics import Evaluation
+from ilk.inference import Classifier, as_pictures
+from ilk.inference.explain import Explainer, overlay
+from ilk.models.bundle import Bundle
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LOT = 8  # pictures
+EXPLAINED = 12  # of the surest mistakes
+
+
+def explained_mistakes(classifier: Classifier, evaluation: Evaluation) -> dict[str, str]:
+    """Return the surest mistakes, by path, with what spoke for the answer, as data URIs."""
+    found = evaluation.mistakes.all[:EXPLAINED] if evaluation.mistakes else ()
+    pictures = [m.picture for m in found]
+    shown = explain(classifier, pictures, [m.predicted for m in found]) if found else ()
+    return {pictures[row].path: as_data_uri(image) for row, image in shown}
+
+
+def explain(
+    classifier: Classifier,
+    pictures: Any,
+    labels: Sequence[str],
+    *,
+    workers: int | None = None,
+) -> Iterator[tuple[int, Image]]:
+    """Yield pictures with warm colours where they speak most for a label.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Loaded from a file.
+    pictures : path, folder, array, PIL image, bytes, or a list of them
+    labels : sequence of str
+        Classes of the model: for each picture the one that is to be explained.
+    workers : int, optional
+        Decoding threads.
+
+    Yields
+    ------
+    int
+        The row of the picture; those that cannot be read are passed over.
+    PIL.Image.Image
+        The picture as the network sees it, and over it what speaks for the label.
+
+    Raises
+    ------
+    UsageError
+        A label is no class of the model.
+
+    Notes
+    -----
+    By Grad-CAM or, where a network has no feature map, SmoothGrad: see `ilk.inference.explain`.
+    """
+    index = {name: k for k, name in enumerate(classifier.classes)}
+    strange = sorted({str(label) for label in labels if label not in index})
+    if strange:
+        raise UsageError(
+            f"The model has no class {listed(strange)}; it has {listed(classifier.classes)}."
+        )
+    explainer = Explainer(Bundle.load(Path(classifier.source)))
+    answers = [index[label] for label in labels]
+    stream = Stream(as_pictures(pictures), classifier.spec.preprocess, batch=LOT, workers=workers)
+    for chunk in stream:
+        if not chunk.indices:
+            continue
+        heat = explainer.heatmaps(chunk.pixels, [answers[i] for i in chunk.indices])
+        for row, pixels, warm in zip(chunk.indices, chunk.pixels, heat, strict=True):
+            yield row, overlay(pixels, warm)

@@ -1,0 +1,93 @@
+"""Card: what people should know before they use a model, as a Hugging Face model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ilk.errors import shown
+from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.report import verdict
+from ilk.spec import Spec
+
+
+def write(path: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, str]) -> None:
+    """Write a model card, in Markdown with the hub's metadata on top.
+
+    "Model cards for model reporting" (Mitchell et al. 2019, arXiv 1810.03993); the header is what
+    https://huggingface.co/docs/hub/model-cards asks for.
+
+    Parameters
+    ----------
+    path : Path
+    evaluation : Evaluation
+    spec : Spec
+    facts : mapping of str to str
+        Those that the report shows.
+    """
+    from jinja2 import Environment
+
+    text = resources.files(__name__).joinpath("card.md").read_text(encoding="utf-8")
+    card = Environment(autoescape=False, trim_blocks=True, keep_trailing_newline=True).from_string(
+        text
+    )
+    filled = card.render(
+        header=_header(evaluation, spec),
+        name=shown(Path(evaluation.data).name),
+        e=evaluation,
+        spec=spec,
+        verdict=verdict(evaluation),
+        plain=_plain,
+        facts={name: _plain(value) for name, value in facts.items()},
+        classes=[_plain(name) for name in spec.classes],
+        rows=[
+            {"name": _plain(name), **values}
+            for name, values in evaluation.per_class.items()
+            if values["support"]
+        ],
+    )
+    path.write_text(filled, encoding="utf-8", errors="backslashreplace")
+
+
+def _header(evaluation: Evaluation, spec: Spec) -> str:
+    """Return the metadata of the hub as YAML."""
+    import yaml
+
+    measures: dict[str, Any] = {
+        "accuracy": evaluation.accuracy.value,
+        "f1": evaluation.macro_f1.value,
+    }
+    header = {
+        "library_name": "ilk",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "ilk", spec.backbone.name],
+        "metrics": list(measures),
+        "model-index": [
+            {
+                "name": shown(Path(evaluation.data).name),
+                "results": [
+                    {
+                        "task": {"type": "image-classification"},
+                        "dataset": {
+                            "name": shown(Path(evaluation.data).name),
+                            "type": "imagefolder",
+                            "split": evaluation.split or "all",
+                        },
+                        "metrics": [
+                            {"type": name, "value": round(value, 6)}
+                            for name, value in measures.items()
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+    text: str = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
+    return text.strip()
+
+
+def _plain(text: str) -> str:
+    """Return a text that no Markdown table breaks on."""
+    return shown(text).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
