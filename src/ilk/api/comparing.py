@@ -6,7 +6,8 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any
 
-from ilk.api.evaluation import evaluate, evaluation_pictures, load
+from ilk.api.choosing import evaluation_pictures
+from ilk.api.evaluation import evaluate, load
 from ilk.data.sources import open_catalog
 from ilk.errors import DataError, UsageError, listed
 from ilk.evaluation.comparison import Duel, duel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
@@ -10,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ilk.api.choosing import evaluation_pictures
 from ilk.api.scored import scored
-from ilk.data.catalog import Catalog, Picture, Pixels
+from ilk.data.catalog import Pixels
 from ilk.data.sources import open_catalog
-from ilk.data.split import evaluation_split
 from ilk.data.stream import Stream
 from ilk.engines import EngineName, Options, Precision
 from ilk.engines.base import Floats
@@ -23,12 +22,9 @@ from ilk.evaluation.corruptions import Corruptions, under_corruptions
 from ilk.evaluation.metrics import Evaluation
 from ilk.evaluation.slices import sliced
 from ilk.evaluation.unknown import Alarms, alarms
-from ilk.inference import Classifier, Seen, gathered
+from ilk.inference import Classifier, gathered
 from ilk.inference import load as load_classifier
 from ilk.runtime import Progress, silent
-from ilk.spec import SPLITS
-
-log = logging.getLogger("ilk")
 
 
 def load(
@@ -188,60 +184,3 @@ def _corrupted(
         return np.concatenate([classifier.engine.run(lot).logits for lot in lots])
 
     return under_corruptions(logits_of, pixels, evaluation.targets[rows], progress)
-
-
-def evaluation_pictures(
-    catalog: Catalog, seen: Seen, split: str | None, workers: int | None
-) -> tuple[Catalog, str | None, str]:
-    """Return the pictures to score, the name of their split (None: several), and both in words."""
-    if split not in {None, "all", *SPLITS}:
-        raise UsageError(f"No split '{split}'; give one of train, val, test, all.")
-    if split == "all":
-        return catalog, None, "all pictures"
-    catalog = catalog.digested(workers)
-    if catalog.splits in {(), ("train",)}:  # which a training deals out
-        pictures, chosen = _not_learned(catalog, seen, split)
-    else:
-        chosen = split or evaluation_split(catalog) or "train"
-        pictures = catalog.of(chosen)
-    if not pictures:
-        raise DataError(
-            f"{catalog.source} has no pictures of the split '{chosen}'; its own splits: "
-            f"{', '.join(catalog.splits) or 'none'}. Give another --split, or --split all."
-        )
-    learned = sum(seen(p.digest) == "train" for p in pictures)
-    if learned:
-        log.warning(
-            "%s of these %s pictures were in the training: the score flatters the model.",
-            f"{learned:,}", f"{len(pictures):,}"
-        )  # fmt: skip
-    gone = tuple(x for x in catalog.left_out if x.split in {chosen, None})
-    words = f"the {chosen} split"
-    if chosen is None:
-        words = "all pictures"
-        if len(pictures) < len(catalog):
-            words = f"the {len(pictures):,} of {len(catalog):,} that were not in the training"
-    return replace(catalog, pictures=pictures, left_out=gone), chosen, words
-
-
-def _not_learned(
-    catalog: Catalog, seen: Seen, split: str | None
-) -> tuple[tuple[Picture, ...], str | None]:
-    """Return the pictures that a training held out or never saw, and their split if it is one.
-
-    If it learned from all of them, they are what there is.
-    """
-    known = [seen(p.digest) for p in catalog.pictures]
-    strangers = known.count(None)
-    wanted: set[str | None]
-    if split:
-        wanted = {split}
-    elif strangers:
-        wanted = {None, "val", "test"}
-        learned = known.count("train")
-        if learned:
-            log.warning("Left out %s pictures that were in the training.", f"{learned:,}")
-    else:
-        wanted = {next((name for name in ("test", "val") if name in known), "train")}
-    pictures = tuple(p for p, name in zip(catalog.pictures, known, strict=True) if name in wanted)
-    return pictures, split or (None if strangers else wanted.pop())

@@ -43,13 +43,14 @@ class NoveltyDetector:
     known: NDArray[np.floating]
 
     @cached_property
-    def _index(self) -> Floats:
+    def index(self) -> Floats:
+        """The known pictures as unit vectors ``[L, D]``."""
         return roots(self.known.astype(np.float32))
 
     def scores(self, features: Floats, logits: Floats) -> Floats:
         """Return the novelty ``float32 [N]`` of pictures: 0 is usual, more is stranger."""
-        distance = _distances(features, self._index, self.spec.neighbours)
-        return _combined(self.spec, distance, _energy(logits))
+        distance = distances(features, self.index, self.spec.neighbours)
+        return _combined(self.spec, distance, energies(logits))
 
 
 def fit(
@@ -79,8 +80,8 @@ def fit(
         return None
     itself = np.array(keys)[:, None] == np.array(known_keys)
     neighbours = max(1, min(NEIGHBOURS, len(known) // 2))
-    distance = _distances(features, roots(known), neighbours, itself)
-    energy = _energy(logits)
+    distance = distances(features, roots(known), neighbours, itself)
+    energy = energies(logits)
     novelty = Novelty(
         neighbours=neighbours, distance=_spread(distance), energy=_spread(energy), threshold=0.0
     )
@@ -99,14 +100,14 @@ def _combined(spec: Novelty, distance: Floats, energy: Floats) -> Floats:
     return result
 
 
-def _energy(logits: Floats) -> Floats:
+def energies(logits: Floats) -> Floats:
     """Return -log sum exp of logits ``[N, K]``: high where no class is likely."""
     top = logits.max(axis=1)
     result: Floats = -(top + np.log(np.exp(logits - top[:, None]).sum(axis=1)))
     return result
 
 
-def _distances(
+def distances(
     features: Floats, index: Floats, neighbours: int, itself: NDArray[np.bool_] | None = None
 ) -> Floats:
     """Return the mean distance ``[N]`` to the nearest of an index of unit vectors ``[L, D]``."""
