@@ -19,6 +19,7 @@ import ilk as package
 from ilk.data.checks.labels import suspicion
 from ilk.evaluation import conformal
 from ilk.evaluation.intervals import wilson
+from ilk.evaluation.mistakes import CONTRADICTED
 from ilk.evaluation.unknown import auroc
 from ilk.inference.novelty import distances, energies
 
@@ -29,10 +30,15 @@ MOST_STRANGERS = 2_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=os.environ.get("ILK_TEST_DATA"))
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("ILK_TEST_DATA"),
+        required="ILK_TEST_DATA" not in os.environ,
+    )
     parser.add_argument("--cifar10", type=Path, help="a run that is trained already")
     options = parser.parse_args()
-    data = options.data.resolve()
+    data = Path(options.data).resolve()
     headline("Honest probabilities, sets, strangers and doubted labels")
     with scratch() as folder:
         if options.cifar10 is None:
@@ -159,7 +165,9 @@ def doubts(found) -> None:
         wrong = draw.permutation(found.n)[: round(FLIPPED * found.n)]
         targets = found.targets.copy()
         targets[wrong] = (targets[wrong] + 1) % len(found.classes)
-        first = suspicion(found.probabilities, targets).ranking[: round(LOOKED_AT * found.n)]
+        first = suspicion(found.probabilities, targets, CONTRADICTED).ranking[
+            : round(LOOKED_AT * found.n)
+        ]
         shares.append(100 * np.isin(wrong, first).mean())
     verdict = "met" if min(shares) >= 90 else "**missed**"
     print(

@@ -193,16 +193,19 @@ def write_report(
     spec: Spec,
     facts: Mapping[str, str],
     overlays: Mapping[str, str] | None = None,
-    card: bool = False,
+    training: bool = False,
 ) -> None:
-    """Draw the plots, and write the report, the table of predictions and, if asked, a model card.
+    """Draw the plots, and write the report and the table of predictions.
 
-    ``facts`` are told beside the usual ones.
+    ``facts`` are told beside the usual ones. Of a ``training``, its curves are shown and a model
+    card is written.
     """
     from ilk.evaluation import card as model_card
     from ilk.evaluation import plots, report, table
 
     drawn = {name: folder / "plots" / f"{name}.png" for name in PLOTS}
+    for name in PLOTS[:3]:  # what an earlier run of the same name drew
+        drawn[name].unlink(missing_ok=True)
     plots.confusion_heatmap(evaluation, drawn["confusion"])
     if evaluation.confidence:
         plots.calibration(evaluation.confidence, drawn["calibration"])
@@ -224,13 +227,13 @@ def write_report(
         evaluation,
         title=f"{folder.name}: {Path(evaluation.data).name}",
         facts=told,
-        plots=drawn,
+        plots=drawn if training else {k: v for k, v in drawn.items() if k != "curves"},
         overlays=overlays,
     )
     strange = spec.novelty.threshold if spec.novelty else math.inf
     accept = spec.thresholds.get("accept", 0.0)
     table.write(folder / "predictions.csv", evaluation, accept, strange)
-    if card:
+    if training:
         model_card.write(folder / "model_card.md", evaluation, spec, told)
 
 

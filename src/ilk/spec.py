@@ -85,7 +85,7 @@ class Spec(_Record):
     preprocess: Preprocess
     classes: tuple[str, ...] = ()
     views: Views = "one"
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=0.01, le=100)
     thresholds: dict[str, float] = {}
     novelty: Novelty | None = None
     provenance: dict[str, Any] = {}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ilk.data.roots import roots
 from ilk.inference.novelty import FEWEST, NoveltyDetector, fit
 
 
@@ -23,7 +24,7 @@ def detector():
     known, _ = pictures(200)
     held_out, logits = pictures(100, seed=1)
     spec = fit(known, names(200), held_out, names(100, 500), logits)
-    return NoveltyDetector(spec, known.astype(np.float16))
+    return NoveltyDetector(spec, roots(known).astype(np.float16))
 
 
 def test_what_is_unlike_all_that_was_learned_is_stranger(detector):
@@ -59,5 +60,5 @@ def test_features_that_never_change_do_no_harm():
     same = np.ones((30, 4), np.float32)
     logits = np.zeros((30, 2), np.float32)
     spec = fit(same, names(30), same, names(30, 50), logits)
-    scores = NoveltyDetector(spec, same).scores(same, logits)
+    scores = NoveltyDetector(spec, roots(same)).scores(same, logits)
     assert np.isfinite(scores).all()

@@ -4,7 +4,12 @@ from ilk.api.checking import check
 from ilk.api.comparing import compare
 from ilk.api.evaluation import evaluate, load
 from ilk.api.explaining import explain, explained_mistakes
-from ilk.api.thresholds import choose_threshold, store_threshold, with_threshold
+from ilk.api.thresholds import (
+    choose_threshold,
+    refuse_read_only,
+    store_threshold,
+    with_threshold,
+)
 from ilk.api.training import find_rate, train
 
 __all__ = [
@@ -16,6 +21,7 @@ __all__ = [
     "explained_mistakes",
     "find_rate",
     "load",
+    "refuse_read_only",
     "store_threshold",
     "train",
     "with_threshold",

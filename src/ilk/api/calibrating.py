@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.data.roots import roots
 from ilk.evaluation.calibration import fit_temperature
 from ilk.inference import novelty
 from ilk.models.bundle import KNOWN_FEATURES, Bundle
@@ -35,7 +36,7 @@ def calibrated(trained: Trained) -> Bundle:
     temperature = fit_temperature(held_out.logits, targets)
     spec = bundle.spec.model_copy(update={"temperature": temperature, "novelty": detector})
     if detector:
-        tensors = {**bundle.tensors, KNOWN_FEATURES: known.features.astype(np.float16)}
+        tensors = {**bundle.tensors, KNOWN_FEATURES: roots(known.features).astype(np.float16)}
         bundle = replace(bundle, tensors=tensors)
     kept = _some(len(targets), MOST // max(1, len(spec.classes)))
     return replace(bundle, spec=spec).with_held_out(held_out.logits[kept], targets[kept])

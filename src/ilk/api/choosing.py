@@ -63,7 +63,8 @@ def _not_learned(
     if split:
         wanted = {split}
     elif strangers:
-        wanted = {None, "val", "test"}
+        # Beside a test split, val was chosen by.
+        wanted = {None, "test"} if "test" in known else {None, "val", "test"}
         learned = known.count("train")
         if learned:
             log.warning("Left out %s pictures that were in the training.", f"{learned:,}")

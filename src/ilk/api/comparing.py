@@ -11,8 +11,9 @@ from ilk.api.evaluation import evaluate, load
 from ilk.data.sources import open_catalog
 from ilk.errors import DataError, UsageError, listed
 from ilk.evaluation.comparison import Duel, duel
-from ilk.inference import Classifier
+from ilk.inference import Classifier, Seen
 from ilk.runtime import Progress, silent
+from ilk.spec import SPLITS
 
 
 def compare(
@@ -46,16 +47,17 @@ def compare(
     """
     first, second = (m if isinstance(m, Classifier) else load(m) for m in (a, b))
     _refuse_other_classes(first, second)
-    chosen, _, words = evaluation_pictures(open_catalog(data), first.records.seen, split, workers)
+    seen = _seen_by(first, second)
+    chosen, _, words = evaluation_pictures(open_catalog(data), seen, split, workers)
     if split is None:
-        pictures = tuple(p for p in chosen.pictures if second.records.seen(p.digest) != "train")
+        pictures = tuple(p for p in chosen.pictures if seen(p.digest) != "train")
         if not pictures:
             raise DataError(
-                f"B has learned from all pictures of {chosen.source} that were held out from A. "
-                "Give pictures that neither has seen, or --split all."
+                f"One of the two has learned from each picture of {chosen.source}. Give pictures "
+                "that neither has seen, or --split all."
             )
         if len(pictures) < len(chosen.pictures):
-            words = f"the {len(pictures):,} pictures that were held out from both"
+            words = f"{len(pictures):,} pictures of {words} that neither has learned from"
         chosen = replace(chosen, pictures=pictures)
     scores = [
         evaluate(
@@ -70,6 +72,16 @@ def compare(
         for model in (first, second)
     ]
     return duel(*(replace(score, scored_on=words) for score in scores))
+
+
+def _seen_by(a: Classifier, b: Classifier) -> Seen:
+    """Tell the split that a picture was in, of either training; train counts most."""
+
+    def seen(digest: str) -> str | None:
+        splits = {a.records.seen(digest), b.records.seen(digest)}
+        return next((name for name in SPLITS if name in splits), None)
+
+    return seen
 
 
 def _refuse_other_classes(a: Classifier, b: Classifier) -> None:

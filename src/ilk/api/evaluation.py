@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ilk.api.choosing import evaluation_pictures
 from ilk.api.scored import scored
-from ilk.data.catalog import Pixels
+from ilk.data.catalog import Picture, Pixels
 from ilk.data.sources import open_catalog
 from ilk.data.stream import Stream
 from ilk.engines import EngineName, Options, Precision
 from ilk.engines.base import Floats
 from ilk.errors import DataError, UsageError, shown
-from ilk.evaluation.columns import column, worth_showing
+from ilk.evaluation.columns import column, refuse_unknown_columns, worth_showing
 from ilk.evaluation.corruptions import Corruptions, under_corruptions
 from ilk.evaluation.metrics import Evaluation
-from ilk.evaluation.slices import sliced
+from ilk.evaluation.slices import all_sliced
 from ilk.evaluation.unknown import Alarms, alarms
-from ilk.inference import Classifier, gathered
+from ilk.inference import Classifier, as_pictures, gathered
 from ilk.inference import load as load_classifier
 from ilk.runtime import Progress, silent
 
@@ -84,8 +85,9 @@ def evaluate(
     slices : sequence of str
         Columns to take the accuracy apart by: of the table, or size, shape, format, camera, day,
         folder. A table's columns of up to 20 values are taken unasked.
-    unknown : data, optional
-        Pictures of something else entirely, to see whether the model tells them.
+    unknown : folder or data, optional
+        Pictures of something else entirely, to see whether the model tells them. A folder may hold
+        them as it likes.
     corruptions : int
         How many of the pictures to corrupt in 15 ways, at 5 severities each; 0: none.
     max_unreadable : float
@@ -101,7 +103,11 @@ def evaluate(
         The data has no such split, or no class that the model knows.
     """
     classifier = model if isinstance(model, Classifier) else load(model)
+    strangers = () if unknown is None else _strangers(classifier, unknown)
+    if corruptions < 0:
+        raise UsageError(f"corruptions = {corruptions}: give a number of pictures, or 0 for none.")
     catalog = open_catalog(data)
+    refuse_unknown_columns(catalog.pictures, slices)
     catalog, chosen, scored_on = evaluation_pictures(
         catalog, classifier.records.seen, split, workers
     )
@@ -128,31 +134,40 @@ def evaluate(
     )
     assert evaluation is not None  # else there was nothing to read, which is refused above
     if unknown is not None:
-        alarms = _alarms(classifier, evaluation, unknown, batch, workers, progress)
+        alarms = _alarms(classifier, evaluation, strangers, batch, workers, progress)
         evaluation = replace(evaluation, alarms=alarms)
     if corruptions:
         found = _corrupted(classifier, evaluation, corruptions, batch, workers, progress)
         evaluation = replace(evaluation, corruptions=found)
     names = dict.fromkeys([*worth_showing(evaluation.pictures), *slices])
-    apart = {name: sliced(column(evaluation.pictures, name), evaluation.right) for name in names}
-    return replace(evaluation, slices=apart)
+    columns = {name: column(evaluation.pictures, name) for name in names}
+    return replace(evaluation, slices=all_sliced(columns, evaluation.right))
 
 
-def _alarms(
-    classifier: Classifier,
-    evaluation: Evaluation,
-    unknown: Any,
-    batch: int,
-    workers: int | None,
-    progress: Progress,
-) -> Alarms:
-    """See whether strange pictures are told from those of the classes."""
+def _strangers(classifier: Classifier, unknown: Any) -> Sequence[Picture]:
+    """Return pictures of something else: those of a folder, at any depth, or of other data."""
     if classifier.spec.novelty is None:
         raise UsageError(
             f"{classifier.source} cannot tell unknown pictures: too few were held out when it was "
             "trained. Train it again, with more pictures."
         )
-    strange = open_catalog(unknown).pictures
+    is_folder = isinstance(unknown, str | PathLike) and Path(unknown).is_dir()
+    found = as_pictures(unknown) if is_folder else open_catalog(unknown).pictures
+    if not found:
+        raise DataError(f"There are no pictures in {shown(str(unknown))}, given as --unknown.")
+    return found
+
+
+def _alarms(
+    classifier: Classifier,
+    evaluation: Evaluation,
+    strange: Sequence[Picture],
+    batch: int,
+    workers: int | None,
+    progress: Progress,
+) -> Alarms:
+    """See whether strange pictures are told from those of the classes."""
+    assert classifier.spec.novelty is not None
     parts = []
     with progress("looking at strange pictures", len(strange)) as tick:
         for part in classifier.stream(strange, batch=batch, workers=workers):
@@ -160,7 +175,7 @@ def _alarms(
             tick(len(part))
     novelty = np.concatenate(parts)
     if not len(novelty):
-        raise DataError(f"None of the pictures of {shown(str(unknown))} can be read.")
+        raise DataError("None of the pictures given as --unknown can be read.")
     return alarms(evaluation.novelty, classifier.spec.novelty.threshold, novelty)
 
 

@@ -36,7 +36,7 @@ def explain(
     *,
     workers: int | None = None,
 ) -> Iterator[tuple[int, Image]]:
-    """Yield pictures with warm colours where they speak most for a label.
+    """Return pictures with warm colours where they speak most for a label.
 
     Parameters
     ----------
@@ -48,31 +48,38 @@ def explain(
     workers : int, optional
         Decoding threads.
 
-    Yields
-    ------
-    int
-        The row of the picture; those that cannot be read are passed over.
-    PIL.Image.Image
-        The picture as the network sees it, and over it what speaks for the label.
+    Returns
+    -------
+    iterator of (int, PIL.Image.Image)
+        The row of each picture, and the picture as the network sees it with what speaks for the
+        label over it; those that cannot be read are passed over.
 
     Raises
     ------
     UsageError
-        A label is no class of the model.
+        A label is no class of the model, or they are not as many as the pictures.
 
     Notes
     -----
     By Grad-CAM or, where a network has no feature map, SmoothGrad: see `ilk.inference.explain`.
     """
+    found = as_pictures(pictures)
+    if isinstance(labels, str) or len(labels) != len(found):
+        raise UsageError(f"{len(found):,} pictures take as many labels, in a list.")
     index = {name: k for k, name in enumerate(classifier.classes)}
     strange = sorted({str(label) for label in labels if label not in index})
     if strange:
         raise UsageError(
             f"The model has no class {listed(strange)}; it has {listed(classifier.classes)}."
         )
-    explainer = Explainer(Bundle.load(Path(classifier.source)))
-    answers = [index[label] for label in labels]
-    stream = Stream(as_pictures(pictures), classifier.spec.preprocess, batch=LOT, workers=workers)
+    bundle = Bundle.load(Path(classifier.source))
+    stream = Stream(found, classifier.spec.preprocess, batch=LOT, workers=workers)
+    return _explained(Explainer(bundle), stream, [index[label] for label in labels])
+
+
+def _explained(
+    explainer: Explainer, stream: Stream, answers: list[int]
+) -> Iterator[tuple[int, Image]]:
     for chunk in stream:
         if not chunk.indices:
             continue

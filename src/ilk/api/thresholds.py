@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
-from ilk.errors import DataError, UsageError
+from ilk.errors import DataError, OutputError, UsageError, shown
 from ilk.evaluation.abstention import Threshold, threshold_for_coverage, threshold_for_precision
 from ilk.inference import Classifier, softmax
 from ilk.models.bundle import Bundle
@@ -65,8 +66,27 @@ def with_threshold(classifier: Classifier, threshold: Threshold) -> Classifier:
     return Classifier(spec, classifier.engine, classifier.source, classifier.records)
 
 
+def refuse_read_only(path: Path) -> None:
+    """Refuse a model that a threshold cannot be written into, before the work begins.
+
+    Raises
+    ------
+    OutputError
+        The file or its folder may not be written.
+    """
+    file = path.resolve()
+    if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+        raise OutputError(
+            f"{shown(path)} may not be written, so no threshold can be stored in it. Copy it to "
+            "where you may write."
+        )
+
+
 def store_threshold(path: Path, threshold: Threshold) -> None:
-    """Write a threshold into a model's file, which is replaced as a whole."""
-    bundle = Bundle.load(path)
+    """Write a threshold into a model's file, which is replaced as a whole; a link stays a link."""
+    file = path.resolve()
+    mode = file.stat().st_mode
+    bundle = Bundle.load(file)
     spec = bundle.spec.model_copy(update={"thresholds": {"accept": threshold.value}})
-    replace(bundle, spec=spec).save(path)
+    replace(bundle, spec=spec).save(file)
+    file.chmod(mode)

@@ -55,6 +55,10 @@ if TYPE_CHECKING:
     from ilk.training.lr_find import RangeTest
 
 log = logging.getLogger("ilk")
+UNCALIBRATED = (
+    "Nothing was held out to make probabilities honest by: take them as they are. Give --val-share "
+    "0.1, or of each class two pictures at least."
+)
 
 
 def train(
@@ -261,6 +265,8 @@ def _written(
     catalog, model = trained.catalog, folder / "model.safetensors"
     split = evaluation_split(catalog)
     bundle = calibrated(trained)
+    if not trained.held_out.pictures:
+        facts["remarks"] = [*facts.get("remarks", ()), UNCALIBRATED]
     spec, records = bundle.spec, Records.of(bundle)
     evaluation = scored(
         trained.reported.pictures,
@@ -286,7 +292,7 @@ def _written(
         write_json(folder / "metrics.json", run.metrics)
         if evaluation:
             told = training_facts(catalog, facts)
-            write_report(folder, evaluation, bundle.spec, told, card=True)
+            write_report(folder, evaluation, bundle.spec, told, training=True)
         else:
             remove_report(folder)
         finish(folder)

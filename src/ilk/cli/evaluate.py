@@ -16,11 +16,12 @@ from ilk.cli.console import (
     say,
 )
 from ilk.engines import EngineName, Precision
-from ilk.errors import shown
+from ilk.errors import UsageError, shown
 from ilk.evaluation.metrics import Evaluation
 
 MOST_CLASSES = 50
 MOST_SLICES = 5
+CORRUPTED = 200  # pictures
 
 
 def evaluate(
@@ -34,8 +35,8 @@ def evaluate(
     slices: list[str] | None = None,
     unknown: str | None = None,
     corruptions: bool = False,
-    corrupted: Count = 200,
-    explain: bool = True,
+    corrupted: Count | None = None,
+    quick: bool = False,
     name: str | None = None,
     runs: Path = Path("runs"),
     exist_ok: bool = False,
@@ -71,9 +72,9 @@ def evaluate(
         Score a sample of the pictures also when noisy, blurred, snowed on and so on: 15 ways, at 5
         severities each.
     corrupted
-        How many pictures that sample has.
-    explain
-        Show in the report which parts of the surest mistakes spoke for the answer.
+        How many pictures that sample has; default 200.
+    quick
+        Do not show in the report which parts of the surest mistakes spoke for the answer.
     name
         Name of the folder for metrics.json, report and plot; default: evaluate, evaluate-2, …
     runs
@@ -98,6 +99,8 @@ def evaluate(
     from ilk import api
     from ilk.run import new_folder, write_evaluation
 
+    if corrupted is not None and not corruptions:
+        raise UsageError("--corrupted does not apply without --corruptions.")
     with new_folder(runs, name, exist_ok, default="evaluate") as folder:
         classifier = api.load(model, device=device, engine=engine, precision=precision)
         threshold = None
@@ -106,19 +109,20 @@ def evaluate(
                 classifier, target_precision=target_precision, target_coverage=target_coverage
             )
             classifier = api.with_threshold(classifier, threshold)
+            api.refuse_read_only(Path(classifier.source))
         result = api.evaluate(
             classifier,
             data,
             split=split,
             slices=[part for names in slices or () for part in names.split(",") if part],
             unknown=unknown,
-            corruptions=corrupted if corruptions else 0,
+            corruptions=(corrupted or CORRUPTED) if corruptions else 0,
             max_unreadable=max_unreadable,
             batch=batch,
             workers=workers,
             progress=progress,
         )
-        overlays = api.explained_mistakes(classifier, result) if explain else None
+        overlays = api.explained_mistakes(classifier, result) if not quick else None
         write_evaluation(folder, result, classifier, overlays)
         if threshold is not None:
             api.store_threshold(Path(classifier.source), threshold)

@@ -155,14 +155,18 @@ def _explain(
     from ilk import api
     from ilk.run import readable_errors
 
-    with readable_errors(folder, "--explain"), progress("explaining", len(named)) as tick:
+    pictures, labels = [p for p, _ in named], [label for _, label in named]
+    with readable_errors(folder, "--explain"):
         folder.mkdir(parents=True, exist_ok=True)
-        pictures, labels = [p for p, _ in named], [label for _, label in named]
+    written: set[str] = set()
+    with progress("explaining", len(named)) as tick:
         for row, image in api.explain(classifier, pictures, labels, workers=workers):
-            stem = "".join(c if c.isalnum() or c in "._-" else "_" for c in labels[row])
-            name, number = f"{Path(pictures[row].path).stem}-{stem}", 1
-            while (folder / f"{name}{f'-{number}' * (number > 1)}.jpg").exists():
+            label = "".join(c if c.isalnum() or c in "._-" else "_" for c in labels[row])
+            stem, number = f"{Path(pictures[row].path).stem}-{label}", 1
+            while (name := f"{stem}{f'-{number}' * (number > 1)}.jpg") in written:
                 number += 1
-            image.save(folder / f"{name}{f'-{number}' * (number > 1)}.jpg", quality=90)
+            written.add(name)
+            with readable_errors(folder, "--explain"):
+                image.save(folder / name, quality=90)
             tick(1)
-    say(f"Wrote {counted(len(named), 'picture')} to {shown(folder)}")
+    say(f"Wrote {counted(len(written), 'picture')} to {shown(folder)}")

@@ -6,6 +6,7 @@ A prediction is accepted if the probability of the class that it names is at lea
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +106,7 @@ def threshold_for_coverage(confidence: Floats, right: Flags, wanted: float) -> T
     Raises
     ------
     UsageError
-        ``wanted`` is not within 0 to 1.
+        ``wanted`` is not between 0 and 1.
     """
     _refuse_odd("--target-coverage", wanted)
     number = max(1, math.ceil(wanted * len(confidence) - 1e-9))
@@ -113,15 +114,17 @@ def threshold_for_coverage(confidence: Floats, right: Flags, wanted: float) -> T
 
 
 def threshold_for_precision(confidence: Floats, right: Flags, wanted: float) -> Threshold:
-    """Return the lowest threshold above which predictions are right as often as wanted.
+    """Return a low threshold above which predictions are right as often as wanted.
 
     What is promised must hold on new pictures: the lower end of the 95 % interval counts, not the
-    share itself.
+    share itself. Lest one of many holds by chance, thresholds are tried in a fixed order, from
+    twice as many pictures as can show such a precision on, each accepting some more, until one
+    fails (fixed-sequence testing: "Learn then test", Angelopoulos et al. 2021, arXiv 2110.01052).
 
     Raises
     ------
     UsageError
-        ``wanted`` is not within 0 to 1.
+        ``wanted`` is not between 0 and 1.
     DataError
         So few pictures, or so many mistakes, cannot show such a precision.
     """
@@ -129,16 +132,20 @@ def threshold_for_precision(confidence: Floats, right: Flags, wanted: float) -> 
     order = np.argsort(-confidence, kind="stable")
     hits = np.cumsum(right[order])
     sorted_confidence = confidence[order]
-    ends = np.flatnonzero(np.diff(sorted_confidence, append=-np.inf))  # the last of equal ones
-    shown = [i for i in ends if wilson(int(hits[i]), int(i) + 1).low >= wanted]
-    if not shown:
-        least = _least(wanted)
+    least = right_in_a_row(wanted)
+    last = -1
+    for number in _steps(least, len(confidence)):
+        end = int(np.searchsorted(-sorted_confidence, -sorted_confidence[number - 1], "right"))
+        if wilson(int(hits[end - 1]), end).low < wanted:
+            break
+        last = end - 1
+    if last < 0:
         raise DataError(
             f"No threshold shows a precision of {wanted:g} on {len(confidence):,} pictures to "
-            f"choose by: that takes {least:,} accepted ones in a row without a mistake. Give a "
-            "lower --target-precision, or hold more pictures out."
+            f"choose by: that takes {least:,} accepted ones without a mistake, or more with few. "
+            "Give a lower --target-precision, or hold more pictures out."
         )
-    return at(float(sorted_confidence[max(shown)]), confidence, right)
+    return at(float(sorted_confidence[last]), confidence, right)
 
 
 def at(value: float, confidence: Floats, right: Flags) -> Threshold:
@@ -150,7 +157,20 @@ def at(value: float, confidence: Floats, right: Flags) -> Threshold:
     )
 
 
-def _least(wanted: float) -> int:
+def _steps(least: int, most: int) -> Iterator[int]:
+    """Yield how many predictions to accept: a twentieth of them more each time, and all at last.
+
+    The first are enough to forgive a mistake, if there are so many; there are none if even all
+    predictions are fewer than ``least``.
+    """
+    share = -(-most // 20)
+    forgiving = 2 * least if 2 * least <= most else least
+    if least <= most:
+        yield from range(max(forgiving, share), most, share)
+        yield most
+
+
+def right_in_a_row(wanted: float) -> int:
     """Return how many right answers in a row show a precision."""
     number = 1
     while wilson(number, number).low < wanted and number < 10**7:

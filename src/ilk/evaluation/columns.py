@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ilk.data.catalog import Picture
 from ilk.data.facts import Facts, facts_of
-from ilk.errors import DecodeError, UsageError, listed
+from ilk.errors import DecodeError, UsageError, listed, shown
 from ilk.runtime import cores
 
 MOST_VALUES = 20  # of a table's column that is looked at unasked
@@ -28,18 +28,29 @@ def column(pictures: Sequence[Picture], name: str) -> list[str]:
     UsageError
         There is no such column.
     """
+    refuse_unknown_columns(pictures, [name])
     if name in columns_of(pictures):
         return [p.columns.get(name, "") for p in pictures]
     if name == "folder":
         return [Path(p.path).parent.name for p in pictures]
-    if name not in OWN:
-        known = columns_of(pictures)
-        theirs = f"the table has {listed(known, 9)}; " if known else ""
-        raise UsageError(
-            f"No column '{name}': {theirs}of any pictures ilk knows {', '.join((*OWN, 'folder'))}."
-        )
     with ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(lambda picture: _value(picture, OWN[name]), pictures))
+
+
+def refuse_unknown_columns(pictures: Sequence[Picture], names: Iterable[str]) -> None:
+    """Refuse columns that are not there, before the work begins.
+
+    Raises
+    ------
+    UsageError
+        There is no such column.
+    """
+    known = columns_of(pictures)
+    for name in names:
+        if name not in {*known, *OWN, "folder"}:
+            theirs = f"the table has {listed(known, 9)}; " if known else ""
+            own = ", ".join((*OWN, "folder"))
+            raise UsageError(f"No column '{shown(name)}': {theirs}of any pictures ilk knows {own}.")
 
 
 def columns_of(pictures: Sequence[Picture]) -> list[str]:

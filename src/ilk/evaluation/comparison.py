@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.errors import DataError
-from ilk.evaluation.intervals import Measured, wilson
+from ilk.evaluation.intervals import Z95, Measured, wilson
 from ilk.evaluation.metrics import Evaluation
 
 Flags = NDArray[np.bool_]
 POWER = 0.8
 Z_POWER = 0.8416  # of that
-Z = 1.959964
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Comparison:
 
     @property
     def decided(self) -> bool:
-        """Whether the interval says which is better."""
-        return self.difference.low > 0 or self.difference.high < 0
+        """Whether both the interval and the test say which is better."""
+        apart = self.difference.low > 0 or self.difference.high < 0
+        return apart and self.p_value < LEVEL
 
     @property
     def needed(self) -> int | None:
@@ -54,7 +55,7 @@ class Comparison:
         if gap == 0:
             return None
         discordant = (self.only_a + self.only_b) / n
-        spread = Z * math.sqrt(discordant) + Z_POWER * math.sqrt(max(0.0, discordant - gap**2))
+        spread = Z95 * math.sqrt(discordant) + Z_POWER * math.sqrt(max(0.0, discordant - gap**2))
         return math.ceil((spread / gap) ** 2)
 
     def to_dict(self) -> dict[str, Any]:

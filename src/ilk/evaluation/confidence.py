@@ -109,10 +109,10 @@ def reheated(probabilities: Floats, temperature: float) -> Floats:
 
 
 def _top(probabilities: Floats, targets: Targets) -> dict[int, Measured]:
-    of_truth = probabilities[np.arange(len(targets)), targets]
-    better = (probabilities > of_truth[:, None]).sum(axis=1)
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(TOP)]
+    hits = order == targets[:, None]
     return {
-        k: wilson(int((better < k).sum()), len(targets)) for k in TOP if k < probabilities.shape[1]
+        k: wilson(int(hits[:, :k].sum()), len(targets)) for k in TOP if k < probabilities.shape[1]
     }
 
 

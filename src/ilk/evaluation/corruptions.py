@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -83,16 +84,15 @@ def _corrupted(pixels: Pixels) -> Iterator[tuple[str, Pixels]]:
     from ilk.evaluation.corrupt import CORRUPTIONS, SEVERITIES, corrupt
 
     jobs = list(product(CORRUPTIONS, SEVERITIES))
-
-    def make(job: tuple[str, int]) -> Pixels:
-        name, severity = job
-        return np.stack([corrupt(p, name, severity, seed=i) for i, p in enumerate(pixels)])
-
     with ThreadPoolExecutor(cores()) as pool:
-        ahead = [pool.submit(make, job) for job in jobs[: cores()]]
-        for number, (name, _) in enumerate(jobs):
-            made = ahead.pop(0).result()
-            following = number + cores()
-            if following < len(jobs):
-                ahead.append(pool.submit(make, jobs[following]))
+
+        def begin(name: str, severity: int) -> Iterator[Pixels]:
+            changed = partial(corrupt, name=name, severity=severity)
+            return pool.map(lambda i: changed(pixels[i], seed=i), range(len(pixels)))
+
+        ahead = begin(*jobs[0])
+        for (name, _), following in zip(jobs, [*jobs[1:], None], strict=True):
+            made = np.stack(list(ahead))
+            if following:
+                ahead = begin(*following)
             yield name, made

@@ -27,10 +27,12 @@ class Measured:
     n: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record that scripts rely on."""
-        return asdict(self)
+        """Return the record that scripts rely on; ``value`` is None of no pictures."""
+        return {**asdict(self), "value": None if math.isnan(self.value) else self.value}
 
     def __str__(self) -> str:
+        if self.n == 0:
+            return "nothing to measure it by"
         return (
             f"{100 * self.value:.1f} % (95 % interval {100 * self.low:.1f} to "
             f"{100 * self.high:.1f}, n = {self.n:,})"

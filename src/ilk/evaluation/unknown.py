@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.evaluation.intervals import Measured, wilson
+from ilk.evaluation.intervals import Z95, Measured, wilson
 
 Floats = NDArray[np.floating[Any]]
 
@@ -66,7 +66,9 @@ def auroc(usual: Floats, strange: Floats) -> Measured:
     n, m = len(usual), len(strange)
     ranks = rankdata(np.concatenate([usual, strange]))[n:]
     area = float((ranks.sum() - m * (m + 1) / 2) / (n * m))
-    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = area * (1 - area) + (m - 1) * (q1 - area**2) + (n - 1) * (q2 - area**2)
-    spread = 1.96 * (max(0.0, variance) / (n * m)) ** 0.5
+    # Of the area with half a picture of each kind told wrongly, so that perfection is not certain.
+    near = (area * min(n, m) + 0.5) / (min(n, m) + 1)
+    q1, q2 = near / (2 - near), 2 * near**2 / (1 + near)
+    variance = near * (1 - near) + (m - 1) * (q1 - near**2) + (n - 1) * (q2 - near**2)
+    spread = Z95 * (max(0.0, variance) / (n * m)) ** 0.5
     return Measured(area, max(0.0, area - spread), min(1.0, area + spread), n + m)

@@ -18,7 +18,7 @@ from ilk.data.sources import find_pictures
 from ilk.data.stream import Stream
 from ilk.engines import Engine, Options, open_engine
 from ilk.engines.base import Floats
-from ilk.errors import UsageError
+from ilk.errors import ModelError, UsageError
 from ilk.inference.novelty import NoveltyDetector
 from ilk.inference.predictions import Predictions, gathered
 from ilk.models.bundle import KNOWN_FEATURES, Bundle
@@ -132,6 +132,11 @@ class Classifier:
                 features, logits = self.engine.run(chunk.pixels)
                 if logits is None:
                     raise UsageError("This is a bare backbone, not a classifier.")
+                if not np.isfinite(logits).all():
+                    raise ModelError(
+                        f"{self.source or 'The model'} gives numbers that are not finite: it is "
+                        "damaged. Copy or train it again."
+                    )
                 values[rows] = softmax(logits, self.spec.temperature)
                 if self.records.novelty:
                     novelty[rows] = self.records.novelty.scores(features, logits)

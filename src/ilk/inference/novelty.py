@@ -36,7 +36,7 @@ class NoveltyDetector:
     ----------
     spec : Novelty
     known : float array [L, D]
-        Features of pictures that were learned.
+        The `roots` of features of pictures that were learned.
     """
 
     spec: Novelty
@@ -44,8 +44,8 @@ class NoveltyDetector:
 
     @cached_property
     def index(self) -> Floats:
-        """The known pictures as unit vectors ``[L, D]``."""
-        return roots(self.known.astype(np.float32))
+        """The known pictures as float32."""
+        return self.known.astype(np.float32)
 
     def scores(self, features: Floats, logits: Floats) -> Floats:
         """Return the novelty ``float32 [N]`` of pictures: 0 is usual, more is stranger."""

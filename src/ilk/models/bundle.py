@@ -40,7 +40,7 @@ class Bundle:
     with it: ``seen.digests [N, 8]`` and ``seen.splits [N]``, uint8, say which pictures it saw, and
     in which split; ``held_out.logits [M, K]``, float32, and ``held_out.targets [M]``, int64, what
     it makes of pictures it did not learn from, to choose thresholds by; ``known.features [L, D]``,
-    float16, what some of those that it learned from look like to it.
+    float16, what some of those that it learned from look like to it, as unit vectors.
     """
 
     spec: Spec
@@ -188,6 +188,7 @@ def _check_seen(tensors: Mapping[str, NDArray[Any]], name: str) -> None:
         digests is not None
         and codes is not None
         and digests.dtype == codes.dtype == np.uint8
+        and codes.ndim == 1
         and digests.shape == (len(codes), SEEN_BYTES)
         and codes.shape == (len(codes),)
         and codes.max(initial=0) < len(SPLITS)
@@ -199,14 +200,24 @@ def _check_seen(tensors: Mapping[str, NDArray[Any]], name: str) -> None:
 def _check_held_out(spec: Spec, tensors: Mapping[str, NDArray[Any]], name: str) -> None:
     """Refuse records of held-out and of known pictures that do not fit the Spec."""
     logits, targets = tensors.get(HELD_OUT_LOGITS), tensors.get(HELD_OUT_TARGETS)
-    known, classes = tensors.get(KNOWN_FEATURES), len(spec.classes)
-    fits = (logits is None) == (targets is None) and (known is None) == (spec.novelty is None)
+    known, novelty = tensors.get(KNOWN_FEATURES), spec.novelty
+    fits = (logits is None) == (targets is None) and (known is None) == (novelty is None)
     if logits is not None and targets is not None:
-        fits &= logits.dtype == np.float32 and targets.dtype == np.int64
-        fits &= logits.shape == (len(targets), classes) and bool(np.isfinite(logits).all())
-        fits &= targets.ndim == 1 and bool(((targets >= 0) & (targets < classes)).all())
-    if known is not None:
-        fits &= known.dtype == np.float16 and known.ndim == 2 and len(known) > 0
-        fits &= known.shape[-1] == spec.backbone.features and bool(np.isfinite(known).all())
+        fits = fits and _are_answers(logits, targets, len(spec.classes))
+    if known is not None and novelty is not None:
+        fits = fits and known.dtype == np.float16 and known.ndim == 2
+        fits = fits and known.shape[1] == spec.backbone.features
+        fits = fits and novelty.neighbours <= len(known) and bool(np.isfinite(known).all())
     if not fits:
         raise ModelError(f"{name} is damaged: its record of held-out pictures is broken.")
+
+
+def _are_answers(logits: NDArray[Any], targets: NDArray[Any], classes: int) -> bool:
+    return (
+        logits.dtype == np.float32
+        and targets.dtype == np.int64
+        and targets.ndim == 1
+        and logits.shape == (len(targets), classes)
+        and bool(np.isfinite(logits).all())
+        and bool(((targets >= 0) & (targets < classes)).all())
+    )

@@ -65,7 +65,7 @@ def solve(
     *,
     balanced: bool = False,
     strength: float | None = None,
-    distinct: Rows | None = None,
+    groups: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Head:
     """Fit the head to features ``float32 [N, D]`` and classes 0..K-1, each of which occurs.
@@ -73,7 +73,8 @@ def solve(
     Features are standardised half-way (see `_scale`), which is then folded into the layer. Where
     ``strength`` is None it is chosen by stratified cross-validation on these very pictures (at most
     ``ENOUGH`` of them), by log loss: that asks for honest probabilities, not only right answers.
-    Only ``distinct`` rows take part in that, if given: a copy in another fold would be known.
+    Of pictures with the same entry in ``groups``, as copies have, one a class takes part in that:
+    of another fold it would be known.
     """
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = _scale(features)
@@ -81,11 +82,14 @@ def solve(
     inputs /= scale
     weighting = "balanced" if balanced else None
     tried = STRENGTHS if strength is None else (strength,)
-    rows = _enough(targets, np.arange(len(targets)) if distinct is None else distinct, seed)
+    group = np.unique(np.arange(len(targets)) if groups is None else groups, return_inverse=True)[1]
+    _, first = np.unique(group * (targets.max() + 1) + targets, return_index=True)
+    rows = _enough(targets, np.sort(first), seed)
     with _quietly_on_one_blas_thread():
         search = _cross_validate(inputs[rows], targets[rows], tried, weighting, seed)
         strength = strength or search.best or DEFAULT_STRENGTH
-        search = _with_all_others(search, inputs, targets, rows, strength, weighting)
+        others = np.flatnonzero(~np.isin(group, group[rows]))
+        search = _with_all_others(search, inputs, targets, rows, others, strength, weighting)
         model = _fit(inputs, targets, strength, weighting, search.start)
     weight, bias = _softmax_form(model)
     weight = weight / scale
@@ -181,6 +185,7 @@ def _with_all_others(
     inputs: Floats,
     targets: Targets,
     rows: Rows,
+    others: Rows,
     strength: float,
     weighting: str | None,
 ) -> Search:
@@ -189,7 +194,6 @@ def _with_all_others(
     Where cross-validation saw a small part of the pictures, its models know far less than the head
     will. A last fit can begin where this model ends, and is done with it soon.
     """
-    others = np.setdiff1d(np.arange(len(targets)), rows)
     if len(others) < len(rows) or len(np.unique(targets[others])) <= targets.max():
         return search
     model = _fit(inputs[others], targets[others], strength, weighting, search.start)

@@ -89,7 +89,7 @@ def _solve(
         np.array([index[str(p.label)] for p in pictures]),
         balanced=recipe.class_weights == "balanced",
         strength=recipe.regularisation,
-        distinct=np.sort(np.unique([p.origin for p in pictures], return_index=True)[1]),
+        groups=[p.origin for p in pictures],
         seed=recipe.seed,
     )
 

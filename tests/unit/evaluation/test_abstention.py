@@ -63,13 +63,15 @@ def test_a_precision_holds_with_its_interval():
     assert found.precision.low >= 0.9
     assert 0.8 < found.value < 0.95
     assert found.coverage.value == pytest.approx((confidence >= found.value).mean())
-    # None lower shows it.
-    lower = at(np.nextafter(found.value - 1e-3, 0), confidence, right)
-    assert lower.precision.low < 0.9
+    # A twentieth more does not show it.
+    more = threshold_for_coverage(confidence, right, found.coverage.value + 0.05)
+    assert more.precision.low < 0.9
 
 
 def test_a_precision_that_cannot_be_shown_says_what_it_takes():
-    with pytest.raises(DataError, match=r"0\.99 on 20 pictures.* takes 381 accepted") as error:
+    with pytest.raises(
+        DataError, match=r"0\.99 on 20 pictures.* takes 381 accepted ones without a mistake"
+    ) as error:
         threshold_for_precision(np.linspace(0.5, 1, 20), np.ones(20, bool), 0.99)
     assert wilson(381, 381).low >= 0.99 > wilson(380, 380).low
     assert "--target-precision" in str(error.value)
@@ -87,3 +89,18 @@ def test_what_is_no_share_is_refused(wanted):
     for choose in (threshold_for_coverage, threshold_for_precision):
         with pytest.raises(UsageError, match=r"such as 0\.95"):
             choose(np.array([0.5]), np.array([True]), wanted)
+
+
+@pytest.mark.parametrize(("wanted", "number"), [(0.95, 500), (0.9, 2_000)])
+def test_a_precision_that_is_not_there_is_hardly_ever_shown(wanted, number):
+    """With the true precision just below what is wanted, at every threshold."""
+    rng = np.random.default_rng(0)
+    granted = 0
+    for _ in range(300):
+        right = rng.random(number) < wanted - 1e-3
+        try:
+            threshold_for_precision(rng.random(number), right, wanted)
+            granted += 1
+        except DataError:
+            pass
+    assert granted / 300 <= 0.05

@@ -46,6 +46,13 @@ def test_a_clear_winner_is_named_with_its_lead():
     assert turned.startswith("A is better than B by 5.0 points")
 
 
+def test_what_the_test_does_not_show_is_not_decided():
+    """The interval of 0 against 5 of 100 is above zero, McNemar's exact test says p = 0.06."""
+    found = compared(*flags(90, 0, 5, 5))
+    assert found.p_value > 0.05
+    assert not found.decided
+
+
 def test_where_nothing_can_be_seen_it_says_how_many_pictures_would_be_needed():
     found = compared(*flags(90, 4, 6, 0))
     assert not found.decided

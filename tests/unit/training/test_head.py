@@ -152,9 +152,29 @@ def test_held_out_logits_are_those_of_models_that_did_not_learn_from_the_picture
 def test_copies_take_no_part_in_the_cross_validation():
     features, targets = blobs(n=60)
     twice, labels = np.tile(features, (2, 1)), np.tile(targets, 2)
-    found = solve(twice, labels, distinct=np.arange(60))
+    found = solve(twice, labels, groups=[str(i % 60) for i in range(120)])
     assert found.rows.max() < 60
     assert found.logits.shape == (60, 3)
+
+
+def test_copies_teach_no_model_about_pictures_that_are_held_out():
+    """Also where they are so many that the held-out pictures are asked of a model of all others."""
+    rng = np.random.default_rng(0)
+    features = np.tile(rng.normal(size=(150, 300)).astype(np.float32), (3, 1))
+    targets = np.tile(rng.integers(0, 3, 150), 3)
+    found = solve(features, targets, strength=1e-3, groups=[str(i % 150) for i in range(450)])
+    assert (found.logits.argmax(axis=1) == targets[found.rows]).mean() < 0.5
+
+
+@pytest.mark.parametrize("label", [0, 3])
+def test_a_class_of_copies_of_another_class_is_solved_too(label):
+    features, targets = blobs(n=90)
+    features = np.concatenate([features, features[:5]])
+    targets = np.concatenate([targets + (label == 0), np.full(5, label)])
+    found = solve(features, targets, groups=[*map(str, range(90)), *map(str, range(5))])
+    assert found.weight.shape == (4, 8)
+    assert found.logits.shape[1] == 4
+    assert len(found.rows) == 95
 
 
 def test_where_a_class_has_one_picture_nothing_is_held_out():

@@ -35,10 +35,10 @@ def write(path: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, st
     )
     filled = card.render(
         header=_header(evaluation, spec),
-        name=shown(Path(evaluation.data).name),
+        name=_plain(Path(evaluation.data).name),
         e=evaluation,
         spec=spec,
-        verdict=verdict(evaluation),
+        verdict=_plain(verdict(evaluation)),
         plain=_plain,
         facts={name: _plain(value) for name, value in facts.items()},
         classes=[_plain(name) for name in spec.classes],

@@ -172,7 +172,8 @@ def verdict(evaluation: Evaluation) -> str:
         text += " That cannot be told from guessing."
     worst = min(_rows(evaluation), key=lambda row: row["recall"])
     if wrong and worst["recall"] < accuracy.value - 0.05:
-        text += f" Weakest class: {worst['name']}, found in {100 * worst['recall']:.0f} % of cases."
+        name, share = short(worst["name"]), 100 * worst["recall"]
+        text += f" Weakest class: {name}, found in {share:.0f} % of cases."
     return text + _on_probabilities(evaluation)
 
 

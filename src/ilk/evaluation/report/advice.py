@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ilk.errors import counted, shown
+from ilk.evaluation.abstention import right_in_a_row
 from ilk.evaluation.metrics import Evaluation
 
 FEW = 100  # pictures: their interval is some ten points wide
 OFTEN = 3  # of a mistake, from which on it is a habit
+TARGETS = (0.99, 0.95)  # precisions that a threshold may be chosen for
 OFF = 0.05  # calibration error from which on probabilities mislead
 
 
@@ -54,8 +56,10 @@ def _advice(evaluation: Evaluation) -> Iterator[str]:
             f"{100 * evaluation.alarms.false.value:.0f} % of these pictures look unlike all that "
             "was learned: train on some of their kind."
         )
-    if evaluation.abstention is None and evaluation.accuracy.value < 1:
+    held_out = evaluation.sets[0].held_out if evaluation.sets else 0
+    target = next((t for t in TARGETS if held_out > 2 * right_in_a_row(t)), None)
+    if target and evaluation.abstention is None and evaluation.accuracy.value < target:
         yield (
             "Where a mistake costs more than no answer, choose a threshold: ilk evaluate MODEL "
-            "DATA --target-precision 0.99."
+            f"DATA --target-precision {target:g}."
         )
