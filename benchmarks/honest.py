@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from common import headline, ilk, scratch, spread
+from scipy.stats import binom
 
 import ilk as package
 from ilk.data.checks.labels import suspicion
@@ -21,7 +22,7 @@ from ilk.evaluation import conformal
 from ilk.evaluation.intervals import wilson
 from ilk.evaluation.mistakes import CONTRADICTED
 from ilk.evaluation.unknown import auroc
-from ilk.inference.novelty import distances, energies
+from ilk.inference.novelty import distances, entropies
 
 SPLITS, PROMISED = 20, 0.9
 FLIPPED, LOOKED_AT = 0.05, 0.10
@@ -84,15 +85,21 @@ def promises(found) -> None:
             limit = conformal.limit(p[choose], targets[choose], PROMISED, method)
             kept = conformal.sets(p[test], limit, method)
             hits = int(kept[np.arange(len(test)), targets[test]].sum())
-            interval = wilson(hits, len(test))
-            held.append(100 * interval.value)
-            inside += interval.low <= PROMISED <= interval.high
+            held.append(100 * hits / len(test))
+            low, high = binom.interval(0.95, len(test), PROMISED)
+            inside += low <= hits <= high
             sizes.append(kept.sum(axis=1).mean())
         print(
-            f"| {method} | {PROMISED:.0%} | {spread(held, ' %')} | {inside} of {SPLITS} "
-            f"| {spread(sizes)} |"
+            f"| {method} | {PROMISED:.0%} | mean {np.mean(held):.2f} %, {spread(held, ' %')} "
+            f"| {inside} of {SPLITS} | {spread(sizes)} |"
         )
-    print()
+    low, high = (100 * v / (found.n - half) for v in binom.interval(0.95, found.n - half, PROMISED))
+    print(f"\nThe binomial interval: {low:.2f} to {high:.2f} %.\n")
+    for scores in found.sets:
+        print(
+            f"As shipped, {scores.method} by {scores.held_out:,} pictures held out from the "
+            f"training: {percent(scores.found.overall)}.\n"
+        )
 
 
 def strangers(models, scores, data: Path) -> None:
@@ -101,7 +108,7 @@ def strangers(models, scores, data: Path) -> None:
         "cats_dogs": ("ants_bees", "cifar10"),
         "cifar10": ("digits", "ants_bees"),
     }
-    names = ("maximum probability", "energy", "nearest neighbours", "ilk")
+    names = ("maximum probability", "energy", "entropy", "nearest neighbours", "ilk")
     print(f"| in | out | {' | '.join(names)} | called unknown, of out | of in |")
     print("|---|---|" + "---|" * (len(names) + 2))
     areas = []
@@ -151,7 +158,8 @@ def measured(model, pictures) -> dict:
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return {
         "maximum probability": -(shifted / shifted.sum(axis=1, keepdims=True)).max(axis=1),
-        "energy": energies(logits),
+        "energy": -logits.max(axis=1) - np.log(shifted.sum(axis=1)),
+        "entropy": entropies(logits),
         "nearest neighbours": distances(features, detector.index, detector.spec.neighbours),
         "ilk": detector.scores(features, logits),
     }

@@ -66,7 +66,7 @@ class Novelty(_Record):
 
     neighbours: int = Field(gt=0, le=1000)
     distance: Spread
-    energy: Spread
+    entropy: Spread
     threshold: float
 
 

@@ -76,7 +76,10 @@ def test_slices_by_the_columns_of_a_table_and_of_the_pictures(tiny, ilk, trained
     for i, file in enumerate(sorted((tmp_path / "some").rglob("*.png"))):
         rows.append(f"{file},{file.parent.name},{'phone' if i % 2 else 'studio'}")
     (tmp_path / "table.csv").write_text("\n".join(rows))
-    done = ilk("evaluate", trained.model, "table.csv", "--slices", "format,folder", cwd=tmp_path)
+    done = ilk(
+        *("evaluate", trained.model, "table.csv", "--slices", "format,folder", "--split", "all"),
+        cwd=tmp_path,
+    )
     for name in ("source", "format", "folder"):
         assert f"by {name}, worst first" in done.stdout
     found = metrics(tmp_path)["slices"]

@@ -27,19 +27,21 @@ Method = Literal["lac", "raps"]
 PENALTY, FREE = 0.01, 5
 
 
-def oddness(probabilities: Floats, method: Method) -> Floats:
+def oddness(probabilities: Floats, method: Method, seed: int = 0) -> Floats:
     """Return how odd each class is for each picture, ``float64 [N, K]``.
 
     ``lac``: one minus its probability (Sadinle et al. 2019, arXiv 1609.00451): the smallest sets on
-    average. ``raps``: the probability of all classes that are at least as likely, and a penalty for
-    its rank (Angelopoulos et al. 2021, equation 4, without randomisation): sets grow where pictures
-    are hard, so that coverage is more even.
+    average. ``raps``: the probability of all classes that are likelier, a random part of its own
+    (drawn by ``seed``), and a penalty for its rank (Angelopoulos et al. 2021, equation 4): sets
+    grow where pictures are hard, so that coverage is more even.
     """
     p = probabilities.astype(np.float64)
     if method == "lac":
         return 1 - p
     order = np.argsort(-p, axis=1, kind="stable")
-    sums = np.cumsum(np.take_along_axis(p, order, axis=1), axis=1)
+    ranked = np.take_along_axis(p, order, axis=1)
+    parts = np.random.default_rng(seed).random((len(p), 1))
+    sums = np.cumsum(ranked, axis=1) - (1 - parts) * ranked
     sums += PENALTY * np.maximum(np.arange(1, p.shape[1] + 1) - FREE, 0)
     scores = np.empty_like(sums)
     np.put_along_axis(scores, order, sums, axis=1)
@@ -75,11 +77,12 @@ def _rank(number: int, wanted: float) -> int:
     return math.ceil((number + 1) * wanted - 1e-9)
 
 
-def sets(probabilities: Floats, highest: float, method: Method = "lac") -> Flags:
-    """Return which classes are in the set of each picture, ``bool [N, K]``; never none."""
-    kept = oddness(probabilities, method) <= highest + 1e-12
-    kept[np.arange(len(kept)), probabilities.argmax(axis=1)] = True
-    return kept
+def sets(probabilities: Floats, highest: float, method: Method = "lac", seed: int = 1) -> Flags:
+    """Return which classes are in the set of each picture, ``bool [N, K]``.
+
+    A set may be empty: then every class is odder than true classes mostly are.
+    """
+    return oddness(probabilities, method, seed) <= highest + 1e-12
 
 
 @dataclass(frozen=True)

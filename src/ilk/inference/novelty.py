@@ -27,10 +27,12 @@ class NoveltyDetector:
     Two scores are added, each by its spread over held-out pictures. The mean distance to the
     nearest of the ``known`` pictures, in the space of `roots` of features ("Out-of-distribution
     detection with deep nearest neighbors", Sun et al. 2022), sees what the classes have nothing to
-    do with. The energy of the logits ("Energy-based out-of-distribution detection", Liu et al.
-    2020) sees what lies between them. Neither wins everywhere (OpenOOD: Yang et al. 2022, Zhang et
-    al. 2023). A distance may be many spreads beyond the usual; an energy counts as no more than
-    ``MOST``, since pictures of the classes that are hard to name have high ones too.
+    do with. The entropy of the probabilities ("A baseline for detecting misclassified and
+    out-of-distribution examples", Hendrycks & Gimpel 2017) sees what lies between them. Neither
+    wins everywhere (OpenOOD: Yang et al. 2022, Zhang et al. 2023). A distance may be many spreads
+    beyond the usual; an entropy counts as no more than ``MOST``, since pictures of the classes that
+    are hard to name have high ones too. The energy of the logits (Liu et al. 2020), which is better
+    than entropy after a probe, turns over where labels were smoothed in training.
 
     Attributes
     ----------
@@ -50,7 +52,7 @@ class NoveltyDetector:
     def scores(self, features: Floats, logits: Floats) -> Floats:
         """Return the novelty ``float32 [N]`` of pictures: 0 is usual, more is stranger."""
         distance = distances(features, self.index, self.spec.neighbours)
-        return _combined(self.spec, distance, energies(logits))
+        return _combined(self.spec, distance, entropies(logits))
 
 
 def fit(
@@ -81,11 +83,11 @@ def fit(
     itself = np.array(keys)[:, None] == np.array(known_keys)
     neighbours = max(1, min(NEIGHBOURS, len(known) // 2))
     distance = distances(features, roots(known), neighbours, itself)
-    energy = energies(logits)
+    entropy = entropies(logits)
     novelty = Novelty(
-        neighbours=neighbours, distance=_spread(distance), energy=_spread(energy), threshold=0.0
+        neighbours=neighbours, distance=_spread(distance), entropy=_spread(entropy), threshold=0.0
     )
-    usual = _combined(novelty, distance, energy)
+    usual = _combined(novelty, distance, entropy)
     return novelty.model_copy(update={"threshold": float(np.quantile(usual, 1 - MISTAKEN))})
 
 
@@ -93,17 +95,19 @@ def _spread(values: Floats) -> Spread:
     return Spread(mean=float(values.mean()), std=max(1e-6, float(values.std())))
 
 
-def _combined(spec: Novelty, distance: Floats, energy: Floats) -> Floats:
+def _combined(spec: Novelty, distance: Floats, entropy: Floats) -> Floats:
     far = (distance - spec.distance.mean) / spec.distance.std
-    between = (energy - spec.energy.mean) / spec.energy.std
+    between = (entropy - spec.entropy.mean) / spec.entropy.std
     result: Floats = (far + between.clip(-MOST, MOST)).astype(np.float32)
     return result
 
 
-def energies(logits: Floats) -> Floats:
-    """Return -log sum exp of logits ``[N, K]``: high where no class is likely."""
-    top = logits.max(axis=1)
-    result: Floats = -(top + np.log(np.exp(logits - top[:, None]).sum(axis=1)))
+def entropies(logits: Floats) -> Floats:
+    """Return the entropy ``[N]``, in nats, of what logits ``[N, K]`` give as probabilities."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    powers = np.exp(shifted)
+    total = powers.sum(axis=1)
+    result: Floats = np.log(total) - (powers * shifted).sum(axis=1) / total
     return result
 
 

@@ -23,12 +23,15 @@ def test_lac_is_one_minus_the_probability():
 
 def test_raps_of_a_case_worked_out_by_hand():
     p = np.array([[0.1, 0.6, 0.3]])
-    assert oddness(p, "raps") == pytest.approx(np.array([[1.0, 0.6, 0.9]]))
+    part = np.random.default_rng(5).random()
+    expected = np.array([[0.9 + part * 0.1, part * 0.6, 0.6 + part * 0.3]])
+    assert oddness(p, "raps", seed=5) == pytest.approx(expected)
 
 
 def test_raps_punishes_classes_beyond_the_first_few():
     p = np.full((1, FREE + 3), 1 / (FREE + 3))
-    found = np.sort(oddness(p, "raps")[0]) - np.arange(1, FREE + 4) / (FREE + 3)
+    part = np.random.default_rng(0).random()
+    found = np.sort(oddness(p, "raps")[0]) - (np.arange(FREE + 3) + part) / (FREE + 3)
     assert found == pytest.approx([0] * FREE + [PENALTY, 2 * PENALTY, 3 * PENALTY])
 
 
@@ -54,14 +57,13 @@ def test_sets_hold_the_true_class_as_often_as_promised(method, wanted):
     half = len(p) // 2
     highest = limit(p[:half], targets[:half], wanted, method)
     found = covered(sets(p[half:], highest, method), targets[half:], tuple("abcdef"))
-    # RAPS holds the likeliest class also where that alone is more than it takes.
-    assert wanted - 0.01 < found.overall.value < wanted + (0.01 if method == "lac" else 0.05)
+    assert found.overall.value == pytest.approx(wanted, abs=0.01)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_no_set_is_empty(method):
+def test_where_every_class_is_too_odd_the_set_is_empty(method):
     p, _ = drawn(50)
-    assert sets(p, -1.0, method).sum(axis=1).tolist() == [1] * 50
+    assert not sets(p, -1.0, method).any()
 
 
 def test_coverage_is_told_by_class_and_size():
