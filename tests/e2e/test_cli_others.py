@@ -34,7 +34,7 @@ def test_the_json_is_as_the_design_says(tiny, ilk, trained, pictures, tmp_path):
         assert 0 <= quantity["low"] <= quantity["value"] <= quantity["high"] <= 1
     assert list(found["per_class"]) == sorted(tiny.colours)
     assert all(
-        set(v) == {"precision", "recall", "f1", "support"} for v in found["per_class"].values()
+        {"precision", "recall", "f1", "support"} <= set(v) for v in found["per_class"].values()
     )
     assert sum(map(sum, found["confusion"])) == 24
 

@@ -33,7 +33,13 @@ def place(tmp_path, tiny):
 
 
 @pytest.mark.parametrize(
-    "heading", ["Commands", "Looking after the pictures", "When the probe is not enough"]
+    "heading",
+    [
+        "Commands",
+        "Looking after the pictures",
+        "Scores to act on",
+        "When the probe is not enough",
+    ],
 )
 def test_the_commands_run(ilk, place, heading):
     lines = [line.split("#")[0] for line in block(heading, "sh").splitlines()]

@@ -149,6 +149,30 @@ def test_other_data_is_scored_whole_by_default(train, loaded, colours, caplog):
         ilk.evaluate(classifier, colours(30, seed=9), split="test")
 
 
+def test_a_val_split_that_chose_is_not_scored_beside_test(train, loaded, colours):
+    images, labels = colours(60)
+    classifier = loaded(train((images, labels), val_share=0.2))
+    more, more_labels = colours(3, seed=9)
+    found = ilk.evaluate(classifier, ([*images, *more], [*labels, *more_labels]))
+    assert found.n == 15 + 3
+
+
+def test_pictures_that_either_model_learned_from_are_not_compared(train, loaded, colours):
+    images, labels = colours(60)
+    one = loaded(train((images, labels), name="one"))
+    other = loaded(train((images, labels), name="other", seed=5))
+    data = ilk.from_arrays(images, labels, splits=["test"] * 60)
+    found = ilk.compare(one, other, data)
+    assert 0 < found.overall.difference.n < 15
+    assert "that neither has learned from" in found.a.scored_on
+    turned = ilk.compare(other, one, data)
+    assert turned.overall.difference.n == found.overall.difference.n
+    pictures = ilk.from_arrays(images, labels).digested().pictures
+    learned = [i for i, p in enumerate(pictures) if one.records.seen(p.digest) == "train"]
+    with pytest.raises(DataError, match="One of the two has learned from each picture"):
+        ilk.compare(one, other, ([images[i] for i in learned], [labels[i] for i in learned]))
+
+
 def test_pictures_that_the_training_learned_from_are_never_scored_unasked(
     train, loaded, colours, caplog
 ):

@@ -80,6 +80,9 @@ def test_of_many_only_some_are_kept(monkeypatch):
     [
         {"held_out.targets": np.full(3_000, 3)},
         {"held_out.targets": np.zeros(3_000, np.int32)},
+        {"held_out.targets": np.int64(0)},
+        {"known.features": np.float16(1)},
+        {"known.features": np.zeros((3, 4), np.float16)},
         {"held_out.logits": np.full((3_000, 3), np.nan, np.float32)},
         {"held_out.logits": np.zeros((2_999, 3), np.float32)},
         {"known.features": np.zeros((0, 4), np.float16)},
