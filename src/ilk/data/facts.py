@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -62,8 +62,8 @@ class Facts:
     modified: int = 0
 
 
-def facts_of(content: Content) -> Facts:
-    """Read a picture's header.
+def facts_of(content: Content, modified: int = 0) -> Facts:
+    """Read a picture's header; ``modified`` is when its file was last changed.
 
     Raises
     ------
@@ -71,17 +71,18 @@ def facts_of(content: Content) -> Facts:
         The content is no picture.
     """
     if isinstance(content, np.ndarray):
-        return Facts(width=content.shape[1], height=content.shape[0])
+        return Facts(width=content.shape[1], height=content.shape[0], modified=modified)
     if not isinstance(content, bytes):
-        return _facts(content)
+        return _facts(content, 0, False, modified)
     with opened(content) as image:
-        return replace(_facts(image), bytes=len(content), ends_early=ends_early(content))
+        return _facts(image, len(content), ends_early(content), modified)
 
 
-def _facts(image: Image.Image) -> Facts:
+def _facts(image: Image.Image, size: int, ends_early: bool, modified: int) -> Facts:
     orientation, camera, day = _exif(image)
     deep = ";16" in str(getattr(image, "tile", "")) and ";16" not in image.mode
-    facts = Facts(
+    return Facts(
+        bytes=size,
         format=image.format or "",
         mode=f"{image.mode};16" if deep else image.mode,
         width=image.width,
@@ -90,8 +91,10 @@ def _facts(image: Image.Image) -> Facts:
         camera=camera,
         day=day,
         transparent=image.has_transparency_data,
+        ends_early=ends_early,
+        modified=modified,
+        animated=_is_animated(image),  # last, as looking for frames moves on
     )
-    return replace(facts, animated=_is_animated(image))  # last, as looking for frames moves on
 
 
 def _is_animated(image: Image.Image) -> bool:

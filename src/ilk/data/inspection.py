@@ -116,7 +116,7 @@ def _inspected(
         reason = f"cannot be opened: {getattr(error, 'strerror', None) or error}"
         return _left_out(picture, reason, "file.unreadable")
     try:
-        facts = replace(facts_of(content), modified=modified)
+        facts = facts_of(content, modified)
         row = known.get(bytes.fromhex(digest))
         row = statistics_of(content) if row is None else row
     except DecodeError as error:
