@@ -38,7 +38,9 @@ def test_a_file_a_folder_and_a_quoted_pattern(ilk, trained, pictures):
 def test_a_json_line_is_as_the_design_says(tiny, ilk, trained, pictures):
     done = ilk("predict", trained.model, "red/red00.png", "--top", 3, "--json", cwd=pictures)
     (record,) = records(done)
-    assert list(record) == ["path", "label", "probability", "top", "error"]
+    keys = ["path", "label", "probability", "top", "accepted", "unknown", "error"]
+    assert list(record) == keys
+    assert record["accepted"] is True
     assert record["error"] is None
     assert record["label"] == "red"
     assert {r["label"] for r in record["top"]} == set(tiny.colours)
@@ -94,7 +96,7 @@ def test_csv(ilk, trained, pictures, tmp_path):
     rows = list(csv.DictReader(io.StringIO(done.stdout, newline="")))
     assert list(rows[0]) == [
         "path", "label_1", "probability_1", "label_2", "probability_2", "label_3",
-        "probability_3", "error",
+        "probability_3", "accepted", "unknown", "error",
     ]  # fmt: skip
     assert [Path(r["path"]).name for r in rows] == ["a,b\nc.png", "bad.png"]
     assert [r["label_1"] for r in rows] == ["red", ""]
