@@ -62,7 +62,7 @@ def test_a_precision_that_cannot_be_shown_is_refused_with_what_it_takes(
         "evaluate", model, pictures, "--target-precision", "0.9999", code=3, cwd=tmp_path
     )
     assert "No threshold shows a precision of 0.9999" in said
-    assert "Give a lower --target-precision, or hold more pictures out." in said
+    assert "Give a lower --target-precision, or train on more pictures." in said
     assert not (tmp_path / "runs").exists()
     for odd in ("0", "1.5", "nan"):
         refused("evaluate", model, pictures, "--target-precision", odd, code=2, cwd=tmp_path)

@@ -14,8 +14,8 @@ MOST_CLASSES = 20
 def compare(
     a: Path,
     b: Path,
-    /,
     data: str,
+    /,
     *,
     split: str | None = None,
     json: bool = False,

@@ -92,6 +92,9 @@ def print_troubles(evaluation: Evaluation) -> None:
     """Say on stderr what makes the scores worth less than they seem."""
     if evaluation.guesses:
         say("The model may do no better than guessing: its score cannot be told from chance.")
+    suspects = evaluation.mistakes.suspects if evaluation.mistakes else ()
+    if suspects:
+        say(f"{counted(len(suspects), 'label')} among these may be wrong: see the report.")
     if evaluation.unknown:
         names = ", ".join(f"{shown(name)} ({n:,})" for name, n in evaluation.unknown.items())
         say(f"Not scored, the model does not know these classes: {names}")

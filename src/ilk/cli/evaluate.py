@@ -103,7 +103,7 @@ def evaluate(
         raise UsageError("--corrupted does not apply without --corruptions.")
     with new_folder(runs, name, exist_ok, default="evaluate") as folder:
         classifier = api.load(model, device=device, engine=engine, precision=precision)
-        threshold = None
+        threshold, before = None, classifier.spec.thresholds.get("accept")
         if target_precision is not None or target_coverage is not None:
             threshold = api.choose_threshold(
                 classifier, target_precision=target_precision, target_coverage=target_coverage
@@ -158,9 +158,10 @@ def evaluate(
         found = result.corruptions
         print(f"corrupted: {100 * found.mean:.1f} % on average, {found.clean} as they are")
     if threshold is not None:
+        instead = f" (before: {before:.4f})" if before is not None else ""
         say(
             f"Stored in {shown(classifier.source)}: answers are accepted from a probability of "
-            f"{threshold.value:.4f} on."
+            f"{threshold.value:.4f} on{instead}."
         )
     print(f"\nreport   {shown(folder / 'report.html')}")
     print(f"metrics  {shown(folder / 'metrics.json')}")

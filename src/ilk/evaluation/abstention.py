@@ -143,7 +143,7 @@ def threshold_for_precision(confidence: Floats, right: Flags, wanted: float) -> 
         raise DataError(
             f"No threshold shows a precision of {wanted:g} on {len(confidence):,} pictures to "
             f"choose by: that takes {least:,} accepted ones without a mistake, or more with few. "
-            "Give a lower --target-precision, or hold more pictures out."
+            "Give a lower --target-precision, or train on more pictures."
         )
     return at(float(sorted_confidence[last]), confidence, right)
 

@@ -74,7 +74,11 @@ class Comparison:
         gap = self.difference
         if not self.decided:
             many = f"; about {_rounded(self.needed):,} would be needed" if self.needed else ""
-            return f"No difference can be seen on {gap.n:,} pictures{many}."
+            return (
+                f"No difference can be seen on {gap.n:,} pictures{many}: {b} less {a} is "
+                f"{100 * gap.value:+.1f} points (95 % interval {100 * gap.low:+.1f} to "
+                f"{100 * gap.high:+.1f})."
+            )
         ends = sorted((abs(100 * gap.low), abs(100 * gap.high)))
         better, other = (b, a) if gap.value > 0 else (a, b)
         return (

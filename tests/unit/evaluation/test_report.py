@@ -56,7 +56,7 @@ def test_what_cannot_be_encoded_does_not_stop_the_report(tmp_path):
 def test_the_page_tells_scores_with_their_intervals_and_facts(tmp_path):
     page = page_of(evaluated(), tmp_path, Time="1.5 s")
     assert "87.5 %" in page
-    assert "n = 8" in page
+    assert "n&nbsp;=&nbsp;8" in page
     assert "<td>Time</td><td>1.5 s</td>" in page
 
 
