@@ -178,7 +178,7 @@ class Trainings:
         patched.affordable_steps = lambda *_: BUDGETED_STEPS
         if not self._plots:
             ilk.training.monitor.plot_curves = lambda *_: None
-            ilk.api.training.write_report = lambda *_: None
+            ilk.api.training.write_report = lambda *_, **__: None
         if isinstance(killed, AfterCheckpoint):
             killed.arrange()
 
