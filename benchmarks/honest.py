@@ -22,7 +22,7 @@ from ilk.evaluation import conformal
 from ilk.evaluation.intervals import wilson
 from ilk.evaluation.mistakes import CONTRADICTED
 from ilk.evaluation.unknown import auroc
-from ilk.inference.novelty import distances, entropies
+from ilk.inference.novelty import entropies
 
 SPLITS, PROMISED = 20, 0.9
 FLIPPED, LOOKED_AT = 0.05, 0.10
@@ -160,7 +160,7 @@ def measured(model, pictures) -> dict:
         "maximum probability": -(shifted / shifted.sum(axis=1, keepdims=True)).max(axis=1),
         "energy": -logits.max(axis=1) - np.log(shifted.sum(axis=1)),
         "entropy": entropies(logits),
-        "nearest neighbours": distances(features, detector.index, detector.spec.neighbours),
+        "nearest neighbours": detector.distances(features),
         "ilk": detector.scores(features, logits),
     }
 

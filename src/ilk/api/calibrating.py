@@ -11,7 +11,7 @@ from ilk.data.roots import roots
 from ilk.evaluation.calibration import fit_temperature
 from ilk.inference import novelty
 from ilk.models.bundle import KNOWN_FEATURES, Bundle
-from ilk.training.trained import Answers, Trained
+from ilk.training.trained import Answers, Trained, some
 
 MOST = 400_000  # numbers kept of the logits of held-out pictures: 1.6 MB
 
@@ -38,7 +38,7 @@ def calibrated(trained: Trained) -> Bundle:
     if detector:
         tensors = {**bundle.tensors, KNOWN_FEATURES: roots(known.features).astype(np.float16)}
         bundle = replace(bundle, tensors=tensors)
-    kept = _some(len(targets), MOST // max(1, len(spec.classes)))
+    kept = some(np.arange(len(targets)), seed=0, most=max(1, MOST // len(spec.classes)))
     return replace(bundle, spec=spec).with_held_out(held_out.logits[kept], targets[kept])
 
 
@@ -46,9 +46,3 @@ def targets_of(answers: Answers, classes: tuple[str, ...]) -> NDArray[np.int64]:
     """Return the classes ``int64 [N]`` of the pictures."""
     index = {label: k for k, label in enumerate(classes)}
     return np.array([index[str(p.label)] for p in answers.pictures], np.int64)
-
-
-def _some(number: int, most: int) -> NDArray[np.intp]:
-    """Return at most so many of the rows, drawn at random, in order."""
-    rows = np.random.default_rng(0).permutation(number)[: max(1, most)]
-    return np.sort(rows)

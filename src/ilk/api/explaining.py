@@ -10,6 +10,7 @@ from ilk.data.stream import Stream
 from ilk.data.thumbnails import as_data_uri
 from ilk.errors import UsageError, listed
 from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.report import WORST
 from ilk.inference import Classifier, as_pictures
 from ilk.inference.explain import Explainer, overlay
 from ilk.models.bundle import Bundle
@@ -18,12 +19,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LOT = 8  # pictures
-EXPLAINED = 12  # of the surest mistakes
 
 
 def explained_mistakes(classifier: Classifier, evaluation: Evaluation) -> dict[str, str]:
     """Return the surest mistakes, by path, with what spoke for the answer, as data URIs."""
-    found = evaluation.mistakes.all[:EXPLAINED] if evaluation.mistakes else ()
+    found = evaluation.mistakes.all[:WORST] if evaluation.mistakes else ()
     pictures = [m.picture for m in found]
     shown = explain(classifier, pictures, [m.predicted for m in found]) if found else ()
     return {pictures[row].path: as_data_uri(image) for row, image in shown}

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Keys = NDArray[np.int64]
+BLOCK = 2_048  # rows at a time: 16 MB of distances to 2,000 others
 
 
 def roots(features: Floats) -> Floats:
@@ -19,4 +21,33 @@ def roots(features: Floats) -> Floats:
     np.sqrt(result, out=result)
     np.copysign(result, features, out=result)
     result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-12)
+    return result
+
+
+def mean_distances(
+    units: Floats, others: Floats, neighbours: int, keys: Keys, others_keys: Keys
+) -> Floats:
+    """Return how far each of some `roots` is from its nearest others, on average.
+
+    Parameters
+    ----------
+    units, others : float32 arrays [N, D] and [L, D]
+        Of unit length.
+    neighbours : int
+        How many of the others count, at most L.
+    keys, others_keys : int64 arrays [N] and [L]
+        Rows with the same key are the same picture, and no neighbours.
+
+    Returns
+    -------
+    float32 array [N]
+        0 to 2. Who has too few neighbours is as far from those that lack as can be.
+    """
+    result = np.empty(len(units), np.float32)
+    for start in range(0, len(units), BLOCK):
+        block = slice(start, start + BLOCK)
+        squares = 2 - 2 * (units[block] @ others.T)
+        squares[keys[block, None] == others_keys] = np.inf
+        near = np.partition(squares, neighbours - 1, axis=1)[:, :neighbours]
+        result[block] = np.sqrt(near.clip(0, 4)).mean(axis=1)
     return result

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.data.roots import roots
+from ilk.data.roots import mean_distances, roots
 from ilk.engines.base import Floats
 from ilk.spec import Novelty, Spread
 
@@ -17,7 +17,6 @@ NEIGHBOURS = 10
 FEWEST = 20  # held-out pictures by which a threshold can be chosen
 MISTAKEN = 0.02  # share of pictures of the kind that was learned that may be called unknown
 MOST = 1.5  # spreads: chosen on classes of CIFAR-10's training pictures left out of the training
-BLOCK = 1024  # pictures at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +48,14 @@ class NoveltyDetector:
         """The known pictures as float32."""
         return self.known.astype(np.float32)
 
+    def distances(self, features: Floats) -> Floats:
+        """Return how far pictures are from the nearest known ones, ``float32 [N]``."""
+        nobody, known = np.full(len(features), -1), np.arange(len(self.index))
+        return mean_distances(roots(features), self.index, self.spec.neighbours, nobody, known)
+
     def scores(self, features: Floats, logits: Floats) -> Floats:
         """Return the novelty ``float32 [N]`` of pictures: 0 is usual, more is stranger."""
-        distance = distances(features, self.index, self.spec.neighbours)
+        distance = self.distances(features)
         return _combined(self.spec, distance, entropies(logits))
 
 
@@ -80,9 +84,8 @@ def fit(
     """
     if len(features) < FEWEST or len(known) < 2:
         return None
-    itself = np.array(keys)[:, None] == np.array(known_keys)
     neighbours = max(1, min(NEIGHBOURS, len(known) // 2))
-    distance = distances(features, roots(known), neighbours, itself)
+    distance = mean_distances(roots(features), roots(known), neighbours, *_keyed(keys, known_keys))
     entropy = entropies(logits)
     novelty = Novelty(
         neighbours=neighbours, distance=_spread(distance), entropy=_spread(entropy), threshold=0.0
@@ -111,17 +114,8 @@ def entropies(logits: Floats) -> Floats:
     return result
 
 
-def distances(
-    features: Floats, index: Floats, neighbours: int, itself: NDArray[np.bool_] | None = None
-) -> Floats:
-    """Return the mean distance ``[N]`` to the nearest of an index of unit vectors ``[L, D]``."""
-    units = roots(features)
-    result = np.empty(len(units), np.float32)
-    for start in range(0, len(units), BLOCK):
-        squares = 2 - 2 * (units[start : start + BLOCK] @ index.T)
-        if itself is not None:
-            squares[itself[start : start + BLOCK]] = np.inf
-        near = np.partition(squares, neighbours - 1, axis=1)[:, :neighbours]
-        near[~np.isfinite(near)] = 2.0  # hardly any but copies: it has no neighbours
-        result[start : start + BLOCK] = np.sqrt(near.clip(0)).mean(axis=1)
-    return result
+def _keyed(*names: Sequence[str]) -> list[NDArray[np.int64]]:
+    """Return numbers for names, the same for the same name in every sequence."""
+    whole = np.concatenate([np.array(part, str) for part in names])
+    _, keys = np.unique(whole, return_inverse=True)
+    return np.split(keys, np.cumsum([len(part) for part in names])[:-1])

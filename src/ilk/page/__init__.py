@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ilk.errors import shown
+
 SHARED = ("base.html", "figure.html")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One picture on a page: its thumbnail as a data URI (if there is one), and its names.
+
+    The macro ``figure`` of ``figure.html`` shows it.
+    """
+
+    name: str
+    tags: tuple[str, ...]
+    thumbnail: str | None
+
+
+def short(text: str, longest: int) -> str:
+    """Return a text fit to be shown, its middle left out if it is very long."""
+    fit = shown(text)
+    return fit if len(fit) <= longest else f"{fit[: longest // 2]}…{fit[-longest // 2 :]}"
 
 
 def write(path: Path, package: str, template: str, **values: Any) -> None:

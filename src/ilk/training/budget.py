@@ -119,5 +119,6 @@ def _validation_seconds(trial: State, examples: Examples, recipe: Recipe, step: 
         some,
         precision=step.precision,
         batch=recipe.batch,
+        features=False,
     )
     return (time.perf_counter() - began) * len(examples.val) / len(some)

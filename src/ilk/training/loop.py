@@ -139,6 +139,7 @@ def validate(
         precision=step.precision,
         batch=-(-recipe.batch * recipe.accumulate // state.pieces),
         world=world,
+        features=False,
     )
     rows = examples.val[good]
     if not len(rows):

@@ -87,12 +87,14 @@ def outputs_of(
     precision: Precision,
     batch: int,
     world: World = ALONE,
+    features: bool = True,
 ) -> tuple[Floats, Floats, Logical]:
     """Run a network with a head in eval mode over pictures; several processes share them out.
 
     Returns
     -------
     features : float32 array [N, D]
+        ``[N, 0]`` if nobody wants them.
     logits : float32 array [N, K]
         Both in the order of ``rows``; zeros where a picture could not be decoded.
     good : bool array [N]
@@ -104,7 +106,8 @@ def outputs_of(
     network.eval()
     place = {int(row): i for i, row in enumerate(rows)}
     classes, width = network.head.weight.shape
-    features = torch.zeros(len(rows), width, device=device)
+    width = width if features else 0
+    seen = torch.zeros(len(rows), width, device=device)
     logits = torch.zeros(len(rows), classes, device=device)
     good = torch.zeros(len(rows), device=device)
     mine: Any = world.part(rows)
@@ -115,6 +118,6 @@ def outputs_of(
         at = torch.tensor([place[int(row)] for row in read], device=device)
         with precision.autocast():
             some, part = network(precision.to_device(pixels))
-        features[at], logits[at], good[at] = some.float(), part.float(), 1
-    features, logits, good = (world.summed(part) for part in (features, logits, good))
-    return features.cpu().numpy(), logits.cpu().numpy(), good.cpu().numpy() > 0
+        seen[at], logits[at], good[at] = some[:, :width].float(), part.float(), 1
+    seen, logits, good = (world.summed(part) for part in (seen, logits, good))
+    return seen.cpu().numpy(), logits.cpu().numpy(), good.cpu().numpy() > 0

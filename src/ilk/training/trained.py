@@ -19,7 +19,7 @@ KNOWN = 1_000  # training pictures that a model remembers the features of
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model, or one just like it, makes of pictures that it did not learn from.
+    """What a model, or one just like it, makes of pictures.
 
     Attributes
     ----------
@@ -62,11 +62,11 @@ class Trained:
     facts: dict[str, Any]
 
 
-def some(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return at most ``KNOWN`` of some rows, drawn at random."""
-    if len(rows) <= KNOWN:
+def some(rows: NDArray[np.int64], seed: int, most: int = KNOWN) -> NDArray[np.int64]:
+    """Return at most so many of some rows, drawn at random, in their order."""
+    if len(rows) <= most:
         return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, KNOWN, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
 def less_unreadable(catalog: Catalog, errors: dict[int, str], limit: float) -> Catalog:

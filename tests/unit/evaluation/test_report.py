@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import ilk
 from ilk.evaluation import report
 from ilk.evaluation.metrics import score
+from ilk.evaluation.mistakes import find_mistakes
 
 EVIL = "<script>alert('x')</script>"
 PNG = b"\x89PNG not really"
@@ -81,3 +83,22 @@ def test_the_verdict_calls_held_out_only_what_was(split):
 def test_the_verdict_of_a_bad_score_is_not_one_mistake_in_one():
     said = report.verdict(score(["cat"] * 9 + ["dog"], np.ones(10, np.int64), ("cat", "dog")))
     assert "mistake in 1" not in said
+
+
+def test_the_page_stays_small_however_many_pictures_are_named_wrongly(tmp_path):
+    """Noise is what compresses worst; the names are as long as names can be."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 160, 160, 3), np.uint8)
+    names = tuple(f"{k:02d}-{'x' * 200}" for k in range(20))
+    pictures = ilk.from_arrays(noise, [names[i % 20] for i in range(300)]).pictures
+    targets = np.arange(300) % 20
+    probabilities = np.full((300, 20), 0.1 / 19, np.float32)
+    probabilities[np.arange(300), (targets + 1) % 20] = 0.9
+    found = replace(
+        score([str(p.label) for p in pictures], probabilities.argmax(axis=1), names),
+        mistakes=find_mistakes(pictures, probabilities, targets, names),
+    )
+    page = page_of(found, tmp_path)
+    shown = page.count("data:image/jpeg")
+    assert shown == report.PAIRS * report.EXAMPLES + report.WORST
+    assert shown < len(found.mistakes.all)
+    assert len(page) < 1_000_000

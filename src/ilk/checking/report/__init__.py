@@ -28,20 +28,11 @@ LONGEST = 120  # characters of a name or a remark
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One picture of a finding: its thumbnail as a data URI (if there is one), and its names."""
-
-    name: str
-    tags: tuple[str, ...]
-    thumbnail: str | None
-
-
-@dataclass(frozen=True)
 class Item:
     """One finding on the page: with pictures, or as a line of text."""
 
     detail: str
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[page.Figure, ...] = ()
     names: tuple[str, ...] = ()
     more: int = 0
 
@@ -171,11 +162,11 @@ class _Layout:
         names = tuple(self._name(path) for path in finding.paths[:NAMES_A_LINE])
         return Item(short(finding.detail), (), names, len(finding.paths) - len(names))
 
-    def _figure(self, path: str) -> Figure:
+    def _figure(self, path: str) -> page.Figure:
         picture = self._pictures.get(path)
         tags = (picture.label, picture.split) if picture else ()
         shown_tags = tuple(short(tag) for tag in tags if tag)
-        return Figure(self._name(path), shown_tags, self._thumbnails.of(path))
+        return page.Figure(self._name(path), shown_tags, self._thumbnails.of(path))
 
     def _name(self, path: str) -> str:
         return short(path.removeprefix(self._root))
@@ -183,5 +174,4 @@ class _Layout:
 
 def short(text: str) -> str:
     """Return a text fit to be shown, its middle left out if it is very long."""
-    fit = shown(text)
-    return fit if len(fit) <= LONGEST else f"{fit[: LONGEST // 2]}…{fit[-LONGEST // 2 :]}"
+    return page.short(text, LONGEST)

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from ilk.data.checks.evidence import Evidence, Floats
 from ilk.data.checks.findings import Finding
 from ilk.data.checks.spread import middle_and_spread
-from ilk.data.roots import roots
+from ilk.data.roots import mean_distances, roots
 from ilk.errors import shown
 
 Targets = NDArray[np.int64]
 
 NEIGHBOURS = 10
 SAMPLE = 2_000  # of a class, that its pictures are compared with
-BLOCK = 2_048  # pictures at a time: 16 MB of distances
 ENOUGH = 20  # pictures of a class, for its spread to be known
 FAR = 4.0  # spreads: in cats_dogs, 4 of 2,000 pictures; in ants_bees, swarms, combs, a placeholder
 
@@ -76,16 +75,9 @@ def _within(features: Floats) -> Floats:
     sample = np.arange(number)
     if number > SAMPLE:
         sample = np.sort(np.random.default_rng(0).choice(number, SAMPLE, replace=False))
-    k = min(NEIGHBOURS, number - 1)
-    result = np.empty(number, np.float32)
-    for start in range(0, number, BLOCK):
-        block = units[start : start + BLOCK]
-        squares = 2 - 2 * (block @ units[sample].T)
-        itself = np.arange(start, start + len(block))[:, None] == sample
-        squares[itself] = np.inf
-        near = np.partition(squares, k - 1, axis=1)[:, :k]
-        result[start : start + len(block)] = np.sqrt(near.clip(0)).mean(axis=1)
-    return result
+    return mean_distances(
+        units, units[sample], min(NEIGHBOURS, number - 1), np.arange(number), sample
+    )
 
 
 def strangeness(distances: Floats, targets: Targets) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ilk import page
 from ilk.data.thumbnails import Thumbnails
-from ilk.errors import counted, shown
+from ilk.errors import counted
 from ilk.evaluation.metrics import Evaluation
 from ilk.evaluation.mistakes import Mistake
 from ilk.evaluation.report.advice import advice
@@ -24,20 +24,11 @@ LONGEST = 60  # characters of a name
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One picture on the page: its thumbnail as a data URI (if there is one), and its names."""
-
-    name: str
-    tags: tuple[str, ...]
-    thumbnail: str | None
-
-
-@dataclass(frozen=True)
 class Group:
     """Pictures of one class that were taken for another."""
 
     title: str
-    figures: tuple[Figure, ...]
+    figures: tuple[page.Figure, ...]
     more: int
 
 
@@ -117,12 +108,12 @@ class _Gallery:
             groups.append(Group(title, figures, max(0, pair["count"] - len(figures))))
         return groups
 
-    def worst(self) -> tuple[Figure, ...]:
+    def worst(self) -> tuple[page.Figure, ...]:
         """Return the surest mistakes, as the model saw them if that is known."""
         found = self._mistakes.all[:WORST] if self._mistakes else ()
         return self._figures(found, self._overlays)
 
-    def suspects(self) -> tuple[Figure, ...]:
+    def suspects(self) -> tuple[page.Figure, ...]:
         """Return pictures whose label may be wrong, if they are not all among the worst."""
         found = self._mistakes.suspects if self._mistakes else ()
         worst = self._mistakes.all[:WORST] if self._mistakes else ()
@@ -130,11 +121,11 @@ class _Gallery:
 
     def _figures(
         self, mistakes: Sequence[Mistake], overlays: Mapping[str, str] | None = None
-    ) -> tuple[Figure, ...]:
+    ) -> tuple[page.Figure, ...]:
         self._thumbnails.prepare(m.picture for m in mistakes)
         root = f"{self._evaluation.data}/"
         return tuple(
-            Figure(
+            page.Figure(
                 short(m.picture.path.removeprefix(root)),
                 (
                     f"{short(m.predicted)} {100 * m.probability:.0f} %",
@@ -149,8 +140,7 @@ class _Gallery:
 
 def short(text: str) -> str:
     """Return a text fit to be shown, its middle left out if it is very long."""
-    fit = shown(text)
-    return fit if len(fit) <= LONGEST else f"{fit[: LONGEST // 2]}…{fit[-LONGEST // 2 :]}"
+    return page.short(text, LONGEST)
 
 
 def verdict(evaluation: Evaluation) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ilk.data import roots
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.checks import outliers
 from ilk.data.checks.evidence import Evidence
@@ -80,7 +81,7 @@ def test_pictures_without_a_label_have_no_class():
 def test_blocks_change_nothing(monkeypatch, block):
     features, targets = cloud(50), np.arange(50) % 2
     whole = distances(features, targets)
-    monkeypatch.setattr(outliers, "BLOCK", block)
+    monkeypatch.setattr(roots, "BLOCK", block)
     np.testing.assert_allclose(distances(features, targets), whole, atol=1e-3)
 
 
