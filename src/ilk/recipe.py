@@ -125,6 +125,10 @@ class Recipe(BaseModel):
         modes=("probe", "finetune"), gt=0,
     )  # fmt: skip
     label_smoothing: float = _loop(0.0, "Share of each target spread over all classes.", ge=0, lt=1)
+    smoothing_until: float | None = _loop(
+        None, "Share of the steps over which label smoothing fades to nothing; default: it stays.",
+        gt=0, le=1,
+    )  # fmt: skip
     mixup: float = _loop(0.0, "Alpha of mixup; 0: off.", ge=0)
     cutmix: float = _loop(0.0, "Alpha of cutmix; 0: off.", ge=0)
     augment: Literal["none", "light", "brightness", "colour", "crops", "trivial"] = _loop(

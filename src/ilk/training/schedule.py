@@ -1,4 +1,4 @@
-"""Schedule: the learning rate and the size of the pictures, as pure functions of the step."""
+"""Schedule: learning rate, size of pictures, label smoothing, as pure functions of the step."""
 
 from __future__ import annotations
 
@@ -60,6 +60,18 @@ def _fallen(recipe: Recipe, progress: float, epoch: int) -> float:
             return (1 + math.cos(math.pi * progress)) / 2
         case "constant":
             return 1.0
+
+
+def smoothing(recipe: Recipe, step: int, total_steps: int) -> float:
+    """Return the label smoothing at a step: it falls evenly to 0 where it is to fade.
+
+    A network that was taught smoothed labels (Szegedy et al. 2016, arXiv 1512.00567) to the end is
+    unsure by a share, whatever the picture, which no temperature can mend.
+    """
+    if recipe.smoothing_until is None:
+        return recipe.label_smoothing
+    gone = step / (recipe.smoothing_until * total_steps)
+    return recipe.label_smoothing * max(0.0, 1 - gone)
 
 
 def image_size(recipe: Recipe, imgsz: int, step: int, total_steps: int) -> int:

@@ -24,7 +24,7 @@ from ilk.training.layers import freeze, frozen_names, set_training_mode
 from ilk.training.optim import set_rates
 from ilk.training.precision import Precision
 from ilk.training.randomness import generator, key
-from ilk.training.schedule import image_size
+from ilk.training.schedule import image_size, smoothing
 from ilk.training.state import State
 
 log = logging.getLogger("ilk")
@@ -183,6 +183,7 @@ class Step:
         self, state: State, batch: Tensor, soft: Tensor, targets: Tensor
     ) -> tuple[float, int]:
         """Go forwards and backwards, in as many pieces as the device's memory asks for."""
+        smooth = smoothing(self._recipe, state.steps_done, state.total_steps)
         parts = list(zip(batch.chunk(state.pieces), soft.chunk(state.pieces), strict=True))
         total = torch.zeros((), device=batch.device)
         # The processes' gradients are averaged: a larger share must weigh more.
@@ -196,7 +197,7 @@ class Step:
                     logits.float(),
                     wanted,
                     self._weights,
-                    label_smoothing=self._recipe.label_smoothing,
+                    label_smoothing=smooth,
                 )
                 loss = loss * (len(pixels) / len(batch))
                 state.scaler.scale(loss * weight).backward()

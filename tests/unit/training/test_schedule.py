@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ilk.errors import UsageError
 from ilk.recipe import Recipe
-from ilk.training.schedule import image_size, rate_factor
+from ilk.training.schedule import image_size, rate_factor, smoothing
 
 SCHEDULES = ["step", "cosine", "onecycle", "linear", "constant"]
 FALLING_TO_ZERO = ["cosine", "onecycle", "linear"]
@@ -137,3 +137,14 @@ def test_without_a_smaller_size_to_begin_with_it_stays():
 def test_a_larger_size_to_begin_with_is_refused():
     with pytest.raises(UsageError, match=r"64 is larger than imgsz, which is 32"):
         image_size(recipe_of(imgsz_from=64), 32, 0, 10)
+
+
+def test_label_smoothing_stays_unless_it_is_to_fade():
+    recipe = recipe_of(label_smoothing=0.2)
+    assert {smoothing(recipe, step, 10) for step in range(10)} == {0.2}
+
+
+def test_label_smoothing_fades_evenly_and_stays_away():
+    recipe = recipe_of(label_smoothing=0.2, smoothing_until=0.5)
+    found = [smoothing(recipe, step, 8) for step in range(8)]
+    assert found == pytest.approx([0.2, 0.15, 0.1, 0.05, 0, 0, 0, 0])

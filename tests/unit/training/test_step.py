@@ -98,6 +98,13 @@ def test_label_smoothing_is_that_of_torch(lab, take, smoothing):
     assert take(training)[0] == pytest.approx(float(loss), rel=1e-6)
 
 
+def test_label_smoothing_fades_with_the_steps(lab, take):
+    training = lab.training(**PLAIN, label_smoothing=0.2, smoothing_until=0.01)
+    training.state.epoch = 1
+    loss, *_ = expected_loss(training, np.arange(8), label_smoothing=0.0)
+    assert take(training)[0] == pytest.approx(float(loss), rel=1e-6)
+
+
 def test_with_class_weights_rare_classes_weigh_as_much_as_common_ones(lab, take):
     examples = lab.examples(train=12, val=0)
     examples.targets[:] = [0] * 8 + [1] * 3 + [2]
