@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilk.runtime import cores, versions
+from ilk.runtime import processor, versions
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,8 @@ def headline(title: str) -> None:
     """Print what ran, where, and with which versions."""
     print(f"### {title}\n")
     print(f"`python {' '.join(['benchmarks/' + Path(sys.argv[0]).name, *_shown_arguments()])}`\n")
-    print(
-        f"Machine: {machine()}. Versions: {', '.join(f'{k} {v}' for k, v in versions().items())}."
-    )
+    found = ", ".join(f"{package} {version}" for package, version in versions().items())
+    print(f"Machine: {processor()}, {memory()}. Versions: {found}.")
     print()
 
 
@@ -64,18 +62,9 @@ def _shown_arguments() -> list[str]:
     return kept
 
 
-def machine() -> str:
-    """Describe the processor in a line."""
-    model, flags = platform.processor() or platform.machine(), ""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        facts = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
-        facts = {k.strip(): v.strip() for k, v in facts.items()}
-        model, flags = facts.get("model name", model), facts.get("flags", "")
-    wanted = ("avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
-    has = [flag for flag in wanted if flag in flags.split()]
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return f"{model}, {cores()} cores ({', '.join(has) or 'no AVX-512'}), {pages:.0f} GiB"
+def memory() -> str:
+    """Return how much memory the machine has."""
+    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
 
 
 def run_process(command: Sequence[str], cache: Path | None = None) -> Finished:

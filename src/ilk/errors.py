@@ -12,7 +12,8 @@ class IlkError(Exception):
     Attributes
     ----------
     exit_code : int
-        What the command line exits with: 1 failed, 2 usage, 3 the data did not pass.
+        What the command line exits with: 1 failed, 2 usage, 3 the data did not pass, 4 a gate
+        of accuracy or agreement did not.
     """
 
     exit_code = 1
@@ -72,6 +73,22 @@ class ManifestError(IlkError):
 
 class EngineError(IlkError):
     """An engine is not installed, or cannot run this network on this machine."""
+
+
+class ExportError(IlkError):
+    """A format cannot take this network, or is not to be had here."""
+
+
+class GateError(IlkError):
+    """What was exported disagrees with its model, or lost more accuracy than allowed."""
+
+    exit_code = 4
+
+
+def told_by(error: BaseException, longest: int = 300) -> str:
+    """Return what someone else's error says, on one line of bounded length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else f"{text[:longest]} …"
 
 
 def shown(path: str | os.PathLike[str]) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import metadata, util
 from pathlib import Path
 
 from ilk.errors import OutputError, UsageError
 
-PACKAGES = ("ilk", "torch", "timm", "openvino", "numpy", "scikit-learn", "pillow", "simplejpeg")
+FEATURES = ("avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "avx_vnni", "asimd")
+PACKAGES = (
+    "ilk", "torch", "timm", "openvino", "numpy", "scikit-learn", "pillow", "simplejpeg",
+)  # fmt: skip
 
 
 Tick = Callable[..., object]  # takes how many more are done, and perhaps a remark
@@ -76,6 +79,18 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def processor() -> str:
+    """Describe the processor in a line, with what it has to compute networks by."""
+    model, flags = platform.processor() or platform.machine(), ""
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+        facts = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        facts = {key.strip(): value.strip() for key, value in facts.items()}
+        model, flags = facts.get("model name", model), facts.get("flags", "")
+    has = [flag for flag in FEATURES if flag in flags.split()]
+    return f"{model}, {cores()} cores" + (f" ({', '.join(has)})" if has else "")
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next step, instead of asking the system anew each time.
 
@@ -97,10 +112,10 @@ def installed(module: str) -> bool:
     return util.find_spec(module) is not None
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what decides the numbers, for provenance and reports."""
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of what decides the numbers, and of ``more`` packages that are there."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *more):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

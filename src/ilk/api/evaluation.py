@@ -14,7 +14,7 @@ from ilk.api.choosing import evaluation_pictures
 from ilk.api.scored import scored
 from ilk.data.catalog import Picture, Pixels
 from ilk.data.sources import open_catalog
-from ilk.data.stream import Stream
+from ilk.data.stream import decoded
 from ilk.engines import EngineName, Options, Precision
 from ilk.engines.base import Floats
 from ilk.errors import DataError, UsageError, shown
@@ -34,19 +34,23 @@ def load(
     device: str = "auto",
     engine: EngineName = "auto",
     precision: Precision = "auto",
+    trust: bool = False,
 ) -> Classifier:
-    """Load a trained model.
+    """Load a trained model, or a file that `export` wrote of one.
 
     Parameters
     ----------
     path : str or Path
-        A ``model.safetensors``, or the run folder that holds it.
+        A ``model.safetensors``, the run folder that holds it, or an exported file.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     engine : {"auto", "openvino", "pytorch"}
         ``auto``: OpenVINO on a CPU, else PyTorch.
     precision : {"auto", "fp32", "bf16"}
-        ``auto``: bf16 where the processor has it.
+        ``auto``: bf16 where the processor has it; of an exported file, as it was exported.
+    trust : bool
+        Load formats that can hold code, which runs as they are loaded: TorchScript, ``.pt2`` and
+        TensorRT's.
 
     Returns
     -------
@@ -55,9 +59,10 @@ def load(
     Raises
     ------
     ModelError
-        The file is not there, damaged, foreign, or of a newer version.
+        The file is not there, damaged, foreign, of a newer version, or can hold code and is not
+        trusted.
     """
-    return load_classifier(path, Options(device, engine, precision))
+    return load_classifier(path, Options(device, engine, precision, trust))
 
 
 def evaluate(
@@ -190,9 +195,8 @@ def _corrupted(
     """Score a sample of the pictures under each corruption."""
     order = np.random.default_rng(0).permutation(len(evaluation.pictures))[:number]
     pictures = [evaluation.pictures[i] for i in order]
-    chunks = list(Stream(pictures, classifier.spec.preprocess, batch=batch, workers=workers))
-    pixels = np.concatenate([chunk.pixels for chunk in chunks])
-    rows = order[[i for chunk in chunks for i in chunk.indices]]
+    pixels, readable = decoded(pictures, classifier.spec.preprocess, workers=workers)
+    rows = order[readable]
 
     def logits_of(some: Pixels) -> Floats:
         lots = [some[i : i + batch] for i in range(0, len(some), batch)]

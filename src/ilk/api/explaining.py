@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ilk.data.stream import Stream
@@ -23,7 +22,9 @@ LOT = 8  # pictures
 
 def explained_mistakes(classifier: Classifier, evaluation: Evaluation) -> dict[str, str]:
     """Return the surest mistakes, by path, with what spoke for the answer, as data URIs."""
-    found = evaluation.mistakes.all[:WORST] if evaluation.mistakes else ()
+    if classifier.exported or evaluation.mistakes is None:
+        return {}
+    found = evaluation.mistakes.all[:WORST]
     pictures = [m.picture for m in found]
     shown = explain(classifier, pictures, [m.predicted for m in found]) if found else ()
     return {pictures[row].path: as_data_uri(image) for row, image in shown}
@@ -72,7 +73,7 @@ def explain(
         raise UsageError(
             f"The model has no class {listed(strange)}; it has {listed(classifier.classes)}."
         )
-    bundle = Bundle.load(Path(classifier.source))
+    bundle = Bundle.load(classifier.weights_file())
     stream = Stream(found, classifier.spec.preprocess, batch=LOT, workers=workers)
     return _explained(Explainer(bundle), stream, [index[label] for label in labels])
 

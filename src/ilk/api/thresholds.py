@@ -63,7 +63,9 @@ def choose_threshold(
 def with_threshold(classifier: Classifier, threshold: Threshold) -> Classifier:
     """Return the classifier with a threshold."""
     spec = classifier.spec.model_copy(update={"thresholds": {"accept": threshold.value}})
-    return Classifier(spec, classifier.engine, classifier.source, classifier.records)
+    return Classifier(
+        spec, classifier.engine, classifier.source, classifier.records, classifier.exported
+    )
 
 
 def refuse_read_only(path: Path) -> None:

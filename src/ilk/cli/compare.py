@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ilk.cli.console import Count, print_json, print_left_out, print_table, progress
-from ilk.engines import EngineName, Precision
+from ilk.cli.running import DEFAULT, Running
 from ilk.errors import shown
 
 MOST_CLASSES = 20
@@ -22,16 +22,14 @@ def compare(
     max_unreadable: float = 0.05,
     batch: Count = 32,
     workers: Count | None = None,
-    device: str = "auto",
-    engine: EngineName = "auto",
-    precision: Precision = "auto",
+    running: Running = DEFAULT,
 ) -> None:
     """Say which of two models is better on the same pictures.
 
     Parameters
     ----------
     a
-        A model.safetensors, or the run folder that holds it.
+        A model.safetensors or the run folder that holds it, or what was exported of one.
     b
         Another.
     data
@@ -46,18 +44,10 @@ def compare(
         Pictures run through the network at once.
     workers
         Threads that decode; default: one a core.
-    device
-        auto, cpu, cuda, cuda:1 or mps.
-    engine
-        What runs the network; auto: OpenVINO on a CPU, else PyTorch.
-    precision
-        auto: bf16 where the processor has it.
     """
     from ilk import api
 
-    first, second = (
-        api.load(model, device=device, engine=engine, precision=precision) for model in (a, b)
-    )
+    first, second = (running.load(model, among=True) for model in (a, b))
     found = api.compare(
         first,
         second,

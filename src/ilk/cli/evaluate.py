@@ -15,7 +15,7 @@ from ilk.cli.console import (
     progress,
     say,
 )
-from ilk.engines import EngineName, Precision
+from ilk.cli.running import DEFAULT, Running
 from ilk.errors import UsageError, shown
 from ilk.evaluation.metrics import Evaluation
 
@@ -44,16 +44,14 @@ def evaluate(
     max_unreadable: float = 0.05,
     batch: Count = 32,
     workers: Count | None = None,
-    device: str = "auto",
-    engine: EngineName = "auto",
-    precision: Precision = "auto",
+    running: Running = DEFAULT,
 ) -> None:
     """Score a trained model on labelled pictures; classes are matched by name.
 
     Parameters
     ----------
     model
-        A model.safetensors, or the run folder that holds it.
+        A model.safetensors or the run folder that holds it, or what was exported of one.
     data
         Folder, table or name of a data set, as for 'ilk train'.
     split
@@ -89,12 +87,6 @@ def evaluate(
         Pictures run through the network at once.
     workers
         Threads that decode; default: one a core.
-    device
-        auto, cpu, cuda, cuda:1 or mps.
-    engine
-        What runs the network; auto: OpenVINO on a CPU, else PyTorch.
-    precision
-        auto: bf16 where the processor has it.
     """
     from ilk import api
     from ilk.run import new_folder, write_evaluation
@@ -102,14 +94,14 @@ def evaluate(
     if corrupted is not None and not corruptions:
         raise UsageError("--corrupted does not apply without --corruptions.")
     with new_folder(runs, name, exist_ok, default="evaluate") as folder:
-        classifier = api.load(model, device=device, engine=engine, precision=precision)
+        classifier = running.load(model)
         threshold, before = None, classifier.spec.thresholds.get("accept")
         if target_precision is not None or target_coverage is not None:
             threshold = api.choose_threshold(
                 classifier, target_precision=target_precision, target_coverage=target_coverage
             )
             classifier = api.with_threshold(classifier, threshold)
-            api.refuse_read_only(Path(classifier.source))
+            api.refuse_read_only(classifier.weights_file())
         result = api.evaluate(
             classifier,
             data,

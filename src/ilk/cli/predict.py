@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ilk.cli.console import Count, print_json, progress, say
-from ilk.engines import EngineName, Precision
+from ilk.cli.running import DEFAULT, Running
 from ilk.errors import UsageError, counted, shown
 from ilk.inference import Prediction
 
@@ -34,9 +34,7 @@ def predict(
     csv: bool = False,
     batch: Count = 32,
     workers: Count | None = None,
-    device: str = "auto",
-    engine: EngineName = "auto",
-    precision: Precision = "auto",
+    running: Running = DEFAULT,
 ) -> int:
     """Name the pictures in files and folders.
 
@@ -46,7 +44,7 @@ def predict(
     Parameters
     ----------
     model
-        A model.safetensors, or the run folder that holds it.
+        A model.safetensors or the run folder that holds it, or what was exported of one.
     paths
         Files, folders, patterns such as 'photos/**/*.jpg', or - for a list of files on stdin.
     top
@@ -61,14 +59,7 @@ def predict(
         Pictures run through the network at once.
     workers
         Threads that decode; default: one a core.
-    device
-        auto, cpu, cuda, cuda:1 or mps.
-    engine
-        What runs the network; auto: OpenVINO on a CPU, else PyTorch.
-    precision
-        auto: bf16 where the processor has it.
     """
-    from ilk import api
     from ilk.data.sources import find_pictures
 
     strange = [p for p in paths if p.startswith("-") and p != "-" and not Path(p).exists()]
@@ -80,7 +71,9 @@ def predict(
                              if "-" in paths else "")  # fmt: skip
     if not pictures:
         raise UsageError(f"No pictures in {', '.join(shown(p) for p in paths)}.")
-    classifier = api.load(model, device=device, engine=engine, precision=precision)
+    classifier = running.load(model)
+    if explain:
+        classifier.weights_file()  # or refuse before the work begins
     top = min(top, len(classifier.classes))
     show = _json_row if json else _csv_writer(top) if csv else _text_writer(classifier.classes, top)
     failed = 0

@@ -95,3 +95,13 @@ class Stream:
             except OSError as error:
                 errors[index] = f"cannot be opened: {error.strerror}"
         return Batch(pixels[: len(indices)], indices, errors)
+
+
+def decoded(
+    pictures: Sequence[Picture], preprocess: Preprocess, *, workers: int | None = None
+) -> tuple[Pixels, list[int]]:
+    """Return the pixels ``uint8 [M, S, S, 3]`` of those pictures that can be decoded, and which."""
+    side = preprocess.imgsz
+    chunks = list(Stream(pictures, preprocess, workers=workers)) if pictures else []
+    pixels = [np.empty((0, side, side, 3), np.uint8), *(chunk.pixels for chunk in chunks)]
+    return np.concatenate(pixels), [i for chunk in chunks for i in chunk.indices]

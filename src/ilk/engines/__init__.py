@@ -20,11 +20,12 @@ log = logging.getLogger("ilk")
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how a network is to run."""
+    """Where and how a network is to run; whether a file that may hold code is to be trusted."""
 
     device: str = "auto"
     engine: EngineName = "auto"
     precision: Precision = "auto"
+    trust: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in (("engine", EngineName), ("precision", Precision)):
@@ -47,9 +48,9 @@ class Options:
         if self.engine == "openvino" and self.device not in {"auto", "cpu"}:
             raise UsageError(f"--engine openvino runs on the CPU; drop --device {self.device}.")
         if self.engine != "auto":
-            return Options(device, self.engine, self.precision)
+            return replace(self, device=device)
         use_openvino = device == "cpu" and openvino.available()
-        return Options(device, "openvino" if use_openvino else "pytorch", self.precision)
+        return replace(self, device=device, engine="openvino" if use_openvino else "pytorch")
 
 
 def open_engine(bundle: Bundle, path: Path, options: Options) -> Engine:

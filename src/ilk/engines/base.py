@@ -32,3 +32,6 @@ class Engine(ABC):
     @abstractmethod
     def run(self, pixels: Pixels) -> Outputs:
         """Run pixels ``uint8 [N, H, W, 3]`` through the network. Any thread may call it."""
+
+    def close(self) -> None:  # noqa: B027 -- most have nothing to give back
+        """Give back what the engine holds besides memory."""

@@ -42,21 +42,10 @@ class OpenVINOEngine(Engine):
     def __init__(self, bundle: Bundle, precision: Precision = "auto") -> None:
         openvino = import_openvino()
         core = openvino.Core()
-        bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bf16" and not bf16:
-            raise EngineError("This processor has no bf16; use --precision auto or fp32.")
-        chosen = "bf16" if bf16 and precision != "fp32" else "fp32"
+        chosen = precision_here(core, precision)
         self.name = f"openvino-{openvino.get_version().split('-')[0]}-{chosen}"
         self._bundle = bundle
-        self._compiled = core.compile_model(
-            _read(core, bundle),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "bf16" if chosen == "bf16" else "f32",
-                "INFERENCE_NUM_THREADS": cores(),
-                "PERFORMANCE_HINT": "LATENCY",
-            },
-        )
+        self._compiled = core.compile_model(_read(core, bundle), "CPU", compile_settings(chosen))
         self._requests = threading.local()
 
     def run(self, pixels: Pixels) -> Outputs:
@@ -72,6 +61,34 @@ class OpenVINOEngine(Engine):
         )
         logits = self._bundle.logits(features) if self._bundle.spec.classes else None
         return Outputs(features, logits)
+
+
+def has_bf16(core: Any) -> bool:
+    """Say whether this processor computes in bf16."""
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def precision_here(core: Any, wanted: str) -> str:
+    """Return the precision to compute in: bf16 where the processor has it, unless told otherwise.
+
+    Raises
+    ------
+    EngineError
+        bf16 is asked for, and the processor has none.
+    """
+    bf16 = has_bf16(core)
+    if wanted == "bf16" and not bf16:
+        raise EngineError("This processor has no bf16; use --precision auto or fp32.")
+    return "bf16" if bf16 and wanted != "fp32" else "fp32"
+
+
+def compile_settings(precision: str) -> dict[str, Any]:
+    """Return how a network is compiled for this processor."""
+    return {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": cores(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
 
 
 def available() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ilk.inference.backbone import run_backbone
-from ilk.inference.classifier import Classifier, Records, Seen, as_pictures, load, softmax
+from ilk.inference.classifier import Classifier, Records, Seen, as_pictures, fitting, load, softmax
 from ilk.inference.features import Extracted, extract
 from ilk.inference.predictions import Prediction, Predictions, gathered
 
@@ -16,6 +16,7 @@ __all__ = [
     "Seen",
     "as_pictures",
     "extract",
+    "fitting",
     "gathered",
     "load",
     "run_backbone",

@@ -18,6 +18,7 @@ from ilk.data.sources import find_pictures
 from ilk.data.stream import Stream
 from ilk.engines import Engine, Options, open_engine
 from ilk.engines.base import Floats
+from ilk.engines.files import Kind, kind_of, open_file
 from ilk.errors import ModelError, UsageError
 from ilk.inference.novelty import NoveltyDetector
 from ilk.inference.predictions import Predictions, gathered
@@ -79,11 +80,19 @@ class Classifier:
         What the model is called in messages and reports.
     records : Records, optional
         What it remembers of its training.
+    exported : bool
+        Whether it came from an exported file, which answers but cannot be looked into.
     """
 
     def __init__(
-        self, spec: Spec, engine: Engine, source: str = "", records: Records | None = None
+        self,
+        spec: Spec,
+        engine: Engine,
+        source: str = "",
+        records: Records | None = None,
+        exported: bool = False,
     ) -> None:
+        self.exported = exported
         self.spec = spec
         self.engine = engine
         self.source = source
@@ -93,6 +102,21 @@ class Classifier:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the probabilities."""
         return self.spec.classes
+
+    def weights_file(self) -> Path:
+        """Return the ``.safetensors`` that it came from.
+
+        Raises
+        ------
+        UsageError
+            It came from an exported file.
+        """
+        if self.exported:
+            raise UsageError(
+                f"{self.source} was exported: it answers, but it cannot be explained or changed. "
+                "Take the model.safetensors that it came from."
+            )
+        return Path(self.source)
 
     def __repr__(self) -> str:
         name, number = self.spec.backbone.name, len(self.classes)
@@ -161,19 +185,44 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
 
 
 def load(path: str | PathLike[str], options: Options | None = None) -> Classifier:
-    """Load a trained model; see `ilk.load`."""
-    file = Path(path)
-    if (file / "model.safetensors").is_file():  # a run folder
-        file = file / "model.safetensors"
+    """Load a trained model, or what was exported of one; see `ilk.load`."""
+    options = options or Options()
+    file = _file_of(Path(path))
+    kind = kind_of(file)
+    if kind is not None:
+        return _exported(file, kind, options)
     bundle = Bundle.load(file)
     if not bundle.spec.classes:
         raise UsageError(f"{file} is a bare backbone without classes, not a classifier.")
-    return Classifier(
-        bundle.spec,
-        open_engine(bundle, file, options or Options()),
-        str(file),
-        Records.of(bundle),
-    )
+    engine = open_engine(bundle, file, options)
+    return Classifier(bundle.spec, engine, str(file), Records.of(bundle))
+
+
+def fitting(path: str | PathLike[str], options: Options) -> Options:
+    """Return the options as far as a model has a choice: an exported file brings its runtime.
+
+    For commands that run several models.
+    """
+    if kind_of(_file_of(Path(path))) is None:
+        return options
+    return Options(trust=options.trust)
+
+
+def _file_of(path: Path) -> Path:
+    """Return the file that is meant: a run folder means its model, a folder for the web its own."""
+    if path.name == "model.xml":  # of OpenVINO, which has two files
+        return path.parent
+    for name in ("model.safetensors", "model.onnx"):
+        if (path / name).is_file():
+            return path / name
+    return path
+
+
+def _exported(file: Path, kind: Kind, options: Options) -> Classifier:
+    if options.engine != "auto" or options.device not in {"auto", "cpu"}:
+        raise UsageError(f"{file} brings its own runtime; drop --engine and --device.")
+    bundle, engine = open_file(file, kind, options.precision, options.trust)
+    return Classifier(bundle.spec, engine, str(file), Records.of(bundle), exported=True)
 
 
 def as_pictures(inputs: Any) -> list[Picture]:

@@ -145,8 +145,7 @@ class Bundle:
                 f"{name} is damaged: its weights do not match their checksum. Copy it again."
             )
         _check_head(spec, tensors, name)
-        _check_seen(tensors, name)
-        _check_held_out(spec, tensors, name)
+        check_records(spec, tensors, name)
         return cls(spec, tensors)
 
 
@@ -177,6 +176,18 @@ def _check_head(spec: Spec, tensors: Mapping[str, NDArray[Any]], name: str) -> N
             )
         if not np.isfinite(tensor).all():
             raise ModelError(f"{name} is damaged: {key} holds numbers that are not finite.")
+
+
+def check_records(spec: Spec, tensors: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Refuse records of a training that do not hang together, or do not fit the Spec.
+
+    Raises
+    ------
+    ModelError
+        ``name`` is what the message calls the file.
+    """
+    _check_seen(tensors, name)
+    _check_held_out(spec, tensors, name)
 
 
 def _check_seen(tensors: Mapping[str, NDArray[Any]], name: str) -> None:

@@ -56,7 +56,11 @@ class Network(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Normalise pixels, and run the backbone."""
-        image = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        return self.features_of(pixels.permute(0, 3, 1, 2).float())
+
+    def features_of(self, image: Tensor) -> Tensor:
+        """Return features ``[N, D]`` of images ``float32 [N, 3, H, W]`` in 0..255."""
+        image = image * self.scale + self.shift
         views = [image] if self.training else _views(image, self.views)
         features: Tensor = self.backbone(views[0])
         for view in views[1:]:

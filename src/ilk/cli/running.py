@@ -1,0 +1,53 @@
+"""Running: the flags that say what a model runs on, shared by the commands that run one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import Parameter
+
+from ilk.engines import EngineName, Options, Precision
+
+if TYPE_CHECKING:
+    from ilk.inference import Classifier
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Running:
+    """What a model runs on.
+
+    Parameters
+    ----------
+    device
+        auto, cpu, cuda, cuda:1 or mps.
+    engine
+        What runs the network; auto: OpenVINO on a CPU, else PyTorch. An exported file brings its
+        own.
+    precision
+        auto: bf16 where the processor has it; of an exported file, as it was exported.
+    trust
+        Load files that can hold code, which runs as they are loaded: TorchScript, .pt2, TensorRT.
+    """
+
+    device: str = "auto"
+    engine: EngineName = "auto"
+    precision: Precision = "auto"
+    trust: bool = False
+
+    def load(self, model: Path, among: bool = False) -> Classifier:
+        """Load a model to run so; ``among`` others, as far as it has a choice."""
+        from ilk import api
+        from ilk.inference import fitting
+
+        options = self.options()
+        return api.load(model, **asdict(fitting(model, options) if among else options))
+
+    def options(self) -> Options:
+        """Return the flags as a record of the engines."""
+        return Options(**asdict(self))
+
+
+DEFAULT = Running()

@@ -1,0 +1,53 @@
+"""Core ML: its packages are read and checked here; only Apple's systems run them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+from ilk.engines.needs import needed
+from ilk.errors import ModelError, shown, told_by
+from ilk.models.bundle import SPEC_KEY
+
+FILE = "Data/com.apple.CoreML/model.mlmodel"
+WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """Return what stands in the metadata of a package, after a look at its structure.
+
+    Raises
+    ------
+    ModelError
+        It is no Core ML package, or does not take the image and name the classes that it should.
+    """
+    import_coremltools()
+    from coremltools.proto import Model_pb2
+
+    model = Model_pb2.Model()
+    try:
+        model.ParseFromString((path / FILE).read_bytes())
+        weights = (path / WEIGHTS).stat().st_size
+    except Exception as error:  # protobuf's DecodeError is of several packages
+        raise ModelError(
+            f"{shown(path)} is not a whole Core ML package ({told_by(error)}). Export it again."
+        ) from None
+    metadata = dict(model.description.metadata.userDefined)
+    spec = json.loads(metadata.get(SPEC_KEY, "{}"))
+    side = spec.get("preprocess", {}).get("imgsz")
+    images = [put.type.imageType for put in model.description.input]
+    takes = [(image.width, image.height) for image in images]
+    if not weights or takes != [(side, side)] or not model.description.predictedFeatureName:
+        raise ModelError(f"{shown(path)} does not name images of {side} x {side} pixels.")
+    return metadata
+
+
+def import_coremltools() -> ModuleType:
+    """Import coremltools, which warns at length of what it has on macOS only."""
+    logging.getLogger("coremltools").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return needed("coremltools", "ilk[coreml]")

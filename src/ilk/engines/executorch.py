@@ -1,0 +1,49 @@
+"""The ExecuTorch engine: runs an exported ``.pte`` file, as a phone would, on this machine."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+
+from ilk.data.catalog import Pixels
+from ilk.engines.base import Floats
+from ilk.engines.needs import needed
+from ilk.engines.pieces import PieceEngine
+from ilk.errors import ModelError, shown
+from ilk.spec import Spec
+
+MAGIC = b"ET12"
+
+
+class ExecuTorchEngine(PieceEngine):
+    """Runs a ``.pte`` file, whose memory is planned for so many pictures at most.
+
+    Parameters
+    ----------
+    path : Path
+    spec : Spec
+    """
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        with path.open("rb") as file:
+            if file.read(8)[4:] != MAGIC:
+                raise ModelError(f"{shown(path)} is not an ExecuTorch file. Export it again.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says, as it is imported, that it is experimental
+            runtime = needed("executorch.runtime", "ilk[executorch]").Runtime.get()
+        self._program = runtime.load_program(path)
+        self._method = self._program.load_method("forward")
+        self.most = self._method.metadata.input_tensor_meta(0).sizes()[0]
+        self.piece = min(self.piece, self.most)
+        self._lock = Lock()
+        self.name = f"executorch-{version('executorch')}"
+
+    def run_piece(self, pixels: Pixels) -> list[Floats]:
+        """Return probabilities, logits and features."""
+        import torch
+
+        with self._lock:
+            outputs = self._method.execute([torch.from_numpy(pixels)])
+            return [output.numpy().copy() for output in outputs]
