@@ -23,6 +23,7 @@ from ilk.models.bundle import Bundle
 
 ARTEFACTS = [
     "catalog.csv",
+    "kept",
     "metrics.json",
     "model.safetensors",
     "model_card.md",

@@ -16,6 +16,7 @@ import numpy as np
 from ilk import recipes
 from ilk.api.calibrating import calibrated
 from ilk.api.dealing import dealt
+from ilk.api.keeping import keep_pictures
 from ilk.api.scored import scored
 from ilk.data.catalog import Catalog
 from ilk.data.checks.remarks import remarks
@@ -289,6 +290,7 @@ def _written(
         write_inputs(folder, recipe, catalog)
         bundle = signed(bundle, recipe, catalog, whole, evaluation)
         bundle.save(model)
+        keep_pictures(folder, catalog, spec.preprocess)
         write_json(folder / "metrics.json", run.metrics)
         if evaluation:
             told = training_facts(catalog, facts)

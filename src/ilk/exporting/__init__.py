@@ -1,0 +1,1 @@
+"""Exporting: one file a format, and the proof that what was written agrees."""

@@ -1,0 +1,109 @@
+"""Place: where an exported file goes, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ilk.engines.files import KINDS
+from ilk.errors import IlkError, OutputError, UsageError, shown, told_by
+from ilk.exporting.formats import Format
+
+# What lies in the folders that are exported, and in no others.
+FOLDERS = (
+    {"model.xml", "model.bin"},
+    {"Manifest.json", "Data"},
+    {"index.html", "model.onnx", "ort.wasm.min.js", "ort-wasm-simd-threaded.mjs",
+     "ort-wasm-simd-threaded.wasm"},
+)  # fmt: skip
+
+
+def target_of(output: Path | None, model: Path, chosen: Format) -> Path:
+    """Return where an exported file is to lie: beside its model, unless told otherwise.
+
+    Raises
+    ------
+    UsageError
+        The name is that of another kind of file, or of a folder that holds something else.
+    """
+    suffix = Path(f"m{chosen.ending}").suffix
+    target = model.with_name(model.stem + chosen.ending) if output is None else output
+    if target.suffix in {*KINDS, ".safetensors"} - {suffix}:
+        raise UsageError(
+            f"--output {shown(target)} ends in {target.suffix}; {chosen.name} is "
+            f"{'a file that ends in ' + suffix if suffix else 'a folder'}."
+        )
+    if target.name and not target.name.endswith(suffix) and not target.is_dir():
+        target = target.with_name(target.name + suffix)
+    ours = target.is_dir() and {entry.name for entry in target.iterdir()} in FOLDERS
+    if target.is_dir() and not (ours and (suffix in {"", ".mlpackage"})):
+        raise UsageError(f"{shown(target)} is a folder of something else; give another --output.")
+    return target
+
+
+@contextmanager
+def hidden_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder on the disk of what is to lie in ``parent``; in the end it is removed.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made.
+    """
+    with writing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        made = TemporaryDirectory(dir=parent, prefix=".ilk-", ignore_cleanup_errors=True)
+    with made as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say that something cannot be written, whatever the library that writes it raises.
+
+    Raises
+    ------
+    OutputError
+        It cannot.
+    """
+    try:
+        yield
+    except IlkError:
+        raise
+    except Exception as error:  # a full disk is a RuntimeError to torch and OpenVINO
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise OutputError(
+            f"{shown(path)} cannot be written: {reason or told_by(error)}. Choose another place "
+            "with --output."
+        ) from None
+
+
+def put(part: Path, target: Path) -> None:
+    """Give a finished file its name; a folder that it replaces is moved aside first."""
+    if target.is_dir():
+        target.rename(part.with_name(f"{part.name}.old"))  # goes with the hidden folder
+    os.replace(part, target)  # noqa: PTH105 -- of folders too
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of a folder's files."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file; of a folder, that of its files' names and digests in order."""
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    hasher = hashlib.sha256()
+    for file in _files(path):
+        name = file.relative_to(path).as_posix()
+        hasher.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return hasher.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from ilk.engines.pieces import PieceEngine
+from ilk.exporting.verify import beside
+from ilk.inference import softmax
+
+
+class Quarters(PieceEngine):
+    """Runs the quarters, and remembers how many pictures came at once."""
+
+    name = "quarters"
+
+    def __init__(self, engine):
+        self._engine = engine
+        self.seen = set()
+
+    def run_piece(self, pixels):
+        self.seen.add(len(pixels))
+        features, logits = self._engine.run(pixels)
+        return [softmax(logits, 0.5), logits, features]
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def expected(engine, pixels):
+    return softmax(engine.run(pixels).logits, 0.5)
+
+
+def test_a_network_beside_itself_agrees(engine, pixels, expected):
+    found = beside(Quarters(engine), pixels, expected)
+    assert found.difference < 1e-6
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+    assert found.logits.shape == (64, 3)
+    assert found.features.shape == (64, 12)
+
+
+def test_the_sizes_are_what_the_runtime_saw(engine, pixels, expected):
+    runner = Quarters(engine)
+    assert beside(runner, pixels, expected).sizes == (1, 2, 7, 32)
+    assert runner.seen == {1, 2, 7, 32}
+
+
+@pytest.mark.parametrize("wrong", [1, 2, 7, 32])
+def test_a_fault_at_one_size_of_batch_is_seen(engine, pixels, expected, wrong):
+    class Faulty(Quarters):
+        def run_piece(self, pixels):
+            probabilities, logits, features = super().run_piece(pixels)
+            return [probabilities[:, ::-1] if len(pixels) == wrong else probabilities, logits,
+                    features]  # fmt: skip
+
+    assert beside(Faulty(engine), pixels, expected).difference > 0.01
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_numbers_that_are_none_are_seen_in_any_output(engine, pixels, expected, which):
+    class Broken(Quarters):
+        def run_piece(self, pixels):
+            found = super().run_piece(pixels)
+            found[which] = found[which] * np.nan
+            return found
+
+    assert math.isnan(beside(Broken(engine), pixels, expected).difference)
+
+
+def test_few_pictures_are_tried_as_far_as_they_go(engine, pixels, expected):
+    assert beside(Quarters(engine), pixels[:3], expected[:3]).sizes == (1, 2, 3)
+
+
+def test_a_file_that_takes_few_at_once_is_not_asked_for_more(engine, pixels, expected):
+    runner = Quarters(engine)
+    runner.most = 1
+    assert beside(runner, pixels, expected).sizes == (1,)
+    assert runner.seen == {1}
