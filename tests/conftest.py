@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from PIL import Image
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out what is slow, unless it is asked for: 'make test' is to end within minutes."""
+    if not os.environ.get("ILK_TEST_SLOW"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: set ILK_TEST_SLOW=1"))
 
 
 @pytest.fixture(autouse=True)

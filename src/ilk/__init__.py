@@ -25,9 +25,12 @@ _HOMES = {
     "Recipe": "ilk.recipe",
     "Run": "ilk.run",
     "Spec": "ilk.spec",
+    "benchmark": "ilk.api",
     "check": "ilk.api",
     "compare": "ilk.api",
     "evaluate": "ilk.api",
+    "export": "ilk.api",
+    "export_fastest": "ilk.api",
     "find_rate": "ilk.api",
     "from_arrays": "ilk.data.catalog",
     "load": "ilk.api",
@@ -45,9 +48,12 @@ __all__ = [
     "Run",
     "Spec",
     "__version__",
+    "benchmark",
     "check",
     "compare",
     "evaluate",
+    "export",
+    "export_fastest",
     "find_rate",
     "from_arrays",
     "load",
@@ -56,7 +62,17 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from ilk.api import check, compare, evaluate, find_rate, load, train
+    from ilk.api import (
+        benchmark,
+        check,
+        compare,
+        evaluate,
+        export,
+        export_fastest,
+        find_rate,
+        load,
+        train,
+    )
     from ilk.data.catalog import Catalog, from_arrays
     from ilk.data.sources import open_catalog
     from ilk.errors import IlkError

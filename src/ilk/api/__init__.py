@@ -1,9 +1,12 @@
 """The public functions, one verb a file. Each reads like the sentence it is."""
 
+from ilk.api.benchmarking import benchmark
 from ilk.api.checking import check
 from ilk.api.comparing import compare
 from ilk.api.evaluation import evaluate, load
 from ilk.api.explaining import explain, explained_mistakes
+from ilk.api.exporting import export
+from ilk.api.fastest import export_fastest
 from ilk.api.thresholds import (
     choose_threshold,
     refuse_read_only,
@@ -13,12 +16,15 @@ from ilk.api.thresholds import (
 from ilk.api.training import find_rate, train
 
 __all__ = [
+    "benchmark",
     "check",
     "choose_threshold",
     "compare",
     "evaluate",
     "explain",
     "explained_mistakes",
+    "export",
+    "export_fastest",
     "find_rate",
     "load",
     "refuse_read_only",

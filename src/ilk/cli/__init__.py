@@ -20,6 +20,8 @@ COMMANDS = {
     "evaluate": "Score a trained model on labelled pictures.",
     "compare": "Say which of two models is better on the same pictures.",
     "predict": "Name the pictures in files and folders.",
+    "export": "Write a trained model in another format, verified in its own runtime.",
+    "benchmark": "Time models and exported files beside one another.",
     "recipes": "List the ways to train, or show all that one sets.",
     "backbones": "List backbones, or show the parts of one.",
     "cache": "Show or clear what ilk keeps to be fast.",
