@@ -1,7 +1,7 @@
 """Claims: the fastest form is found, is many times eager PyTorch, and no slower than the field's.
 
 Two networks: the default backbone, trained on cats_dogs, and ResNet-18 with random weights, whose
-answers are worth nothing, but whose speed is. Each side runs in the same rounds of one process.
+answers are worth nothing, but whose speed is: for it, any drop is let pass. Each side runs in the same rounds of one process.
 The peers get their input normalised already, in the layout that they want; ilk's files get raw
 pixels. `--only resnet18` or `--only tf_efficientnet_lite0` takes one of them.
 """
@@ -67,6 +67,7 @@ def race_of(name: str, run: Path, folder: Path) -> None:
         run, goal="throughput", max_drop=drop, output=folder / f"{name}-many"
     )
     original = Original.open(run, None, None, None)
+    torch._dynamo.reset()  # or the limit of recompilations would be shared with the network before
     others = peers(original.bundle, folder)
     PEERS.update(others)
     sides = {
