@@ -1,9 +1,10 @@
 """Claims: the fastest form is found, is many times eager PyTorch, and no slower than the field's.
 
 Two networks: the default backbone, trained on cats_dogs, and ResNet-18 with random weights, whose
-answers are worth nothing, but whose speed is: for it, any drop is let pass. Each side runs in the same rounds of one process.
-The peers get their input normalised already, in the layout that they want; ilk's files get raw
-pixels. `--only resnet18` or `--only tf_efficientnet_lite0` takes one of them.
+answers are worth nothing, but whose speed is: for it, any drop is let pass. Each side runs in the
+same rounds of one process. The peers get their input normalised already, in the layout that they
+want; ilk's files get raw pixels. `--only resnet18` or `--only tf_efficientnet_lite0` takes one.
+Needs onnxslim, for what Ultralytics does.
 """
 
 from __future__ import annotations
