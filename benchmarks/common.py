@@ -43,11 +43,11 @@ def arguments(description: str, **defaults: int) -> argparse.Namespace:
     return parsed
 
 
-def headline(title: str) -> None:
-    """Print what ran, where, and with which versions."""
+def headline(title: str, *packages: str) -> None:
+    """Print what ran, where, and with which versions, of ``packages`` too."""
     print(f"### {title}\n")
     print(f"`python {' '.join(['benchmarks/' + Path(sys.argv[0]).name, *_shown_arguments()])}`\n")
-    found = ", ".join(f"{package} {version}" for package, version in versions().items())
+    found = ", ".join(f"{package} {version}" for package, version in versions(*packages).items())
     print(f"Machine: {processor()}, {memory()}. Versions: {found}.")
     print()
 

@@ -40,7 +40,8 @@ def main() -> None:
     parser.add_argument("--only", choices=(DEFAULT, RESNET))
     options = parser.parse_args()
     data = Path(options.data).resolve() / "cats_dogs"
-    headline("Exports: the fastest form beside eager PyTorch and the field's")
+    headline("Exports: the fastest form beside eager PyTorch and the field's", "onnx",
+             "onnxruntime", "onnxslim", "nncf")  # fmt: skip
     with scratch() as folder:
         for name in [options.only] if options.only else (DEFAULT, RESNET):
             race_of(name, trained(name, data, folder), folder)
