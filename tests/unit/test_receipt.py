@@ -43,8 +43,12 @@ def test_accuracy_may_fall_by_so_much_and_no_more():
 
 
 def test_few_pictures_cannot_rule_out_a_drop():
-    assert receipt_of(n=40).too_few(0.01)
-    assert not receipt_of(n=4000).too_few(0.01)
+    assert receipt_of(n=40, max_probability_difference=0.1).too_few(0.01)
+    assert not receipt_of(n=4000, max_probability_difference=0.1).too_few(0.01)
+
+
+def test_where_each_probability_agrees_there_is_no_drop_to_rule_out():
+    assert not receipt_of(n=4).too_few(0.01)
 
 
 def test_what_was_not_run_says_so():

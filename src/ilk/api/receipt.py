@@ -99,5 +99,11 @@ class Receipt:
         return None
 
     def too_few(self, max_drop: float) -> bool:
-        """Say whether the pictures are too few to rule out a larger drop than is allowed."""
-        return self.drop is not None and self.drop.difference.low < -max_drop
+        """Say whether the pictures are too few to rule out a larger drop than is allowed.
+
+        Where each probability agrees, there is none to rule out.
+        """
+        gap = self.max_probability_difference
+        if self.drop is None or gap is None or gap <= TOLERANCE:
+            return False
+        return self.drop.difference.low < -max_drop
