@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from pathlib import Path
-from types import ModuleType
 
-from ilk.engines.needs import needed
+from ilk.engines.needs import needed_quietly
 from ilk.errors import ModelError, shown, told_by
 from ilk.models.bundle import SPEC_KEY
 
@@ -24,7 +21,7 @@ def metadata_of(path: Path) -> dict[str, str]:
     ModelError
         It is no Core ML package, or does not take the image and name the classes that it should.
     """
-    import_coremltools()
+    needed_quietly("coremltools", "ilk[coreml]")
     from coremltools.proto import Model_pb2
 
     model = Model_pb2.Model()
@@ -43,11 +40,3 @@ def metadata_of(path: Path) -> dict[str, str]:
     if not weights or takes != [(side, side)] or not model.description.predictedFeatureName:
         raise ModelError(f"{shown(path)} does not name images of {side} x {side} pixels.")
     return metadata
-
-
-def import_coremltools() -> ModuleType:
-    """Import coremltools, which warns at length of what it has on macOS only."""
-    logging.getLogger("coremltools").setLevel(logging.CRITICAL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return needed("coremltools", "ilk[coreml]")

@@ -9,7 +9,7 @@ from threading import Lock
 
 from ilk.data.catalog import Pixels
 from ilk.engines.base import Floats
-from ilk.engines.needs import needed
+from ilk.engines.needs import needed_quietly
 from ilk.engines.pieces import PieceEngine
 from ilk.errors import ModelError, shown
 from ilk.spec import Spec
@@ -31,8 +31,8 @@ class ExecuTorchEngine(PieceEngine):
             if file.read(8)[4:] != MAGIC:
                 raise ModelError(f"{shown(path)} is not an ExecuTorch file. Export it again.")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it says, as it is imported, that it is experimental
-            runtime = needed("executorch.runtime", "ilk[executorch]").Runtime.get()
+            warnings.simplefilter("ignore")  # of being experimental, said by an import within
+            runtime = needed_quietly("executorch.runtime", "ilk[executorch]").Runtime.get()
         self._program = runtime.load_program(path)
         self._method = self._program.load_method("forward")
         self.most = self._method.metadata.input_tensor_meta(0).sizes()[0]

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from importlib import import_module
 from types import ModuleType
 
 from ilk.errors import EngineError, told_by
 from ilk.runtime import installed
+
+LOUD = ("coremltools", "nncf", "torch.utils._pytree", "torchao")  # loggers
+
+
+def needed_quietly(module: str, package: str) -> ModuleType:
+    """Import a library, as `needed` does, that warns at length of what this machine lacks."""
+    for name in LOUD:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return needed(module, package)
 
 
 def needed(module: str, package: str) -> ModuleType:

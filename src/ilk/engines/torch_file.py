@@ -6,7 +6,6 @@ the rest only where the user trusts it.
 
 from __future__ import annotations
 
-import logging
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import torch
 
 from ilk.data.catalog import Pixels
 from ilk.engines.base import Floats
+from ilk.engines.needs import needed_quietly
 from ilk.engines.pieces import PieceEngine
 from ilk.runtime import installed
 from ilk.spec import Spec
@@ -57,9 +57,7 @@ def _torchscript(path: Path) -> tuple[Any, str]:
 
 def _exported(path: Path) -> tuple[Any, str]:
     if installed("torchao"):  # int8 tensors are its own
-        # It warns of what it has for GPUs.
-        logging.getLogger("torchao").setLevel(logging.ERROR)
-        import torchao  # noqa: F401
+        needed_quietly("torchao", "ilk[torchao]")
     return torch.export.load(path).module(), "export"
 
 

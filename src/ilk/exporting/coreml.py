@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ilk.engines.coreml import import_coremltools
+from ilk.engines.needs import needed_quietly
 from ilk.exporting.job import Job
 from ilk.exporting.trouble import trouble
 from ilk.models.exportable import Exportable
@@ -36,7 +36,7 @@ class _OnImages(nn.Module):
 
 def convert(job: Job) -> Any:
     """Return the network as a Core ML ``MLModel``."""
-    coremltools = import_coremltools()
+    coremltools = needed_quietly("coremltools", "ilk[coreml]")
     import torch
 
     spec = job.bundle.spec
@@ -64,3 +64,4 @@ def save(model: Any, path: Path, metadata: Mapping[str, str]) -> None:
     """Write the ``.mlpackage``, a folder."""
     model.user_defined_metadata.update(metadata)
     model.save(str(path))
+    (path / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)  # of no use to anyone

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ilk.engines.needs import needed
+from ilk.engines.needs import needed_quietly
 from ilk.engines.trailer import with_trailer
 from ilk.exporting.job import Job
 from ilk.exporting.programs import MOST, exported
@@ -16,13 +15,13 @@ from ilk.exporting.trouble import trouble
 
 def convert(job: Job) -> bytes:
     """Return the network as the bytes of a ``.pte`` file."""
-    _import()
+    needed_quietly("executorch.exir", "ilk[executorch]")
     return _lowered(exported(job.network, job.example, MOST))
 
 
 def convert_int8(job: Job) -> bytes:
     """Return it quantised to int8: weights by channel, activations by training pictures."""
-    _import()
+    needed_quietly("executorch.exir", "ilk[executorch]")
     import torch
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
@@ -39,13 +38,6 @@ def convert_int8(job: Job) -> bytes:
             prepared(torch.from_numpy(pixels))
         small = convert_pt2e(prepared)
     return _lowered(exported(small, job.example, MOST))
-
-
-def _import() -> None:
-    """Import what converts; its own imports warn of themselves."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        needed("executorch.exir", "ilk[executorch]")
 
 
 def _lowered(program: Any) -> bytes:

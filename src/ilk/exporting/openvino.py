@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ilk.engines.needs import needed
+from ilk.engines.needs import needed_quietly
 from ilk.engines.openvino import has_bf16, import_openvino
 from ilk.errors import ExportError
 from ilk.exporting.job import Job
@@ -48,8 +47,7 @@ def convert_int8(job: Job) -> Any:
     What stays in floating point is computed in bf16 where the processor has it.
     """
     import_openvino()  # first: without telemetry, which NNCF would bring along
-    nncf = needed("nncf", "ilk[int8]")
-    logging.getLogger("nncf").setLevel(logging.ERROR)
+    nncf = needed_quietly("nncf", "ilk[int8]")
     model = convert(job, "bf16")
     with trouble("NNCF"):
         return nncf.quantize(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ilk.engines.needs import needed
+from ilk.engines.needs import needed_quietly
 from ilk.exporting.job import Job
 from ilk.exporting.trouble import trouble
 
@@ -25,7 +25,7 @@ def convert_int8(job: Job) -> Any:
     The guide's dynamic quantisation, by torchao, which follows ``torch.ao``. Convolutions stay in
     float32: it helps networks whose weights are mostly in linear layers, such as VGG and ViT.
     """
-    needed("torchao", "ilk[torchao]")
+    needed_quietly("torchao", "ilk[torchao]")
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     from torchao.utils import unwrap_tensor_subclass
 
