@@ -4,12 +4,14 @@ models that are trained once."""
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,3 +122,19 @@ def trained(ilk: Ilk, pictures: Path, tmp_path_factory: pytest.TempPathFactory) 
     done = ilk("train", pictures, "--runs", runs, "--name", "colours")
     run = runs / "colours"
     return SimpleNamespace(run=run, model=run / "model.safetensors", said=done)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's chromium, headless."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("needs Debian's package chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield started
+        started.close()

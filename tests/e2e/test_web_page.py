@@ -12,14 +12,10 @@ from pathlib import Path
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 RUNTIME = Path(sys.prefix) / "cache" / "web"  # 'make setup' has npm fetch it
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None or not RUNTIME.is_dir(),
-        reason="needs chromium, and onnxruntime-web by npm",
-    ),
+    pytest.mark.skipif(not RUNTIME.is_dir(), reason="needs onnxruntime-web, fetched by npm"),
 ]
 
 
@@ -29,7 +25,8 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def folder(ilk, environment, trained, tmp_path_factory):
+def folder(browser, ilk, environment, trained, tmp_path_factory):
+    assert browser  # or skipped
     shutil.copytree(RUNTIME, Path(environment["ILK_CACHE"]) / "web", dirs_exist_ok=True)
     target = tmp_path_factory.mktemp("web") / "page"
     receipt = json.loads(
@@ -49,18 +46,6 @@ def served(folder):
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width", [400, 1400])

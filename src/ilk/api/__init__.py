@@ -7,13 +7,14 @@ from ilk.api.evaluation import evaluate, load
 from ilk.api.explaining import explain, explained_mistakes
 from ilk.api.exporting import export
 from ilk.api.fastest import export_fastest
+from ilk.api.rate import find_rate
 from ilk.api.thresholds import (
     choose_threshold,
     refuse_read_only,
     store_threshold,
     with_threshold,
 )
-from ilk.api.training import find_rate, train
+from ilk.api.training import train
 
 __all__ = [
     "benchmark",

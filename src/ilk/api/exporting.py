@@ -21,6 +21,7 @@ from ilk.exporting.formats import FORMATS, Format
 from ilk.exporting.job import FEWEST
 from ilk.exporting.place import digest_of, hidden_folder, put, size_of, target_of, writing
 from ilk.exporting.verify import beside
+from ilk.inference import model_file
 from ilk.models.metadata import RECEIPT_KEY, from_metadata, to_metadata
 from ilk.run import write_json
 from ilk.runtime import versions
@@ -79,16 +80,11 @@ def export(
     if format not in FORMATS:
         raise UsageError(f"No format '{format}'; there is {', '.join(FORMATS)}.")
     refuse_bad_drop(max_drop)
-    chosen, path = FORMATS[format], Path(model)
-    target = target_of(Path(output) if output else None, original_path(path), chosen)
+    chosen, path = FORMATS[format], model_file(Path(model))
+    target = target_of(Path(output) if output else None, path, chosen)
     original = Original.open(path, data, split, workers)
     with hidden_folder(target.parent) as folder:
         return handed_over(*made(original, chosen, folder, max_drop), target)
-
-
-def original_path(model: Path) -> Path:
-    """Return the model's file, given that or its run folder."""
-    return model / "model.safetensors" if model.is_dir() else model
 
 
 def refuse_bad_drop(max_drop: float) -> None:

@@ -11,13 +11,14 @@ from typing import Any, Literal, get_args
 
 from ilk.api.benchmarking import in_memory
 from ilk.api.evaluation import load
-from ilk.api.exporting import handed_over, made, original_path, refuse_bad_drop
+from ilk.api.exporting import handed_over, made, refuse_bad_drop
 from ilk.api.original import Original
 from ilk.api.receipt import Receipt
 from ilk.api.timing import Speed, race
 from ilk.errors import ExportError, GateError, IlkError, OutputError, UsageError
 from ilk.exporting.formats import FORMATS
 from ilk.exporting.place import hidden_folder, target_of
+from ilk.inference import model_file
 from ilk.runtime import Progress, silent
 
 Goal = Literal["latency", "throughput", "size"]
@@ -135,10 +136,10 @@ def export_fastest(
     if goal not in get_args(Goal):
         raise UsageError(f"--for {goal}: give latency, throughput or size.")
     refuse_bad_drop(max_drop)
-    path = original_path(Path(model))
+    path = model_file(Path(model))
     wanted = Path(output) if output else None
     targets = {name: target_of(wanted, path, FORMATS[name]) for name in FORMS}
-    original = Original.open(Path(model), data, split, workers)
+    original = Original.open(path, data, split, workers)
     with hidden_folder((wanted or path).parent) as folder:
         tried, reference = _timed(original, _all_tried(original, folder, max_drop, ends, progress))
         ready = [candidate for candidate in tried if candidate.speed]

@@ -15,7 +15,7 @@ from ilk.engines.base import Floats
 from ilk.engines.files import kind_of
 from ilk.errors import UsageError, shown
 from ilk.exporting.job import Job
-from ilk.inference import Classifier, Records, softmax
+from ilk.inference import Classifier, Records, model_file, softmax
 from ilk.models.bundle import Bundle
 
 BATCH = 32
@@ -54,8 +54,7 @@ class Original:
         """
         from ilk.engines.pytorch import PyTorchEngine
 
-        folder = (model / "model.safetensors").is_file()
-        path = model / "model.safetensors" if folder else model
+        path = model_file(model)
         if kind_of(path) is not None:
             raise UsageError(
                 f"{shown(path)} was exported already; export the model.safetensors of its run."

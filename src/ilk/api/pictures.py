@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,8 @@ def pictures_for(
     """
     catalog = _remembered(model) if data is None else open_catalog(data)
     chosen, _, words = evaluation_pictures(catalog, seen, split, workers)
-    verified = _known(chosen.pictures, spec.classes)
+    index = {label: k for k, label in enumerate(spec.classes)}
+    verified = [p for p in chosen.pictures if p.label in index]
     if not verified:
         raise DataError(
             f"{catalog.source} has no picture of the classes that the model knows "
@@ -82,18 +82,12 @@ def pictures_for(
     if not readable:
         raise DataError(f"None of the pictures of {catalog.source} can be read.")
     files = tuple(verified[i] for i in readable)
-    index = {label: k for k, label in enumerate(spec.classes)}
     targets = np.array([index[str(p.label)] for p in files], np.int64)
     calibrating, _ = decoded(learned, spec.preprocess, workers=workers)
     if len(readable) < len(chosen.pictures):
         words = f"{len(readable):,} pictures of {words}"
-    words = f"{words} of {_named(catalog, model)}"
+    words = f"{words} of {_named(catalog)}"
     return Pictures(calibrating, pixels, targets, files, words)
-
-
-def _known(pictures: Sequence[Picture], classes: tuple[str, ...]) -> list[Picture]:
-    known = set(classes)
-    return [p for p in pictures if p.label in known]
 
 
 def _remembered(model: Path) -> Catalog:
@@ -116,7 +110,7 @@ def _remembered(model: Path) -> Catalog:
     )
 
 
-def _named(catalog: Catalog, model: Path) -> str:
+def _named(catalog: Catalog) -> str:
     """Say which pictures a catalog holds."""
     source = Path(catalog.source)
     if source.name != "catalog.csv":

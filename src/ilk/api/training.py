@@ -49,11 +49,11 @@ from ilk.run import (
     write_report,
 )
 from ilk.runtime import Progress, silent
-from ilk.training.distributed import World, asked_for, joined
+from ilk.training.distributed import World, joined
 from ilk.training.trained import Trained
 
 if TYPE_CHECKING:
-    from ilk.training.lr_find import RangeTest
+    pass
 
 log = logging.getLogger("ilk")
 UNCALIBRATED = (
@@ -113,7 +113,7 @@ def train(
     elif data is None:
         raise UsageError("Give DATA: a folder, a table or the name of a data set.")
     else:
-        chosen = recipes.load(recipe or _own_recipe(data, changes), **changes)
+        chosen = recipes.load(recipe or own_recipe(data, changes), **changes)
     if chosen.weights is not None:  # a run may be resumed from elsewhere
         chosen = chosen.model_copy(update={"weights": chosen.weights.absolute()})
     place = _Place(Path(runs), name, exist_ok, Path(resume) if resume is not None else None)
@@ -141,53 +141,7 @@ def train(
             return _written(folder, trained, chosen, catalog, facts, writes=world.leads)
 
 
-def find_rate(
-    data: Any,
-    recipe: Recipe | str | Path | None = None,
-    *,
-    name: str | None = None,
-    runs: str | PathLike[str] = "runs",
-    exist_ok: bool = False,
-    progress: Progress = silent,
-    **changes: Any,
-) -> tuple[RangeTest, Path]:
-    """Look for a good learning rate by the range test (Smith 2017), without training.
-
-    Takes what `train` takes, and writes ``lr_find.csv`` and ``plots/lr_find.png`` to a folder
-    ``lr-find``, ``lr-find-2``, … of ``runs``.
-
-    Returns
-    -------
-    RangeTest
-        The rates, the smoothed losses, and the rate that they suggest.
-    Path
-        The folder.
-
-    Raises
-    ------
-    UsageError
-        The mode has no learning rate.
-    """
-    chosen = recipes.load(recipe or _own_recipe(data, changes), **changes)
-    if chosen.mode == "probe":
-        raise UsageError(
-            "--lr-find does not apply to --mode probe, which solves its head without a rate; add "
-            "--mode finetune, scratch or guide."
-        )
-    if asked_for():
-        raise UsageError("--lr-find runs in one process; start it without torchrun.")
-    from ilk.training import modes
-
-    with new_folder(Path(runs), name, exist_ok, default="lr-find") as folder:
-        catalog = dealt(data, chosen, changes, progress)
-        recipe = modes.checked(catalog, chosen, changes)
-        result = modes.find_rate(catalog, recipe, folder, progress)
-        with readable_errors(folder):
-            result.write(folder)
-        return result, folder
-
-
-def _own_recipe(data: Any, changes: Mapping[str, Any]) -> str | None:
+def own_recipe(data: Any, changes: Mapping[str, Any]) -> str | None:
     """Return the shipped recipe that is named as the data set, if the mode is not another."""
     if not isinstance(data, str) or data not in NAMED or data not in recipes.shipped():
         return None

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from ilk.inference.backbone import run_backbone
-from ilk.inference.classifier import Classifier, Records, Seen, as_pictures, fitting, load, softmax
+from ilk.inference.classifier import (
+    Classifier,
+    Records,
+    Seen,
+    as_pictures,
+    fitting,
+    load,
+    model_file,
+    softmax,
+)
 from ilk.inference.features import Extracted, extract
 from ilk.inference.predictions import Prediction, Predictions, gathered
 
@@ -19,6 +28,7 @@ __all__ = [
     "fitting",
     "gathered",
     "load",
+    "model_file",
     "run_backbone",
     "softmax",
 ]

@@ -187,7 +187,7 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
 def load(path: str | PathLike[str], options: Options | None = None) -> Classifier:
     """Load a trained model, or what was exported of one; see `ilk.load`."""
     options = options or Options()
-    file = _file_of(Path(path))
+    file = model_file(Path(path))
     kind = kind_of(file)
     if kind is not None:
         return _exported(file, kind, options)
@@ -203,13 +203,13 @@ def fitting(path: str | PathLike[str], options: Options) -> Options:
 
     For commands that run several models.
     """
-    if kind_of(_file_of(Path(path))) is None:
+    if kind_of(model_file(Path(path))) is None:
         return options
     return Options(trust=options.trust)
 
 
-def _file_of(path: Path) -> Path:
-    """Return the file that is meant: a run folder means its model, a folder for the web its own."""
+def model_file(path: Path) -> Path:
+    """Return what is meant: a run folder means its model, a folder for the web its network."""
     if path.name == "model.xml":  # of OpenVINO, which has two files
         return path.parent
     for name in ("model.safetensors", "model.onnx"):
