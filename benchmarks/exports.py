@@ -68,7 +68,7 @@ def race_of(name: str, run: Path, folder: Path) -> None:
     throughput = package.export_fastest(
         run, goal="throughput", max_drop=drop, output=folder / f"{name}-many"
     )
-    original = Original.open(run, None, None, None)
+    original = Original.open(run)
     torch._dynamo.reset()  # or the limit of recompilations would be shared with the network before
     others = peers(original.bundle, folder)
     PEERS.update(others)

@@ -50,8 +50,9 @@ def test_models_are_timed_beside_one_another(ilk, exported, trained):
     rows = json.loads(ilk("benchmark", trained.run, exported[1], "--engine", "pytorch",
                           "--json").stdout)  # fmt: skip
     assert [row["artefact"] for row in rows] == [str(trained.model), str(exported[1])]
-    assert rows[0]["format"].startswith("pytorch")
-    assert rows[1]["format"].startswith("onnxruntime")
+    assert [row["format"] for row in rows] == ["safetensors", "onnx"]
+    assert rows[0]["runs_in"].startswith("pytorch")
+    assert rows[1]["runs_in"].startswith("onnxruntime")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from ilk import export
 from ilk.engines.files import kind_of
 from ilk.engines.needs import needed_quietly
 from ilk.errors import EngineError, ExportError, GateError, ModelError, OutputError, UsageError
-from ilk.exporting import coreml
+from ilk.exporting import coreml, int8, openvino
 from ilk.exporting.formats import FORMATS
 from ilk.exporting.job import Job
 from ilk.exporting.place import FOLDERS, hidden_folder, writing
@@ -343,8 +343,24 @@ def test_the_fastest_is_among_the_exported_and_lies_beside_the_model(small, tmp_
     assert {"openvino", "openvino-int8"} <= set(timed)
     path = Path(choice.receipt.path)
     assert path.parent == small.folder
-    assert ilk.load(path).classes == small_spec(small).classes
+    assert ilk.load(path, trust=True).classes == small_spec(small).classes
     assert [p.name for p in small.folder.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_layers_that_change_answers_in_int8_stay_in_floating_point(small, caplog):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), np.uint8)
+    job = Job(Bundle.load(small.model), pixels)
+    model = openvino.convert(job)
+    wanted = int8.answers_of(model, job)
+    plain = int8.quantised(model, job)
+    before = (int8.answers_of(plain, job) == wanted).mean()
+    assert not caplog.records
+    careful = int8.quantised(model, replace(job, max_drop=0.0))
+    after = (int8.answers_of(careful, job) == wanted).mean()
+    assert before < 1
+    assert "looking for layers to keep in floating point" in caplog.text
+    assert after > before
 
 
 def test_models_are_benchmarked_beside_one_another(small, exported):

@@ -17,10 +17,12 @@ from ilk.api.pictures import Pictures, pictures_for
 from ilk.api.timing import Speed, race
 from ilk.data.catalog import Picture
 from ilk.engines import Options
+from ilk.engines.files import kind_of
 from ilk.errors import EngineError, UsageError
 from ilk.evaluation.intervals import Measured, wilson
 from ilk.exporting.place import size_of
 from ilk.inference import Classifier, fitting
+from ilk.models.metadata import RECEIPT_KEY
 from ilk.runtime import cores
 
 FILES = 64  # of which the throughput from bytes to answers is measured
@@ -34,6 +36,8 @@ class Benchmarked:
     ----------
     artefact : str
     format : str
+        The form that it was exported in; ``safetensors`` where it was not.
+    runs_in : str
         What runs it.
     speed : Speed
     size_bytes : int
@@ -47,6 +51,7 @@ class Benchmarked:
 
     artefact: str
     format: str
+    runs_in: str
     speed: Speed
     size_bytes: int
     load_s: float
@@ -60,6 +65,7 @@ class Benchmarked:
         return {
             "artefact": self.artefact,
             "format": self.format,
+            "runs_in": self.runs_in,
             "latency_ms": speed.latency_ms(),
             "throughput": speed.throughput,
             "batch": speed.best_batch,
@@ -136,6 +142,7 @@ def _benchmarked(
     load_s, memory = weighed(path, options)
     return Benchmarked(
         classifier.source,
+        _format_of(path),
         classifier.engine.name,
         speed,
         size_of(path),
@@ -144,6 +151,15 @@ def _benchmarked(
         wilson(right, len(answers)),
         cores(),
     )
+
+
+def _format_of(path: Path) -> str:
+    """Return the name of the form that a model was exported in, as its receipt tells it."""
+    kind = kind_of(path)
+    if kind is None:
+        return "safetensors"
+    receipt: dict[str, str] = json.loads(kind.metadata_of(path).get(RECEIPT_KEY, "{}"))
+    return receipt.get("format", "")
 
 
 def weighed(path: Path, options: Options) -> tuple[float, int]:

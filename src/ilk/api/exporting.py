@@ -82,7 +82,7 @@ def export(
     refuse_bad_drop(max_drop)
     chosen, path = FORMATS[format], model_file(Path(model))
     target = target_of(Path(output) if output else None, path, chosen)
-    original = Original.open(path, data, split, workers)
+    original = Original.open(path, data, split, workers, max_drop)
     with hidden_folder(target.parent) as folder:
         return handed_over(*made(original, chosen, folder, max_drop), target)
 

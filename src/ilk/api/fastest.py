@@ -19,10 +19,21 @@ from ilk.errors import ExportError, GateError, IlkError, OutputError, UsageError
 from ilk.exporting.formats import FORMATS
 from ilk.exporting.place import hidden_folder, target_of
 from ilk.inference import model_file
-from ilk.runtime import Progress, silent
+from ilk.runtime import Progress, installed, silent
 
 Goal = Literal["latency", "throughput", "size"]
-FORMS = ("openvino-int8", "openvino-bf16", "openvino", "onnx-int8", "onnx")  # the likeliest first
+FORMS = (
+    "tensorrt",
+    "openvino-int8",
+    "openvino-bf16",
+    "openvino",
+    "onnx-int8",
+    "onnx",
+    "torch-aot",
+    "executorch-int8",
+)  # fmt: skip -- the likeliest first
+SPECIAL = {"tensorrt": "tensorrt", "executorch-int8": "executorch"}  # tried where these are
+LATE = "no time was left"
 BUDGET = 90.0  # seconds
 RACE = 25.0  # of them, kept back for timing what was made
 ROUNDS, FILES = 4, 16  # that suffice to choose by
@@ -53,6 +64,11 @@ class Candidate:
     speed: Speed | None = None
     reason: str = ""
     refused: bool = False
+
+    @property
+    def late(self) -> bool:
+        """Whether there was no time to try it."""
+        return self.reason == LATE
 
     def to_dict(self) -> dict[str, Any]:
         """Return a row of the table that ``ilk export --json`` prints."""
@@ -138,7 +154,7 @@ def export_fastest(
     refuse_bad_drop(max_drop)
     path = model_file(Path(model))
     wanted = Path(output) if output else None
-    targets = {name: target_of(wanted, path, FORMATS[name]) for name in FORMS}
+    targets = {name: target_of(wanted, path, FORMATS[name]) for name in forms_here()}
     original = Original.open(path, data, split, workers)
     with hidden_folder((wanted or path).parent) as folder:
         tried, reference = _timed(original, _all_tried(original, folder, max_drop, ends, progress))
@@ -154,16 +170,22 @@ def export_fastest(
     return Choice(receipt, best, tuple(tried), reference)
 
 
+def forms_here() -> tuple[str, ...]:
+    """Return the forms that are tried on this machine, the likeliest first."""
+    return tuple(name for name in FORMS if name not in SPECIAL or installed(SPECIAL[name]))
+
+
 def _all_tried(
     original: Original, folder: Path, max_drop: float, ends: float, progress: Progress
 ) -> list[Candidate]:
     tried: list[Candidate] = []
     slowest = 0.0
-    with progress("trying forms", len(FORMS)) as tick:
-        for name in FORMS:
+    names = forms_here()
+    with progress("trying forms", len(names)) as tick:
+        for name in names:
             began = time.perf_counter()
             if tried and began + slowest > ends:
-                tried.append(Candidate(name, reason="there was no time left: see --budget"))
+                tried.append(Candidate(name, reason=LATE))
                 continue
             place = folder / name
             place.mkdir()
@@ -187,7 +209,7 @@ def _tried(original: Original, name: str, folder: Path, max_drop: float) -> Cand
 
 def _timed(original: Original, tried: list[Candidate]) -> tuple[list[Candidate], Speed]:
     """Time what was made, and the model itself in PyTorch."""
-    ready = {c.name: load(c.part) for c in tried if c.part}
+    ready = {c.name: load(c.part, trust=True) for c in tried if c.part}
     files = in_memory(original.pictures.files[:FILES])
     *speeds, reference = race(
         [*ready.values(), original.classifier], original.pictures.pixels, files, ROUNDS

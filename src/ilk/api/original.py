@@ -34,6 +34,8 @@ class Original:
     logits : float32 array [N, K]
         What it makes of ``pictures``.
     features : float32 array [N, D]
+    max_drop : float or None
+        See `Job`.
     """
 
     path: Path
@@ -42,9 +44,17 @@ class Original:
     classifier: Classifier
     logits: Floats
     features: Floats
+    max_drop: float | None = None
 
     @classmethod
-    def open(cls, model: Path, data: Any, split: str | None, workers: int | None) -> Original:
+    def open(
+        cls,
+        model: Path,
+        data: Any = None,
+        split: str | None = None,
+        workers: int | None = None,
+        max_drop: float | None = None,
+    ) -> Original:
         """Read a model, choose pictures, and run it on them.
 
         Raises
@@ -68,12 +78,12 @@ class Original:
         pixels = pictures.pixels
         parts = [engine.run(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
         features, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return cls(path, bundle, pictures, classifier, logits, features)
+        return cls(path, bundle, pictures, classifier, logits, features, max_drop)
 
     @cached_property
     def job(self) -> Job:
         """What is to be exported; what several formats begin with is made once."""
-        return Job(self.bundle, self.pictures.calibrating)
+        return Job(self.bundle, self.pictures.calibrating, self.max_drop)
 
     @property
     def probabilities(self) -> Floats:

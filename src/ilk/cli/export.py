@@ -137,8 +137,11 @@ def _print_table(choice: Choice) -> None:
         ],
     )
     for tried in choice.candidates:
-        if not tried.speed:
+        if not (tried.speed or tried.late):
             print(f"{tried.name}: {tried.reason}")
+    late = [tried.name for tried in choice.candidates if tried.late]
+    if late:
+        print(f"not tried, as no time was left (see --budget): {', '.join(late)}")
     print()
 
 

@@ -28,10 +28,14 @@ class Job:
     bundle : Bundle
     pixels : uint8 array [M, S, S, 3]
         Training pictures, to calibrate int8 by; there may be none.
+    max_drop : float or None
+        The share of their answers that int8 may change before it is worth minutes to find the
+        layers to blame; None: never.
     """
 
     bundle: Bundle
     pixels: Pixels
+    max_drop: float | None = None
 
     @cached_property
     def network(self) -> Exportable:

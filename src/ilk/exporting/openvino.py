@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ilk.engines.needs import needed_quietly
 from ilk.engines.openvino import has_bf16, import_openvino
 from ilk.errors import ExportError
 from ilk.exporting.job import Job
@@ -42,21 +41,11 @@ def convert_bf16(job: Job) -> Any:
 
 
 def convert_int8(job: Job) -> Any:
-    """Return it quantised to int8 by NNCF: weights by channel, activations by training pictures.
+    """Return it in int8; what stays in floating point is in bf16 where the processor has it."""
+    from ilk.exporting.int8 import quantised
 
-    What stays in floating point is computed in bf16 where the processor has it.
-    """
     import_openvino()  # first: without telemetry, which NNCF would bring along
-    nncf = needed_quietly("nncf", "ilk[int8]")
-    model = convert(job, "bf16")
-    with trouble("NNCF"):
-        return nncf.quantize(
-            model,
-            nncf.Dataset(job.batches(1)),
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(job.pixels),
-            fast_bias_correction=True,
-        )
+    return quantised(convert(job, "bf16"), job)
 
 
 def save(model: Any, path: Path, metadata: Mapping[str, str]) -> None:
