@@ -62,7 +62,8 @@ def answers_of(model: Any, job: Job) -> NDArray[np.int64]:
     """Return the class that a model names of each of the job's pictures."""
     run = import_openvino().compile_model(model, "CPU")
     logits = [run([batch])[LOGITS] for batch in job.batches(8)]
-    return np.concatenate(logits).argmax(axis=1)
+    answers: NDArray[np.int64] = np.concatenate(logits).argmax(axis=1)
+    return answers
 
 
 def _agreement(run: Any, pairs: Iterable[tuple[Pixels, int]]) -> tuple[float, list[float]]:
