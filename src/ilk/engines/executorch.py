@@ -36,7 +36,6 @@ class ExecuTorchEngine(PieceEngine):
         self._program = runtime.load_program(path)
         self._method = self._program.load_method("forward")
         self.most = self._method.metadata.input_tensor_meta(0).sizes()[0]
-        self.piece = min(self.piece, self.most)
         self._lock = Lock()
         self.name = f"executorch-{version('executorch')}"
 

@@ -5,23 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import threading
 import uuid
 import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from ilk.data.catalog import Pixels
-from ilk.engines.base import Engine, Floats, Outputs, Precision
+from ilk.engines.base import Engine, Outputs, Precision
+from ilk.engines.compiled import Compiled
 from ilk.errors import EngineError
 from ilk.models.bundle import BACKBONE, Bundle
-from ilk.runtime import cache_dir, cores, installed
-
-# More pictures at once only push each other's activations out of the processor's cache.
-PIECE = 8
+from ilk.runtime import cache_dir, installed
 
 
 class OpenVINOEngine(Engine):
@@ -45,20 +40,12 @@ class OpenVINOEngine(Engine):
         chosen = precision_here(core, precision)
         self.name = f"openvino-{openvino.get_version().split('-')[0]}-{chosen}"
         self._bundle = bundle
-        self._compiled = core.compile_model(_read(core, bundle), "CPU", compile_settings(chosen))
-        self._requests = threading.local()
+        side = bundle.spec.preprocess.imgsz
+        self._compiled = Compiled(core, _read(core, bundle), side, chosen)
 
     def run(self, pixels: Pixels) -> Outputs:
         """Run pixels ``uint8 [N, H, W, 3]`` through the network. Any thread may call it."""
-        request = getattr(self._requests, "request", None)
-        if request is None:
-            request = self._requests.request = self._compiled.create_infer_request()
-        features: Floats = np.concatenate(
-            [
-                request.infer([np.ascontiguousarray(pixels[start : start + PIECE])])[0]
-                for start in range(0, len(pixels), PIECE)
-            ]
-        )
+        (features,) = self._compiled.run(pixels)
         logits = self._bundle.logits(features) if self._bundle.spec.classes else None
         return Outputs(features, logits)
 
@@ -80,15 +67,6 @@ def precision_here(core: Any, wanted: str) -> str:
     if wanted == "bf16" and not bf16:
         raise EngineError("This processor has no bf16; use --precision auto or fp32.")
     return "bf16" if bf16 and wanted != "fp32" else "fp32"
-
-
-def compile_settings(precision: str) -> dict[str, Any]:
-    """Return how a network is compiled for this processor."""
-    return {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        "INFERENCE_NUM_THREADS": cores(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
 
 
 def available() -> bool:

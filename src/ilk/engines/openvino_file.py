@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ilk.data.catalog import Pixels
 from ilk.engines.base import Floats, Precision
-from ilk.engines.openvino import compile_settings, import_openvino, precision_here
+from ilk.engines.compiled import Compiled, precision_hint
+from ilk.engines.openvino import import_openvino, precision_here
 from ilk.engines.pieces import PieceEngine
 from ilk.errors import ModelError, shown, told_by
 from ilk.models.metadata import OUTPUTS, PRECISION_KEY
@@ -19,8 +20,6 @@ FILE = "model.xml"
 
 class OpenVINOFileEngine(PieceEngine):
     """Runs an exported OpenVINO model.
-
-    It is compiled for one picture as well as for any number: a fixed shape is a third faster.
 
     Parameters
     ----------
@@ -33,28 +32,31 @@ class OpenVINOFileEngine(PieceEngine):
 
     def __init__(self, path: Path, spec: Spec, precision: Precision = "auto") -> None:
         openvino = import_openvino()
-        core = openvino.Core()
-        model = _read(core, path)
+        self._core = openvino.Core()
+        self._path = path
+        model = _read(self._core, path)
         exact = _texts(model).get(PRECISION_KEY) != "bf16"
         # A file that was exported to round asks for bf16; not every processor has it.
-        chosen = precision_here(core, "fp32" if precision == "auto" and exact else precision)
-        self.name = f"openvino-{openvino.get_version().split('-')[0]}-{chosen}"
-        side = spec.preprocess.imgsz
-        settings = compile_settings(chosen)
-        self._any = core.compile_model(model, "CPU", settings)
-        model.reshape(openvino.PartialShape([1, side, side, 3]))
-        self._one = core.compile_model(model, "CPU", settings)
-        self._requests = threading.local()
+        wanted = "fp32" if precision == "auto" and exact else precision
+        self._precision = precision_here(self._core, wanted)
+        self.name = f"openvino-{openvino.get_version().split('-')[0]}-{self._precision}"
+        self._compiled = Compiled(self._core, model, spec.preprocess.imgsz, self._precision)
+
+    def run_freely(self, pixels: Pixels) -> list[Floats]:
+        """Run pictures as is fastest here: each by itself."""
+        return self._compiled.run(pixels)
 
     def run_piece(self, pixels: Pixels) -> list[Floats]:
-        """Return probabilities, logits and features."""
-        kind = "one" if len(pixels) == 1 else "any"
-        request = getattr(self._requests, kind, None)
-        if request is None:
-            request = (self._one if kind == "one" else self._any).create_infer_request()
-            setattr(self._requests, kind, request)
+        """Return probabilities, logits and features of pictures that are run at once."""
+        request = self._any.create_infer_request()
         outputs = request.infer([pixels])
         return [outputs[name].copy() for name in OUTPUTS]
+
+    @cached_property
+    def _any(self) -> Any:
+        """The network for any number of pictures at once, as other programs may run the file."""
+        settings = {"INFERENCE_PRECISION_HINT": precision_hint(self._precision)}
+        return self._core.compile_model(_read(self._core, self._path), "CPU", settings)
 
 
 def metadata_of(path: Path) -> dict[str, str]:

@@ -20,8 +20,12 @@ class PieceEngine(Engine):
 
     def run(self, pixels: Pixels) -> Outputs:
         """Run pixels ``uint8 [N, H, W, 3]`` through the network. Any thread may call it."""
-        _, logits, features = self.run_in(pixels, self.piece)
+        _, logits, features = self.run_freely(pixels)
         return Outputs(features, logits)
+
+    def run_freely(self, pixels: Pixels) -> list[Floats]:
+        """Return all that comes out, of pieces of the size that is fastest."""
+        return self.run_in(pixels, min(self.piece, self.most or self.piece))
 
     def run_in(self, pixels: Pixels, size: int) -> list[Floats]:
         """Return all that comes out, of pieces of a size: see `run_piece`."""

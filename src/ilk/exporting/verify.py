@@ -38,7 +38,9 @@ class Beside:
 
 
 def beside(engine: PieceEngine, pixels: Pixels, expected: Floats) -> Beside:
-    """Run pictures in batches of 1, 2, 7 and 32, as far as there are so many and the file allows.
+    """Run pictures in batches of 1, 2, 7 and 32, and in the pieces that the engine itself takes.
+
+    As far as there are so many pictures, and the file allows.
 
     Parameters
     ----------
@@ -56,6 +58,8 @@ def beside(engine: PieceEngine, pixels: Pixels, expected: Floats) -> Beside:
     for size in few:
         some = pixels[: 2 * size]
         gaps.append(np.abs(engine.run_in(some, size)[0] - expected[: len(some)]).max())
+    some = pixels[:largest]
+    gaps.append(np.abs(engine.run_freely(some)[0] - expected[:largest]).max())
     finite = all(bool(np.isfinite(output).all()) for output in whole)
     difference = float(max(gaps)) if finite else float("nan")
     probabilities, logits, features = whole

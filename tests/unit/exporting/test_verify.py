@@ -46,7 +46,15 @@ def test_a_network_beside_itself_agrees(engine, pixels, expected):
 def test_the_sizes_are_what_the_runtime_saw(engine, pixels, expected):
     runner = Quarters(engine)
     assert beside(runner, pixels, expected).sizes == (1, 2, 7, 32)
-    assert runner.seen == {1, 2, 7, 32}
+    assert runner.seen == {1, 2, 7, 32, runner.piece}
+
+
+def test_a_fault_in_what_the_engine_does_by_itself_is_seen(engine, pixels, expected):
+    class Faulty(Quarters):
+        def run_freely(self, pixels):
+            return [1 - super().run_freely(pixels)[0]]
+
+    assert beside(Faulty(engine), pixels, expected).difference > 0.01
 
 
 @pytest.mark.parametrize("wrong", [1, 2, 7, 32])
