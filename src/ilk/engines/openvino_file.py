@@ -33,6 +33,7 @@ class OpenVINOFileEngine(PieceEngine):
     def __init__(self, path: Path, spec: Spec, precision: Precision = "auto") -> None:
         openvino = import_openvino()
         self._core = openvino.Core()
+        self._core.set_property({"ENABLE_MMAP": False})  # the file may be replaced meanwhile
         self._path = path
         model = _read(self._core, path)
         exact = _texts(model).get(PRECISION_KEY) != "bf16"
