@@ -12,7 +12,6 @@ from ilk.data.catalog import Pixels
 from ilk.engines.base import Floats
 from ilk.runtime import cores
 
-
 PIECE = 2  # pictures that a core takes at once; more would not fit its cache
 
 
