@@ -35,6 +35,7 @@ _HOMES = {
     "from_arrays": "ilk.data.catalog",
     "load": "ilk.api",
     "open_catalog": "ilk.data.sources",
+    "serve": "ilk.api",
     "train": "ilk.api",
 }
 
@@ -58,6 +59,7 @@ __all__ = [
     "from_arrays",
     "load",
     "open_catalog",
+    "serve",
     "train",
 ]
 
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
         export_fastest,
         find_rate,
         load,
+        serve,
         train,
     )
     from ilk.data.catalog import Catalog, from_arrays

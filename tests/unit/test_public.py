@@ -27,6 +27,7 @@ PUBLIC = [
     "from_arrays",
     "load",
     "open_catalog",
+    "serve",
     "train",
 ]
 

@@ -8,6 +8,7 @@ from ilk.api.explaining import explain, explained_mistakes
 from ilk.api.exporting import export
 from ilk.api.fastest import export_fastest
 from ilk.api.rate import find_rate
+from ilk.api.serving import export_feedback, serve
 from ilk.api.thresholds import (
     choose_threshold,
     refuse_read_only,
@@ -26,9 +27,11 @@ __all__ = [
     "explained_mistakes",
     "export",
     "export_fastest",
+    "export_feedback",
     "find_rate",
     "load",
     "refuse_read_only",
+    "serve",
     "store_threshold",
     "train",
     "with_threshold",

@@ -17,10 +17,9 @@ from ilk.api.pictures import Pictures, pictures_for
 from ilk.api.timing import Speed, race
 from ilk.data.catalog import Picture
 from ilk.engines import Options
-from ilk.engines.files import kind_of
+from ilk.engines.files import kind_of, size_of
 from ilk.errors import EngineError, UsageError
 from ilk.evaluation.intervals import Measured, wilson
-from ilk.exporting.place import size_of
 from ilk.inference import Classifier, fitting
 from ilk.models.metadata import RECEIPT_KEY
 from ilk.runtime import cores

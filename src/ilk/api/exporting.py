@@ -12,14 +12,14 @@ import numpy as np
 
 from ilk.api.original import Original
 from ilk.api.receipt import Receipt
-from ilk.engines.files import kind_of, open_file
+from ilk.engines.files import digest_of, kind_of, open_file, size_of
 from ilk.engines.pieces import PieceEngine
 from ilk.errors import EngineError, GateError, ModelError, UsageError, shown
 from ilk.evaluation.comparison import compared
 from ilk.evaluation.intervals import wilson
 from ilk.exporting.formats import FORMATS, Format
 from ilk.exporting.job import FEWEST
-from ilk.exporting.place import digest_of, hidden_folder, put, size_of, target_of, writing
+from ilk.exporting.place import hidden_folder, put, target_of, writing
 from ilk.exporting.verify import beside
 from ilk.inference import model_file
 from ilk.models.metadata import RECEIPT_KEY, from_metadata, to_metadata

@@ -21,6 +21,8 @@ COMMANDS = {
     "compare": "Say which of two models is better on the same pictures.",
     "predict": "Name the pictures in files and folders.",
     "export": "Write a trained model in another format, verified in its own runtime.",
+    "serve": "Serve models over HTTP, with a page to try them on.",
+    "export-feedback": "Turn corrections that a service was sent into a catalog.",
     "benchmark": "Time models and exported files beside one another.",
     "recipes": "List the ways to train, or show all that one sets.",
     "backbones": "List backbones, or show the parts of one.",
@@ -49,7 +51,7 @@ def build_app() -> App:
     )
     for place, (name, summary) in enumerate(COMMANDS.items()):
         app.command(
-            f"ilk.cli.{name}:{name}",
+            f"ilk.cli.{name.replace('-', '_')}:{name.replace('-', '_')}",
             name=ALIASES.get(name, name),
             help=summary,
             help_epilogue="",

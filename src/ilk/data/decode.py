@@ -86,7 +86,7 @@ def size_of(content: Content) -> tuple[int, int]:
 
 
 @contextmanager
-def opened(data: bytes) -> Iterator[Image.Image]:
+def opened(data: bytes, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
     """Open an encoded picture for a look at its header.
 
     Raises
@@ -96,7 +96,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     """
     if not data:
         raise DecodeError("is empty", "file.empty")
-    with _as_decode_error(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _as_decode_error(formats), Image.open(io.BytesIO(data), formats=formats) as image:
         yield image
 
 

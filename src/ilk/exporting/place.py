@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,23 +86,3 @@ def put(part: Path, target: Path) -> None:
     if target.is_dir():
         target.rename(part.with_name(f"{part.name}.old"))  # goes with the hidden folder
     os.replace(part, target)  # noqa: PTH105 -- of folders too
-
-
-def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of a folder's files."""
-    return sum(file.stat().st_size for file in _files(path))
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file; of a folder, that of its files' names and digests in order."""
-    if not path.is_dir():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    hasher = hashlib.sha256()
-    for file in _files(path):
-        name = file.relative_to(path).as_posix()
-        hasher.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return hasher.hexdigest()
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]

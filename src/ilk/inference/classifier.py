@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.data.catalog import Picture, rgb
+from ilk.data.catalog import Picture, Pixels, rgb
 from ilk.data.sources import find_pictures
 from ilk.data.stream import Stream
 from ilk.engines import Engine, Options, open_engine
@@ -153,27 +153,55 @@ class Classifier:
             novelty = np.full(number, np.nan, np.float32)
             if chunk.indices:
                 rows = np.array(chunk.indices) - start
-                features, logits = self.engine.run(chunk.pixels)
-                if logits is None:
-                    raise UsageError("This is a bare backbone, not a classifier.")
-                if not np.isfinite(logits).all():
-                    raise ModelError(
-                        f"{self.source or 'The model'} gives numbers that are not finite: it is "
-                        "damaged. Copy or train it again."
-                    )
-                values[rows] = softmax(logits, self.spec.temperature)
-                if self.records.novelty:
-                    novelty[rows] = self.records.novelty.scores(features, logits)
-            yield Predictions(
+                named = self.named(chunk.pixels)
+                values[rows], novelty[rows] = named.probabilities, named.novelty
+            yield self._predictions(
                 tuple(p.path for p in pictures[start : start + number]),
-                self.classes,
                 values,
                 novelty,
                 {i - start: reason for i, reason in chunk.errors.items()},
-                accept=self.spec.thresholds.get("accept", 0.0),
-                strange=self.spec.novelty.threshold if self.spec.novelty else math.inf,
             )
             start += number
+
+    def named(self, pixels: Pixels) -> Predictions:
+        """Name pictures that were decoded already, in one batch. Any thread may call it.
+
+        Parameters
+        ----------
+        pixels : uint8 array [N, S, S, 3]
+            As `ilk.data.decode.decode` returns them; N is at least 1.
+
+        Raises
+        ------
+        ModelError
+            The model is damaged: it gives numbers that are not finite.
+        """
+        features, logits = self.engine.run(pixels)
+        if logits is None:
+            raise UsageError("This is a bare backbone, not a classifier.")
+        if not np.isfinite(logits).all():
+            raise ModelError(
+                f"{self.source or 'The model'} gives numbers that are not finite: it is "
+                "damaged. Copy or train it again."
+            )
+        novelty = np.full(len(pixels), np.nan, np.float32)
+        if self.records.novelty:
+            novelty = self.records.novelty.scores(features, logits)
+        paths = tuple(f"picture {i}" for i in range(len(pixels)))
+        return self._predictions(paths, softmax(logits, self.spec.temperature), novelty, {})
+
+    def _predictions(
+        self, paths: tuple[str, ...], values: Floats, novelty: Floats, errors: dict[int, str]
+    ) -> Predictions:
+        return Predictions(
+            paths,
+            self.classes,
+            values,
+            novelty,
+            errors,
+            accept=self.spec.thresholds.get("accept", 0.0),
+            strange=self.spec.novelty.threshold if self.spec.novelty else math.inf,
+        )
 
 
 def softmax(logits: Floats, temperature: float = 1.0) -> Floats:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ilk.engines.files import digest_of, size_of
 from ilk.errors import OutputError, UsageError
 from ilk.exporting.formats import FORMATS
-from ilk.exporting.place import digest_of, hidden_folder, put, size_of, target_of, writing
+from ilk.exporting.place import hidden_folder, put, target_of, writing
 
 MODEL = Path("runs/cd/model.safetensors")
 

@@ -1,0 +1,26 @@
+"""``ilk export-feedback``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ilk.cli.console import say
+from ilk.errors import counted, shown
+
+
+def export_feedback(file: Path, /, *, output: Path = Path("feedback")) -> None:
+    """Write corrections that 'ilk serve --feedback' kept as pictures with a catalog.csv.
+
+    Train with them: ilk train feedback/catalog.csv.
+
+    Parameters
+    ----------
+    file
+        The SQLite file.
+    output
+        A new folder.
+    """
+    from ilk import api
+
+    number = api.export_feedback(file, output)
+    say(f"Wrote {counted(number, 'picture')} and {shown(output / 'catalog.csv')}")

@@ -1,0 +1,84 @@
+"""Correcting: ``POST /feedback``, the right class of a picture."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from ilk.data.decode import opened
+from ilk.errors import DecodeError, OutputError
+from ilk.serving.bodies import body_of, parts_of
+from ilk.serving.feedback import Correction, Feedback
+from ilk.serving.predicting import REFUSALS, Detail
+from ilk.serving.refusals import Refusal
+from ilk.serving.service import Service
+
+TEXT = {"type": "string"}
+FORM = {
+    "type": "object",
+    "required": ["image", "label"],
+    "properties": {
+        "image": {"type": "string", "format": "binary"},
+        "label": TEXT | {"description": "What it is"},
+        "predicted": TEXT | {"description": "What it was named"},
+    },
+}
+BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
+
+
+class Kept(BaseModel):
+    """How many corrections there are now."""
+
+    corrections: int
+
+
+def router(service: Service, store: Feedback | None) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter()
+
+    @routes.post(
+        "/feedback",
+        responses={
+            **REFUSALS,
+            404: {"model": Detail, "description": "Corrections are not taken, or no such model"},
+            422: {"model": Detail, "description": "No such class, or no picture"},
+        },
+        openapi_extra=BODY,
+        summary="Say what a picture is",
+    )
+    async def correct(
+        request: Request, model: str | None = None, version: str | None = None
+    ) -> Kept:
+        """Keep a picture with the right class, to train with later: see `ilk export-feedback`."""
+        if store is None:
+            raise Refusal(404, "Corrections are not kept here; start with 'ilk serve --feedback'.")
+        served = service.models.find(model, version)
+        async with body_of(request, service) as sent:
+            kind = request.headers.get("content-type", "").encode("latin-1")
+            parts = {part.name: part.content for part in parts_of(kind, sent)}
+        fields = {k: v.decode("utf-8", "replace") for k, v in parts.items() if k != "image"}
+        picture = parts.get("image", b"")
+        classes = served.classifier.classes
+        for name in ("label", "predicted"):
+            if fields.get(name, "" if name == "label" else classes[0]) not in classes:
+                raise Refusal(422, f"{served.name} has no class {fields.get(name, '')[:100]!r}.")
+        _refuse_no_picture(picture, service.limits.formats)
+        correction = Correction(
+            picture, served.name, served.version, fields.get("predicted", ""), fields["label"]
+        )
+        try:
+            return Kept(corrections=await asyncio.to_thread(store.add, correction))
+        except OutputError as error:
+            raise Refusal(503, str(error)) from None
+
+    return routes
+
+
+def _refuse_no_picture(content: bytes, formats: tuple[str, ...]) -> None:
+    try:
+        with opened(content, formats):
+            pass
+    except DecodeError as error:
+        raise Refusal(422, f"The picture {error}.") from None
