@@ -56,6 +56,7 @@ def build_app(service: Service, access: Access, store: Feedback | None = None) -
     _add_operation(app, service)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     app.add_api_route("/", _index, include_in_schema=False)
+    app.add_api_route("/about", lambda: _about(service, store), include_in_schema=False)
     app.add_exception_handler(Refusal, lambda _, refusal: refused(refusal))
     app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=LEFT))
     if access.origins:
@@ -85,6 +86,24 @@ async def _look(service: Service) -> None:
 
 def _index() -> Response:
     return Response((PAGE / "index.html").read_bytes(), media_type="text/html")
+
+
+def _about(service: Service, store: Feedback | None) -> dict[str, Any]:
+    """Return what the page must know."""
+    return {
+        "models": [
+            {
+                "name": served.name,
+                "version": served.version,
+                "classes": served.classifier.classes,
+                "explains": served.explains,
+            }
+            for served in service.models.all
+        ],
+        "feedback": store is not None,
+        "formats": service.limits.formats,
+        "megabytes": service.limits.body_bytes / 1e6,
+    }
 
 
 def _add_operation(app: FastAPI, service: Service) -> None:

@@ -1,0 +1,289 @@
+"use strict";
+// The page of "ilk serve": pictures in, answers out. No library; all text goes in as text.
+
+const AT_ONCE = 4; // requests
+const get = (id) => document.getElementById(id);
+const rows = []; // what was asked, in the order on the page
+const queue = [];
+let busy = 0;
+let key = sessionStorage.getItem("ilk-key") || "";
+let about = { models: [], feedback: false };
+
+async function call(path, options = {}) {
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  return fetch(path, { ...options, headers });
+}
+
+async function start() {
+  let response;
+  try {
+    response = await call("/about");
+  } catch {
+    get("about").textContent = "The server does not answer.";
+    return;
+  }
+  get("door").hidden = response.status !== 401;
+  get("place").hidden = response.status === 401;
+  if (response.status === 401) {
+    if (key) get("door-said").textContent = "That is not the key.";
+    get("key").focus();
+    return;
+  }
+  about = await response.json();
+  if (!about.models.length) {
+    get("about").textContent = "The models are being loaded …";
+    setTimeout(start, 1000);
+    return;
+  }
+  const select = get("model");
+  select.replaceChildren(...about.models.map((m, i) => new Option(`${m.name} ${m.version}`, i)));
+  get("choice").hidden = about.models.length < 2;
+  get("limits").textContent =
+    `${about.formats.join(", ")}, up to ${about.megabytes} MB each. Many at once are fine.`;
+  describe();
+}
+
+function describe() {
+  const { name, version, classes } = chosen();
+  const some = classes.slice(0, 6).join(", ") + (classes.length > 6 ? ", …" : "");
+  get("about").textContent = `Model ${name}, version ${version}, knows ${classes.length} classes: ${some}`;
+}
+
+const chosen = () => about.models[get("model").value || 0];
+
+const asked = (model, more = {}) =>
+  new URLSearchParams({ model: model.name, version: model.version, ...more });
+
+function add(files) {
+  for (const file of files) {
+    const card = get("card").content.firstElementChild.cloneNode(true);
+    const row = { file, card, model: chosen(), answer: null };
+    card.classList.add("waiting");
+    card.querySelector(".file").textContent = file.name;
+    const own = card.querySelector(".own");
+    own.src = URL.createObjectURL(file);
+    own.onerror = () => (own.hidden = true);
+    rows.push(row);
+    queue.push(row);
+    get("cards").append(card);
+  }
+  get("answers").hidden = rows.length === 0;
+  document.body.classList.toggle("has-answers", rows.length > 0);
+  summarise();
+  next();
+}
+
+function next() {
+  while (busy < AT_ONCE && queue.length) {
+    busy += 1;
+    const row = queue.shift();
+    ask(row)
+      .catch(() => fail(row, "The server does not answer."))
+      .finally(() => {
+        busy -= 1;
+        row.card.classList.remove("waiting");
+        summarise();
+        next();
+      });
+  }
+}
+
+async function ask(row) {
+  const form = new FormData();
+  form.append("image", row.file);
+  const path = `/predict?${asked(row.model, { top: 5 })}`;
+  let response = await call(path, { method: "POST", body: form });
+  while (response.status === 429) {
+    await new Promise((done) => setTimeout(done, 1000 * (response.headers.get("retry-after") || 1)));
+    response = await call(path, { method: "POST", body: form });
+  }
+  const found = await response.json();
+  if (!found.predictions) return fail(row, found.detail || `The server said ${response.status}.`);
+  row.answer = found.predictions[0];
+  if (row.answer.error) return fail(row, row.answer.error);
+  show(row);
+}
+
+function fail(row, reason) {
+  row.answer = { error: reason };
+  row.card.classList.add("failed");
+  row.card.querySelector(".own").hidden = true;
+  row.card.querySelector(".label").textContent = reason;
+}
+
+function show(row) {
+  const { card, answer, model } = row;
+  const heading = card.querySelector(".label");
+  const share = make("span", "", ` ${percent(answer.probability)}`);
+  if (answer.unknown) heading.replaceChildren("Unknown");
+  else if (answer.accepted === false) heading.replaceChildren("Not sure: ", answer.label, share);
+  else heading.replaceChildren(answer.label, share);
+  card.classList.toggle("doubtful", answer.unknown || answer.accepted === false);
+  card.querySelector(".own").alt = `${row.file.name}: ${heading.textContent}`;
+  card.querySelector(".doubts").textContent = answer.unknown
+    ? "It is like nothing that the model has learned; what follows is a guess."
+    : answer.accepted === false
+      ? "Too unsure to be accepted."
+      : "";
+  card.querySelector(".ranks").replaceChildren(...answer.top.map(rank));
+  if (model.explains) offerHeat(row);
+  if (about.feedback) offerCorrection(row);
+}
+
+function rank({ label, probability }) {
+  const item = document.createElement("li");
+  const meter = document.createElement("meter");
+  meter.value = probability;
+  meter.setAttribute("aria-hidden", "true");
+  item.append(make("span", "name", label), make("span", "share", percent(probability)), meter);
+  return item;
+}
+
+function offerHeat(row) {
+  const heat = row.card.querySelector(".heat");
+  const button = row.card.querySelector(".look");
+  let loading = null;
+  const load = () =>
+    (loading ??= call(`/explain?${asked(row.model, { label: row.answer.label })}`, {
+      method: "POST", body: row.file,
+    }).then(async (response) => {
+      if (!response.ok) throw new Error(response.status);
+      heat.src = URL.createObjectURL(await response.blob());
+      heat.alt = `The same picture, warm where it speaks for ${row.answer.label}`;
+      await heat.decode();
+    }));
+  let pinned = false; // by the button; a mouse over the picture is enough for a look
+  let over = false;
+  const turn = async () => {
+    const on = pinned || over;
+    button.setAttribute("aria-pressed", pinned);
+    if (!on) {
+      heat.hidden = true;
+      return;
+    }
+    if (!heat.src) button.textContent = "Looking …";
+    try {
+      await load();
+      button.textContent = "What spoke for it?";
+      heat.hidden = !(pinned || over);
+    } catch {
+      loading = null;
+      button.textContent = "Cannot say just now";
+    }
+  };
+  button.hidden = false;
+  button.onclick = () => turn((pinned = !pinned));
+  const picture = row.card.querySelector(".picture");
+  const hover = (on) => (event) => event.pointerType === "mouse" && turn((over = on));
+  picture.onpointerenter = hover(true);
+  picture.onpointerleave = hover(false);
+}
+
+function offerCorrection(row) {
+  const box = row.card.querySelector(".wrong");
+  const open = box.querySelector(".open");
+  const form = box.querySelector("form");
+  const select = form.querySelector("select");
+  const others = row.model.classes.filter((name) => name !== row.answer.label);
+  select.replaceChildren(...others.map((name) => new Option(name)));
+  box.hidden = false;
+  open.onclick = () => {
+    form.hidden = !form.hidden;
+    open.setAttribute("aria-expanded", !form.hidden);
+    if (!form.hidden) select.focus();
+  };
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    const sent = new FormData();
+    sent.append("image", row.file);
+    sent.append("label", select.value);
+    sent.append("predicted", row.answer.label);
+    const thanks = box.querySelector(".thanks");
+    try {
+      const response = await call(`/feedback?${asked(row.model)}`, { method: "POST", body: sent });
+      if (!response.ok) throw new Error((await response.json()).detail);
+      thanks.textContent = `Kept as ${select.value}. Thank you.`;
+      row.answer.corrected = select.value;
+      form.hidden = open.hidden = true;
+    } catch (error) {
+      thanks.textContent = `Not kept: ${error.message}`;
+    }
+  };
+}
+
+function summarise() {
+  const done = rows.filter((row) => row.answer);
+  const counts = new Map();
+  let failed = 0;
+  for (const { answer } of done) {
+    const name = answer.unknown ? "unknown" : answer.accepted ? answer.label : "not sure";
+    if (answer.error) failed += 1;
+    else counts.set(name, (counts.get(name) || 0) + 1);
+  }
+  const parts = [...counts].sort((a, b) => b[1] - a[1]).map(([name, n]) => `${n} ${name}`);
+  if (failed) parts.push(`${failed} could not be read`);
+  const left = rows.length - done.length;
+  if (left) parts.push(`${left} to come`);
+  const noun = rows.length === 1 ? "picture" : "pictures";
+  get("summary").textContent = `${rows.length} ${noun}: ${parts.join(", ")}`;
+}
+
+function save() {
+  const cell = (value) => `"${String(value ?? "").replaceAll('"', '""')}"`;
+  const names = ["path", "label", "probability", "accepted", "unknown", "corrected", "error"];
+  const lines = rows.filter((row) => row.answer).map(({ file, answer }) =>
+    names.map((name) => cell(name === "path" ? file.name : answer[name])).join(","));
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([[names.join(","), ...lines].join("\n") + "\n"]));
+  link.download = "predictions.csv";
+  link.click();
+}
+
+function clear() {
+  for (const { card } of rows)
+    for (const image of card.querySelectorAll("img")) URL.revokeObjectURL(image.src);
+  rows.length = queue.length = 0;
+  get("cards").replaceChildren();
+  add([]);
+  get("choose").focus();
+}
+
+const percent = (share) => `${(100 * share).toFixed(share < 0.9995 ? 1 : 0)} %`;
+
+function make(tag, kind, text) {
+  const element = document.createElement(tag);
+  element.className = kind;
+  element.textContent = text;
+  return element;
+}
+
+get("choose").onclick = () => get("files").click();
+get("photograph").onclick = () => get("camera").click();
+for (const id of ["files", "camera"])
+  get(id).onchange = (event) => {
+    add(event.target.files);
+    event.target.value = "";
+  };
+get("model").onchange = describe;
+get("save").onclick = save;
+get("clear").onclick = clear;
+get("door").onsubmit = (event) => {
+  event.preventDefault();
+  key = get("key").value;
+  sessionStorage.setItem("ilk-key", key);
+  start();
+};
+let depth = 0; // of elements within the page that are dragged over
+document.ondragenter = () => get("place").classList.toggle("over", ++depth > 0);
+document.ondragleave = () => get("place").classList.toggle("over", --depth > 0);
+document.ondragover = (event) => event.preventDefault();
+document.ondrop = (event) => {
+  event.preventDefault();
+  depth = 0;
+  get("place").classList.remove("over");
+  if (about.models.length) add(event.dataTransfer.files);
+};
+document.onpaste = (event) => {
+  if (about.models.length && event.clipboardData.files.length) add(event.clipboardData.files);
+};
+start();
