@@ -75,6 +75,10 @@ class EngineError(IlkError):
     """An engine is not installed, or cannot run this network on this machine."""
 
 
+class RemoteError(IlkError):
+    """A server cannot be reached, or does not answer as one should."""
+
+
 class ExportError(IlkError):
     """A format cannot take this network, or is not to be had here."""
 

@@ -8,6 +8,7 @@ from ilk.api.explaining import explain, explained_mistakes
 from ilk.api.exporting import export
 from ilk.api.fastest import export_fastest
 from ilk.api.rate import find_rate
+from ilk.api.remote import Remote
 from ilk.api.serving import export_feedback, serve
 from ilk.api.thresholds import (
     choose_threshold,
@@ -18,6 +19,7 @@ from ilk.api.thresholds import (
 from ilk.api.training import train
 
 __all__ = [
+    "Remote",
     "benchmark",
     "check",
     "choose_threshold",

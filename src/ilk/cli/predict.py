@@ -11,29 +11,36 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ilk.cli.console import Count, print_json, progress, say
-from ilk.cli.running import DEFAULT, Running
+from ilk.cli.running import DEFAULT, Running, key_from
 from ilk.errors import UsageError, counted, shown
 from ilk.inference import Prediction
 
 if TYPE_CHECKING:
+    from ilk.api.remote import Remote
     from ilk.data.catalog import Picture
     from ilk.inference import Classifier
 
 SOME_UNREADABLE = 3
 WIDEST = 30
+BATCH = 32
+Show = Callable[[Prediction], None]
+Writer = Callable[[tuple[str, ...], int], Show]
 
 
 def predict(
-    model: Path,
-    paths: Annotated[list[str], Parameter(allow_leading_hyphen=True)],
+    model: str,
+    paths: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)] = (),
     /,
     *,
     top: Count = 1,
     explain: Path | None = None,
     json: bool = False,
     csv: bool = False,
-    batch: Count = 32,
+    batch: Count = BATCH,
     workers: Count | None = None,
+    url: str | None = None,
+    connections: Count = 8,
+    api_key_file: Path | None = None,
     running: Running = DEFAULT,
 ) -> int:
     """Name the pictures in files and folders.
@@ -44,7 +51,8 @@ def predict(
     Parameters
     ----------
     model
-        A model.safetensors or the run folder that holds it, or what was exported of one.
+        A model.safetensors or the run folder that holds it, or what was exported of one. With
+        --url there is none: name pictures only.
     paths
         Files, folders, patterns such as 'photos/**/*.jpg', or - for a list of files on stdin.
     top
@@ -59,23 +67,37 @@ def predict(
         Pictures run through the network at once.
     workers
         Threads that decode; default: one a core.
+    url
+        Have a server name them, as 'ilk serve' starts one: http://127.0.0.1:8000.
+    connections
+        Requests to the server at once; what it refuses as too much is sent again.
+    api_key_file
+        A file with the server's key; or set ILK_API_KEY.
     """
+    from ilk import api
     from ilk.data.sources import find_pictures
 
-    strange = [p for p in paths if p.startswith("-") and p != "-" and not Path(p).exists()]
+    given = [model, *paths] if url else list(paths)
+    strange = [p for p in given if p.startswith("-") and p != "-" and not Path(p).exists()]
     if strange:
         raise UsageError(f"Unknown option: {strange[0]}. See 'ilk predict --help'.")
+    if not given:
+        raise UsageError("Name pictures behind the model: ilk predict MODEL photos/.")
     if json and csv:
         raise UsageError("Give --json or --csv, not both.")
-    pictures = find_pictures(paths, sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-                             if "-" in paths else "")  # fmt: skip
+    pictures = find_pictures(given, sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+                             if "-" in given else "")  # fmt: skip
     if not pictures:
-        raise UsageError(f"No pictures in {', '.join(shown(p) for p in paths)}.")
-    classifier = running.load(model)
+        raise UsageError(f"No pictures in {', '.join(shown(p) for p in given)}.")
+    writer = _json_writer if json else _csv_writer if csv else _text_writer
+    if url:
+        _refuse_local(explain, batch, workers, running)
+        remote = api.Remote(url, key_from(api_key_file), connections)
+        return _by_server(remote, pictures, top, writer)
+    classifier = running.load(Path(model))
     if explain:
         classifier.weights_file()  # or refuse before the work begins
-    top = min(top, len(classifier.classes))
-    show = _json_row if json else _csv_writer(top) if csv else _text_writer(classifier.classes, top)
+    show = writer(classifier.classes, top)
     failed = 0
     done = 0
     named: list[tuple[Picture, str]] = []
@@ -91,18 +113,41 @@ def predict(
             tick(len(part))
     if explain:
         _explain(classifier, named, explain, workers)
+    return _exit_code(failed, len(pictures))
+
+
+def _refuse_local(explain: Path | None, batch: int, workers: int | None, running: Running) -> None:
+    if explain or workers or batch != BATCH or running != DEFAULT:
+        raise UsageError(
+            "--explain, --batch, --workers, --device, --engine, --precision and --trust do not "
+            "apply with --url: the server decides."
+        )
+
+
+def _by_server(remote: Remote, pictures: list[Picture], top: int, writer: Writer) -> int:
+    show = writer(remote.classes, top)
+    failed = 0
+    with progress("naming pictures", len(pictures)) as tick:
+        for prediction in remote.stream(pictures, top):
+            show(prediction)
+            failed += prediction.label is None
+            tick(1)
+    return _exit_code(failed, len(pictures))
+
+
+def _exit_code(failed: int, number: int) -> int:
     if failed:
-        say(f"{failed:,} of {len(pictures):,} pictures could not be read.")
+        say(f"{failed:,} of {number:,} pictures could not be read.")
     return SOME_UNREADABLE if failed else 0
 
 
-def _json_row(prediction: Prediction) -> None:
-    print_json(prediction.to_dict())
+def _json_writer(_classes: tuple[str, ...], _top: int) -> Show:
+    return lambda prediction: print_json(prediction.to_dict())
 
 
-def _text_writer(classes: tuple[str, ...], top: int) -> Callable[[Prediction], None]:
+def _text_writer(classes: tuple[str, ...], top: int) -> Show:
     width = min(WIDEST, max(len(shown(name)) for name in classes))
-    blank = " " * (top * (width + 11))
+    blank = " " * (min(top, len(classes)) * (width + 11))
 
     def write(prediction: Prediction) -> None:
         path = shown(prediction.path)
@@ -120,7 +165,8 @@ def _text_writer(classes: tuple[str, ...], top: int) -> Callable[[Prediction], N
     return write
 
 
-def _csv_writer(top: int) -> Callable[[Prediction], None]:
+def _csv_writer(classes: tuple[str, ...], top: int) -> Show:
+    top = min(top, len(classes))
     writer = csv.writer(sys.stdout, lineterminator="\n")
     text = shown if sys.stdout.isatty() else str
     ranks = range(1, top + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from cyclopts import Parameter
 
 from ilk.engines import EngineName, Options, Precision
+from ilk.errors import UsageError, shown
 
 if TYPE_CHECKING:
     from ilk.inference import Classifier
@@ -51,3 +53,17 @@ class Running:
 
 
 DEFAULT = Running()
+KEY = "ILK_API_KEY"
+
+
+def key_from(file: Path | None) -> str:
+    """Return a server's key from a file, or from the environment; empty if there is none."""
+    if file is None:
+        return os.environ.get(KEY, "")
+    try:
+        key = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--api-key-file {shown(file)} cannot be read: {error}.") from None
+    if not key:
+        raise UsageError(f"--api-key-file {shown(file)} is empty.")
+    return key

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ilk.cli.console import Count, say
-from ilk.cli.running import DEFAULT, Running
-from ilk.errors import UsageError, shown
-
-KEY = "ILK_API_KEY"
+from ilk.cli.running import DEFAULT, Running, key_from
 
 
 def serve(
@@ -86,7 +82,7 @@ def serve(
         options=running.options(),
         feedback=feedback,
         golden=golden,
-        api_key=_key(api_key_file),
+        api_key=key_from(api_key_file),
         cors=cors or (),
         linger_s=linger,
         on_ready=_tell,
@@ -100,18 +96,6 @@ def serve(
         header_s=header_timeout,
         body_s=body_timeout,
     )
-
-
-def _key(file: Path | None) -> str:
-    if file is None:
-        return os.environ.get(KEY, "")
-    try:
-        key = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--api-key-file {shown(file)} cannot be read: {error}.") from None
-    if not key:
-        raise UsageError(f"--api-key-file {shown(file)} is empty.")
-    return key
 
 
 def _tell(address: str, names: list[str]) -> None:

@@ -57,7 +57,7 @@ def build_app(service: Service, access: Access, store: Feedback | None = None) -
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     app.add_api_route("/", _index, include_in_schema=False)
     app.add_api_route("/about", lambda: _about(service, store), include_in_schema=False)
-    app.add_exception_handler(Refusal, lambda _, refusal: refused(refusal))
+    app.add_exception_handler(Refusal, lambda request, r: refused(r, request.url.path))
     app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=LEFT))
     if access.origins:
         app.add_middleware(

@@ -103,7 +103,7 @@ class Gate:
         try:
             self._refuse(scope, headers)
         except Refusal as refusal:
-            await refused(refusal)(scope, receive, send_marked)
+            await refused(refusal, scope["path"])(scope, receive, send_marked)
         else:
             await self._app(scope, receive, send_marked)
         finally:
@@ -132,9 +132,10 @@ class Gate:
         return more
 
 
-def refused(refusal: Refusal) -> JSONResponse:
-    """Return the answer that a refusal is."""
-    return JSONResponse({"detail": refusal.detail}, refusal.status, refusal.headers)
+def refused(refusal: Refusal, path: str) -> JSONResponse:
+    """Return the answer that a refusal is, as the protocol of its path words it."""
+    word = "error" if path.startswith("/v2") else "detail"
+    return JSONResponse({word: refusal.detail}, refusal.status, refusal.headers)
 
 
 def _write(scope: Scope, name: str, code: int, seconds: float, told: dict[str, Any]) -> None:

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from ilk.errors import DecodeError
+from ilk.serving.batcher import FAILURES, Batcher
+from ilk.serving.refusals import Refusal
+
+
+class Notes:
+    def __init__(self):
+        self.sizes = []
+        self.stages = []
+
+    def stage(self, name, seconds):
+        assert seconds >= 0
+        self.stages.append(name)
+
+    def batch(self, size):
+        self.sizes.append(size)
+
+
+def decode(content):
+    if content == b"broken":
+        raise DecodeError("is damaged")
+    if content == b"worse":
+        raise MemoryError
+    return np.full((2, 2, 3), content[0], np.uint8)
+
+
+def run(pixels):
+    return [int(p[0, 0, 0]) for p in pixels]
+
+
+@contextmanager
+def batcher(run=run, batch=4, stall_s=0.2, notes=None):
+    with ThreadPoolExecutor(2) as decoders:
+        made = Batcher(
+            decode, run, decoders, batch=batch, stall_s=stall_s, watcher=notes or Notes()
+        )
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def value(future):
+    answer = future.result(timeout=5)
+    return answer.predictions[answer.row]
+
+
+def test_each_picture_gets_its_own_answer():
+    with batcher() as b:
+        futures = [b.submit(bytes([i])) for i in range(50)]
+        assert [value(f) for f in futures] == list(range(50))
+
+
+def test_a_broken_picture_does_not_harm_its_neighbours():
+    with batcher() as b:
+        futures = [b.submit(c) for c in (b"\1", b"broken", b"\2", b"worse", b"\3")]
+        assert [value(futures[i]) for i in (0, 2, 4)] == [1, 2, 3]
+        with pytest.raises(DecodeError, match="is damaged"):
+            futures[1].result(timeout=5)
+        with pytest.raises(MemoryError):
+            futures[3].result(timeout=5)
+
+
+def test_what_waits_while_the_network_runs_goes_together_up_to_a_batch():
+    gate, notes = threading.Event(), Notes()
+
+    def slow(pixels):
+        gate.wait(5)
+        return run(pixels)
+
+    with batcher(slow, stall_s=9, notes=notes) as b:
+        first = b.submit(b"\1")
+        while not notes.sizes:
+            time.sleep(0.001)
+        rest = [b.submit(bytes([i])) for i in range(2, 9)]
+        while notes.stages.count("decode") < 8:
+            time.sleep(0.001)
+        gate.set()
+        assert [value(f) for f in (first, *rest)] == list(range(1, 9))
+    assert notes.sizes == [1, 4, 3]
+
+
+def test_what_nobody_waits_for_is_dropped_before_it_runs():
+    gate, seen = threading.Event(), []
+
+    def slow(pixels):
+        gate.wait(5)
+        seen.extend(run(pixels))
+        return run(pixels)
+
+    with batcher(slow, stall_s=9) as b:
+        running = b.submit(b"\1")
+        while not running.running():
+            time.sleep(0.001)
+        dropped, kept = b.submit(b"\2"), b.submit(b"\3")
+        assert dropped.cancel()
+        assert not running.cancel()
+        gate.set()
+        assert (value(running), value(kept)) == (1, 3)
+        with pytest.raises(CancelledError):
+            dropped.result(timeout=5)
+    assert seen == [1, 3]
+
+
+def test_a_failing_network_fails_its_batch_only():
+    def failing(pixels):
+        if pixels.max() == 9:
+            raise RuntimeError("out of memory")
+        return run(pixels)
+
+    with batcher(failing) as b:
+        with pytest.raises(Refusal, match="out of memory") as refusal:
+            b.submit(b"\x09").result(timeout=5)
+        assert refusal.value.status == 503
+        assert value(b.submit(b"\1")) == 1
+        assert not b.broken
+
+
+def checking(b):
+    """Look after a batcher as the service does."""
+    ended = threading.Event()
+
+    def look():
+        while not ended.wait(0.02):
+            b.check()
+
+    threading.Thread(target=look, daemon=True).start()
+    return ended
+
+
+def test_a_hanging_network_is_given_up_and_replaced():
+    hang, once = threading.Event(), []
+
+    def hanging(pixels):
+        if not once:
+            once.append(1)
+            hang.wait(10)
+        return run(pixels)
+
+    with batcher(hanging) as b:
+        ended = checking(b)
+        lost, began = b.submit(b"\1"), time.monotonic()
+        with pytest.raises(Refusal, match="nothing came back"):
+            lost.result(timeout=5)
+        assert value(b.submit(b"\2")) == 2
+        assert time.monotonic() - began < 2
+        hang.set()  # what comes back after all is nobody's answer
+        assert value(b.submit(b"\3")) == 3
+        ended.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ends_is_replaced():
+    def ending(pixels):
+        if pixels.max() == 9:
+            raise SystemExit
+        return run(pixels)
+
+    with batcher(ending) as b:
+        ended = checking(b)
+        with pytest.raises(Refusal, match="its thread ended"):
+            b.submit(b"\x09").result(timeout=5)
+        assert value(b.submit(b"\1")) == 1
+        ended.set()
+
+
+def test_a_network_that_never_answers_counts_as_broken_until_it_does():
+    mended = threading.Event()
+
+    def failing(pixels):
+        if not mended.is_set():
+            raise RuntimeError("no")
+        return run(pixels)
+
+    with batcher(failing) as b:
+        for _ in range(FAILURES):
+            with pytest.raises(Refusal):
+                b.submit(b"\1").result(timeout=5)
+        assert b.broken
+        mended.set()
+        assert value(b.submit(b"\1")) == 1
+        assert not b.broken
+
+
+def test_what_was_taken_is_answered_though_it_closes():
+    with batcher() as b:
+        futures = [b.submit(bytes([i])) for i in range(20)]
+        b.close()
+        assert [value(f) for f in futures] == list(range(20))
