@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 from ilk.data.catalog import Picture
@@ -70,7 +71,7 @@ class Remote:
             The server does not answer any more.
         """
         waiting: deque[Future[Prediction]] = deque()
-        with self._client, ThreadPoolExecutor(self._connections) as pool:
+        with closing(self._client), ThreadPoolExecutor(self._connections) as pool:
             try:
                 for picture in pictures:
                     waiting.append(pool.submit(self._named, picture, top))
