@@ -58,7 +58,7 @@ def test_models_are_timed_beside_one_another(ilk, exported, trained):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (("--format", "onxx"), "No format 'onxx'; there is onnx, onnx-int8"),
+        (("--format", "onxx"), "No format 'onxx'. Do you mean onnx?"),
         (("--format", "onnx", "--for", "size"), "apply to --format auto only"),
         (("--format", "onnx", "--max-drop", "2"), "max_drop = 2: give a share"),
         (("--format", "onnx", "--output", "m.pte"), "--output m.pte ends in .pte"),

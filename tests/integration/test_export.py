@@ -268,8 +268,8 @@ def test_what_cannot_be_made_here_says_how_it_can(name, said, small, tmp_path):
 def test_nothing_is_sent_anywhere():
     """NNCF and OpenVINO would report their use, unless it is kept from them."""
     code = (
-        "import sys; from ilk.exporting import openvino\n"
-        "try: openvino.convert_int8(None)\nexcept AttributeError: pass\n"
+        "import sys; from ilk.exporting import int8\n"
+        "try: int8.quantised(None, None)\nexcept AttributeError: pass\n"
         "print(sys.modules['openvino_telemetry'], 'nncf' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -332,7 +332,9 @@ def test_without_pictures_it_asks_for_some(small, tmp_path):
 
 
 def test_an_unknown_format_is_refused_with_all_there_are(small):
-    with pytest.raises(UsageError, match=r"No format 'onxx'; there is onnx, onnx-int8, .*, web\."):
+    with pytest.raises(
+        UsageError, match=r"No format 'onxx'\. Do you mean onnx\? There is auto, onnx, .*, web\."
+    ):
         export(small.folder, "onxx")
 
 
@@ -348,18 +350,16 @@ def test_the_fastest_is_among_the_exported_and_lies_beside_the_model(small, tmp_
 
 
 @pytest.mark.slow
-def test_layers_that_change_answers_in_int8_stay_in_floating_point(small, caplog):
+def test_layers_that_change_answers_in_int8_stay_in_floating_point(small):
     pixels = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), np.uint8)
     job = Job(Bundle.load(small.model), pixels)
     model = openvino.convert(job)
     wanted = int8.answers_of(model, job)
     plain = int8.quantised(model, job)
     before = (int8.answers_of(plain, job) == wanted).mean()
-    assert not caplog.records
     careful = int8.quantised(model, replace(job, max_drop=0.0))
     after = (int8.answers_of(careful, job) == wanted).mean()
     assert before < 1
-    assert "looking for layers to keep in floating point" in caplog.text
     assert after > before
 
 

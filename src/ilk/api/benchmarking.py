@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -101,10 +101,17 @@ def benchmark(
     UsageError
         They take pictures of different sizes, or have different classes.
     """
+    models = [model for model in models if not str(model).endswith(".receipt.json")]
     if not models:
         raise UsageError("Give one model at least.")
     options = options or Options()
     chosen = [fitting(model, options) for model in models]
+    if replace(options, trust=False) != Options() and replace(options, trust=False) not in [
+        replace(o, trust=False) for o in chosen
+    ]:
+        raise UsageError(
+            "Exported files bring their own runtime; drop the flags on what to run in."
+        )
     classifiers = [load(m, **asdict(o)) for m, o in zip(models, chosen, strict=True)]
     first = classifiers[0]
     for other in classifiers[1:]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ilk.data.catalog import Catalog, Picture
@@ -21,6 +22,7 @@ def evaluation_pictures(
     if split not in {None, "all", *SPLITS}:
         raise UsageError(f"No split '{split}'; give one of train, val, test, all.")
     if split == "all":
+        _warn_of_learned(catalog.digested(workers).pictures, seen)
         return catalog, None, "all pictures"
     splits = catalog.splits
     if splits in {(), ("train",)}:  # which a training deals out
@@ -35,12 +37,7 @@ def evaluation_pictures(
             f"{catalog.source} has no pictures of the split '{chosen}'; its own splits: "
             f"{', '.join(splits) or 'none'}. Give another --split, or --split all."
         )
-    learned = sum(seen(p.digest) == "train" for p in pictures)
-    if learned:
-        log.warning(
-            "%s of these %s pictures were in the training: the score flatters the model.",
-            f"{learned:,}", f"{len(pictures):,}"
-        )  # fmt: skip
+    _warn_of_learned(pictures, seen)
     gone = tuple(x for x in catalog.left_out if x.split in {chosen, None})
     words = f"the {chosen} split"
     if chosen is None:
@@ -48,6 +45,15 @@ def evaluation_pictures(
         if len(pictures) < len(catalog):
             words = f"the {len(pictures):,} of {len(catalog):,} that were not in the training"
     return replace(catalog, pictures=pictures, left_out=gone), chosen, words
+
+
+def _warn_of_learned(pictures: Sequence[Picture], seen: Seen) -> None:
+    learned = sum(seen(p.digest) == "train" for p in pictures)
+    if learned:
+        log.warning(
+            "%s of these %s pictures were in the training: the score flatters the model.",
+            f"{learned:,}", f"{len(pictures):,}"
+        )  # fmt: skip
 
 
 def _not_learned(

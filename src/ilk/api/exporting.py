@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
+from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,11 @@ from ilk.models.metadata import RECEIPT_KEY, from_metadata, to_metadata
 from ilk.run import write_json
 from ilk.runtime import versions
 
+ALSO_KNOWN = {
+    "tflite": "litert", "engine": "tensorrt", "int8": "openvino-int8", "pt": "torchscript",
+    "torch.export": "torch", "pte": "executorch", "mlmodel": "coreml",
+}  # fmt: skip
+log = logging.getLogger("ilk")
 RUNTIMES = (
     "onnx", "onnxruntime", "nncf", "torchao", "executorch", "coremltools", "litert-torch",
     "ai-edge-litert", "tensorrt",
@@ -77,14 +84,29 @@ def export(
     OutputError
         It cannot be written.
     """
-    if format not in FORMATS:
-        raise UsageError(f"No format '{format}'; there is {', '.join(FORMATS)}.")
+    refuse_unknown(format)
     refuse_bad_drop(max_drop)
     chosen, path = FORMATS[format], model_file(Path(model))
     target = target_of(Path(output) if output else None, path, chosen)
-    original = Original.open(path, data, split, workers, max_drop)
-    with hidden_folder(target.parent) as folder:
+    chosen.refuse_missing()
+    with hidden_folder(target.parent) as folder:  # first: nothing is worth doing if it fails
+        original = Original.open(path, data, split, workers, max_drop)
         return handed_over(*made(original, chosen, folder, max_drop), target)
+
+
+def refuse_unknown(format: str) -> None:
+    """Refuse a format that is none, and name the nearest.
+
+    Raises
+    ------
+    UsageError
+    """
+    if format in FORMATS:
+        return
+    near = ALSO_KNOWN.get(format.lower(), format.lower())
+    close = get_close_matches(near, FORMATS, n=1)
+    meant = f" Do you mean {close[0]}?" if close else ""
+    raise UsageError(f"No format '{format}'.{meant} There is auto, {', '.join(FORMATS)}.")
 
 
 def refuse_bad_drop(max_drop: float) -> None:
@@ -113,11 +135,13 @@ def made(original: Original, chosen: Format, folder: Path, max_drop: float) -> t
             f"{chosen.name} is calibrated by training pictures, {FEWEST} at least; there are "
             f"{number}. Give more with --data."
         )
+    log.info("%s: converting", chosen.name)
     converted = chosen.convert(original.job)
     metadata = to_metadata(original.bundle, public=chosen.public)
     bare, stamped = (folder / f"{stage}-model{chosen.ending}" for stage in ("bare", "stamped"))
     with writing(folder):
         chosen.save(converted, bare, metadata)
+    log.info("%s: running it beside the model", chosen.name)
     receipt = verified(original, chosen, bare)
     trouble = receipt.trouble(chosen.exact, max_drop)
     if trouble:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -15,11 +16,12 @@ from ilk.api.exporting import handed_over, made, refuse_bad_drop
 from ilk.api.original import Original
 from ilk.api.receipt import Receipt
 from ilk.api.timing import Speed, race
-from ilk.errors import ExportError, GateError, IlkError, OutputError, UsageError
+from ilk.engines.files import KINDS
+from ilk.errors import ExportError, GateError, IlkError, OutputError, UsageError, shown
 from ilk.exporting.formats import FORMATS
 from ilk.exporting.place import hidden_folder, target_of
 from ilk.inference import model_file
-from ilk.runtime import Progress, installed, silent
+from ilk.runtime import installed
 
 Goal = Literal["latency", "throughput", "size"]
 FORMS = (
@@ -32,10 +34,12 @@ FORMS = (
     "torch-aot",
     "executorch-int8",
 )  # fmt: skip -- the likeliest first
+SMALL = ("onnx-int8", "openvino-int8", "executorch-int8")  # of these one is always the smallest
 SPECIAL = {"tensorrt": "tensorrt", "executorch-int8": "executorch"}  # tried where these are
 LATE = "no time was left"
-BUDGET = 90.0  # seconds
-RACE = 25.0  # of them, kept back for timing what was made
+log = logging.getLogger("ilk")
+BUDGET = 75.0  # seconds
+RACE = 22.0  # of them, kept back for timing what was made
 ROUNDS, FILES = 4, 16  # that suffice to choose by
 
 
@@ -93,18 +97,25 @@ class Choice:
     candidates : tuple of Candidate
         All that were tried.
     reference : Speed
-        Of the model in PyTorch, in float32, as one would run it without export.
+        Of the model in PyTorch, in float32.
+    current : Speed
+        Of the model as ilk runs it unexported.
     """
 
     receipt: Receipt
     chosen: Candidate
     candidates: tuple[Candidate, ...]
     reference: Speed
+    current: Speed
 
     def to_dict(self) -> dict[str, Any]:
         """Return the receipt of what was chosen, with the table."""
         tried = [candidate.to_dict() for candidate in self.candidates]
-        return self.receipt.to_dict() | {"tried": tried, "pytorch": _figures(self.reference)}
+        return self.receipt.to_dict() | {
+            "tried": tried,
+            "pytorch": _figures(self.reference),
+            "unexported": _figures(self.current),
+        }
 
 
 def _figures(speed: Speed | None) -> dict[str, Any]:
@@ -125,7 +136,6 @@ def export_fastest(
     max_drop: float = 0.01,
     budget: float = BUDGET,
     workers: int | None = None,
-    progress: Progress = silent,
 ) -> Choice:
     """Export a model in several forms, time them, and keep the best whose accuracy holds.
 
@@ -134,12 +144,10 @@ def export_fastest(
     goal : {"latency", "throughput", "size"}
         The least time for one picture, the most pictures a second, or the fewest bytes.
     budget : float
-        Seconds that it may take, about: no further form is begun that would not fit, going by the
-        slowest so far; the first is always tried.
+        Seconds that trying and timing may take, about, once the model itself has been run: no
+        further form is begun that would not fit, going by the slowest so far; the first always is.
     model, output, data, split, max_drop, workers
         As for `export`.
-    progress : Progress
-        Shows how many forms have been tried; default: nothing. See `ilk.runtime.silent`.
 
     Raises
     ------
@@ -148,16 +156,24 @@ def export_fastest(
     ExportError
         None of them can be had here.
     """
-    ends = time.perf_counter() + budget - RACE
     if goal not in get_args(Goal):
         raise UsageError(f"--for {goal}: give latency, throughput or size.")
     refuse_bad_drop(max_drop)
     path = model_file(Path(model))
     wanted = Path(output) if output else None
-    targets = {name: target_of(wanted, path, FORMATS[name]) for name in forms_here()}
-    original = Original.open(path, data, split, workers)
+    if wanted is not None and wanted.suffix in KINDS:
+        raise UsageError(
+            f"--output {shown(wanted)}: auto may choose a folder or another kind of file; give a "
+            "name without ending, or the --format."
+        )
+    names = forms_here(goal)
+    targets = {name: target_of(wanted, path, FORMATS[name]) for name in names}
     with hidden_folder((wanted or path).parent) as folder:
-        tried, reference = _timed(original, _all_tried(original, folder, max_drop, ends, progress))
+        original = Original.open(path, data, split, workers)
+        ends = time.perf_counter() + budget - RACE
+        tried = _all_tried(original, names, folder, max_drop, ends)
+        log.info("Timing what was made")
+        tried, reference, current = _timed(original, tried)
         ready = [candidate for candidate in tried if candidate.speed]
         if not ready:
             reasons = " ".join(f"{c.name}: {c.reason.rstrip('.')}." for c in tried)
@@ -167,31 +183,29 @@ def export_fastest(
         assert best.receipt is not None
         assert best.part is not None
         receipt = handed_over(best.receipt, best.part, targets[best.name])
-    return Choice(receipt, best, tuple(tried), reference)
+    return Choice(receipt, best, tuple(tried), reference, current)
 
 
-def forms_here() -> tuple[str, ...]:
+def forms_here(goal: Goal) -> tuple[str, ...]:
     """Return the forms that are tried on this machine, the likeliest first."""
-    return tuple(name for name in FORMS if name not in SPECIAL or installed(SPECIAL[name]))
+    names = SMALL if goal == "size" else FORMS
+    return tuple(name for name in names if name not in SPECIAL or installed(SPECIAL[name]))
 
 
 def _all_tried(
-    original: Original, folder: Path, max_drop: float, ends: float, progress: Progress
+    original: Original, names: Sequence[str], folder: Path, max_drop: float, ends: float
 ) -> list[Candidate]:
     tried: list[Candidate] = []
     slowest = 0.0
-    names = forms_here()
-    with progress("trying forms", len(names)) as tick:
-        for name in names:
-            began = time.perf_counter()
-            if tried and began + slowest > ends:
-                tried.append(Candidate(name, reason=LATE))
-                continue
-            place = folder / name
-            place.mkdir()
-            tried.append(_tried(original, name, place, max_drop))
-            slowest = max(slowest, time.perf_counter() - began)
-            tick(1)
+    for name in names:
+        began = time.perf_counter()
+        if tried and began + slowest > ends:
+            tried.append(Candidate(name, reason=LATE))
+            continue
+        place = folder / name
+        place.mkdir()
+        tried.append(_tried(original, name, place, max_drop))
+        slowest = max(slowest, time.perf_counter() - began)
     return tried
 
 
@@ -207,15 +221,18 @@ def _tried(original: Original, name: str, folder: Path, max_drop: float) -> Cand
     return Candidate(name, receipt, part)
 
 
-def _timed(original: Original, tried: list[Candidate]) -> tuple[list[Candidate], Speed]:
-    """Time what was made, and the model itself in PyTorch."""
+def _timed(original: Original, tried: list[Candidate]) -> tuple[list[Candidate], Speed, Speed]:
+    """Time what was made, and the model itself: in PyTorch, and as ilk runs it unexported."""
     ready = {c.name: load(c.part, trust=True) for c in tried if c.part}
     files = in_memory(original.pictures.files[:FILES])
-    *speeds, reference = race(
-        [*ready.values(), original.classifier], original.pictures.pixels, files, ROUNDS
+    *speeds, reference, current = race(
+        [*ready.values(), original.classifier, load(original.path)],
+        original.pictures.pixels,
+        files,
+        ROUNDS,
     )
     found = dict(zip(ready, speeds, strict=True))
-    return [replace(c, speed=found.get(c.name)) for c in tried], reference
+    return [replace(c, speed=found.get(c.name)) for c in tried], reference, current
 
 
 def _cost(goal: Goal) -> Callable[[Candidate], float]:

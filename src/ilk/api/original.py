@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from ilk.inference import Classifier, Records, model_file, softmax
 from ilk.models.bundle import Bundle
 
 BATCH = 32
+log = logging.getLogger("ilk")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,7 @@ class Original:
         bundle = Bundle.load(path)
         if not bundle.spec.classes:
             raise UsageError(f"{shown(path)} is a bare backbone without classes; train it first.")
+        log.info("Reading pictures, and running the model on them in PyTorch")
         pictures = pictures_for(bundle.spec, bundle.seen, path, data, split, workers)
         engine = PyTorchEngine(bundle, "cpu", "fp32")
         classifier = Classifier(bundle.spec, engine, str(path), Records.of(bundle))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class Speed:
         Pictures a second from the bytes of files, decoding included; None without files.
     """
 
-    latencies: NDArray[np.float64]
+    latencies: NDArray[np.float64] = field(repr=False)
     throughputs: dict[int, float]
     end_to_end: float | None
 

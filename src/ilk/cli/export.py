@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ilk.cli.console import Count, print_json, print_table, progress, say
+from ilk.cli.console import Count, print_json, print_table, say
 from ilk.errors import UsageError, shown
+from ilk.exporting.formats import FORMATS
 from ilk.recipe import seconds_of
 
 if TYPE_CHECKING:
     from ilk.api.fastest import Choice
     from ilk.api.receipt import Receipt
+    from ilk.api.timing import Speed
 
 AUTO = "auto"
 
@@ -50,7 +52,7 @@ def export(
     goal
         What auto looks for: latency of one picture (default), throughput, or size.
     budget
-        The time that auto may take, about: 90s (default), 2m.
+        The time that auto may take for trying and timing, about: 75s (default), 10m.
     output
         The file or folder to write; default: beside the model.
     data
@@ -77,7 +79,6 @@ def export(
             split=split,
             max_drop=max_drop,
             workers=workers,
-            progress=progress,
         )
         receipt = choice.receipt
         if not json:
@@ -100,8 +101,8 @@ def export(
         _print_receipt(receipt)
     if receipt.accuracy and receipt.too_few(max_drop):
         say(
-            f"{receipt.accuracy.n:,} pictures are too few to rule out a drop of "
-            f"{100 * max_drop:g} points; give more with --data."
+            f"{receipt.accuracy.n:,} pictures are too few to rule out that accuracy falls by more "
+            f"than {max_drop:g}; give more with --data."
         )
 
 
@@ -113,32 +114,29 @@ def _seconds(budget: str) -> float:
 
 
 def _print_table(choice: Choice) -> None:
-    reference = choice.reference
-    rows = [("PyTorch, float32", reference, "", "")]
+    base = choice.reference.latency_ms()["p50"]
+
+    def row(name: str, speed: Speed, megabytes: str, accuracy: str) -> tuple[str, ...]:
+        ms = speed.latency_ms()["p50"]
+        return (name, f"{ms:.2f}", f"{base / ms:.1f}", f"{speed.throughput:,.0f}", megabytes,
+                accuracy)  # fmt: skip
+
+    receipt = choice.receipt
+    own = f"{100 * receipt.reference_accuracy.value:.1f} %" if receipt.reference_accuracy else ""
+    rows = [
+        row("PyTorch, float32", choice.reference, "", own),
+        row("ilk, unexported", choice.current, "", ""),
+    ]
     for tried in choice.candidates:
-        receipt = tried.receipt
-        megabytes = f"{receipt.size_bytes / 1e6:.1f}" if receipt else ""
-        accuracy = f"{100 * receipt.accuracy.value:.1f}" if receipt and receipt.accuracy else ""
-        if tried.speed:
-            rows.append((tried.name, tried.speed, megabytes, accuracy))
-    base = reference.latency_ms()["p50"]
-    print_table(
-        ("form", "ms a picture", "times as fast", "pictures a second", "MB", "accuracy"),
-        [
-            (
-                name,
-                f"{speed.latency_ms()['p50']:.2f}",
-                f"{base / speed.latency_ms()['p50']:.1f}",
-                f"{speed.throughput:,.0f}",
-                megabytes,
-                accuracy,
-            )
-            for name, speed, megabytes, accuracy in rows
-        ],
-    )
+        found = tried.receipt
+        if tried.speed and found and found.accuracy:
+            accuracy = f"{100 * found.accuracy.value:.1f} %"
+            rows.append(row(tried.name, tried.speed, f"{found.size_bytes / 1e6:.1f}", accuracy))
+    print_table(("form", "ms", "times as fast", "a second", "MB", "accuracy"), rows)
+    print("ms: of one picture; a second: pictures in batches; times as fast: as PyTorch")
     for tried in choice.candidates:
         if not (tried.speed or tried.late):
-            print(f"{tried.name}: {tried.reason}")
+            print(tried.reason if tried.refused else f"{tried.name}: {tried.reason}")
     late = [tried.name for tried in choice.candidates if tried.late]
     if late:
         print(f"not tried, as no time was left (see --budget): {', '.join(late)}")
@@ -146,14 +144,19 @@ def _print_table(choice: Choice) -> None:
 
 
 def _print_receipt(receipt: Receipt) -> None:
+    chosen = FORMATS[receipt.format]
     print(f"{receipt.format}  {shown(receipt.path)}  {receipt.size_bytes / 1e6:.1f} MB")
     if not receipt.executed:
         print(f"not executed: {receipt.reason}")
+        say("NOT VERIFIED: nothing has run this file. See the reason above.")
         return
-    batches = ", ".join(map(str, receipt.batches))
-    print(f"run in         {receipt.runs_in}, {batches} at once, on {receipt.pictures}")
+    *few, last = map(str, receipt.batches)
+    batches = f"{', '.join(few)} and {last}" if few else last
+    print(f"verified in    {receipt.runs_in}, in batches of {batches}")
+    print(f"on             {receipt.pictures}")
     print(f"same answer    {receipt.top1_agreement}")
     print(f"accuracy       {receipt.accuracy}")
     print(f"the model's    {receipt.reference_accuracy}")
     print(f"probabilities  differ by {receipt.max_probability_difference:.2g} at most")
     print(f"SHA-256        {receipt.sha256}")
+    print(f"use it         {chosen.use.format(path=shown(receipt.path))}")

@@ -9,7 +9,7 @@ from threading import Lock
 
 from ilk.data.catalog import Pixels
 from ilk.engines.base import Floats
-from ilk.engines.needs import needed_quietly
+from ilk.engines.needs import needed_quietly, quiet_stderr
 from ilk.engines.pieces import PieceEngine
 from ilk.errors import ModelError, shown
 from ilk.spec import Spec
@@ -30,11 +30,11 @@ class ExecuTorchEngine(PieceEngine):
         with path.open("rb") as file:
             if file.read(8)[4:] != MAGIC:
                 raise ModelError(f"{shown(path)} is not an ExecuTorch file. Export it again.")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet_stderr():
             warnings.simplefilter("ignore")  # of being experimental, said by an import within
             runtime = needed_quietly("executorch.runtime", "ilk[executorch]").Runtime.get()
-        self._program = runtime.load_program(path)
-        self._method = self._program.load_method("forward")
+            self._program = runtime.load_program(path)
+            self._method = self._program.load_method("forward")
         self.most = self._method.metadata.input_tensor_meta(0).sizes()[0]
         self._lock = Lock()
         self.name = f"executorch-{version('executorch')}"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
@@ -37,3 +41,17 @@ def needed(module: str, package: str) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         raise EngineError(f"{name} is installed but broken: {told_by(error)}.") from None
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Keep what native code writes to stderr off the terminal; what Python writes meanwhile too."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 -- devnull is no path
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -13,15 +13,23 @@ from ilk.exporting.programs import MOST, exported
 from ilk.exporting.trouble import trouble
 
 
+def refuse_missing() -> None:
+    """Refuse where ExecuTorch is not installed.
+
+    Raises
+    ------
+    EngineError
+    """
+    needed_quietly("executorch.exir", "ilk[executorch]")
+
+
 def convert(job: Job) -> bytes:
     """Return the network as the bytes of a ``.pte`` file."""
-    needed_quietly("executorch.exir", "ilk[executorch]")
     return _lowered(exported(job.network, job.example, MOST))
 
 
 def convert_int8(job: Job) -> bytes:
     """Return it quantised to int8: weights by channel, activations by training pictures."""
-    needed_quietly("executorch.exir", "ilk[executorch]")
     import torch
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,

@@ -10,6 +10,9 @@ from typing import Any
 
 from ilk.exporting.job import Job
 
+USE = "ilk predict {path} PICTURES"
+TRUSTED = f"{USE} --trust"
+
 
 @dataclass(frozen=True)
 class Format:
@@ -30,6 +33,8 @@ class Format:
         Whether it needs pictures to be quantised by.
     public : bool
         Whether it is made to be published: then it tells nothing of the training.
+    use : str
+        What to do with it, in words; ``{path}`` stands for where it lies.
     """
 
     name: str
@@ -38,8 +43,19 @@ class Format:
     exact: bool = True
     calibrated: bool = False
     public: bool = False
+    use: str = USE
     converter: str = "convert"
     saver: str = "save"
+
+    def refuse_missing(self) -> None:
+        """Refuse what can be known to fail before any work is done.
+
+        Raises
+        ------
+        EngineError, ExportError
+            What converts is not installed, or this machine is not the one for it.
+        """
+        getattr(self._module, "refuse_missing", lambda: None)()
 
     def convert(self, job: Job) -> Any:
         """Turn a network into the format, in memory: the slow part."""
@@ -67,16 +83,19 @@ FORMATS = {
         Format("openvino-bf16", "-openvino-bf16", "openvino", exact=False,
                converter="convert_bf16"),
         _int8("openvino-int8", "-openvino-int8", "openvino"),
-        Format("torchscript", ".torchscript", "torchscript"),
-        Format("torch", ".pt2", "torch_export"),
+        Format("torchscript", ".torchscript", "torchscript", use=TRUSTED),
+        Format("torch", ".pt2", "torch_export", use=TRUSTED),
         Format("torch-aot", "-aot.pt2", "torch_export", converter="convert_compiled",
-               saver="save_compiled"),
-        Format("torch-int8", "-int8.pt2", "torch_export", exact=False, converter="convert_int8"),
+               saver="save_compiled", use=TRUSTED),
+        Format("torch-int8", "-int8.pt2", "torch_export", exact=False, converter="convert_int8",
+               use=TRUSTED),
         Format("executorch", ".pte", "executorch"),
         _int8("executorch-int8", "-int8.pte", "executorch"),
-        Format("coreml", ".mlpackage", "coreml", exact=False),
+        Format("coreml", ".mlpackage", "coreml", exact=False,
+               use="drag {path} into an Xcode project"),
         Format("litert", ".tflite", "litert"),
-        Format("tensorrt", ".engine", "tensorrt", exact=False),
-        Format("web", "-web", "web", public=True),
+        Format("tensorrt", ".engine", "tensorrt", exact=False, use=TRUSTED),
+        Format("web", "-web", "web", public=True,
+               use="python -m http.server -d {path}; the page cannot tell unknown pictures"),
     )
 }  # fmt: skip

@@ -29,6 +29,7 @@ def quantised(model: Any, job: Job) -> Any:
     layers to blame and leaves them as they are, which takes minutes. It never sees the pictures
     that the file is verified on, nor any label.
     """
+    import_openvino()  # first: without telemetry, which NNCF would bring along
     nncf = needed_quietly("nncf", "ilk[int8]")
     nncf.set_log_level(logging.ERROR)
     how = {

@@ -18,21 +18,24 @@ from ilk.runtime import installed
 
 APART = (
     "LiteRT's converter wants an environment of its own: python -m venv litert && "
-    "litert/bin/pip install torch==2.13.0 litert-torch==0.9.4 && litert/bin/pip install ilk && "
+    "litert/bin/pip install torch==2.13.0 litert-torch==0.9.4 && litert/bin/pip install . && "
     "litert/bin/ilk export MODEL --format litert"
 )
 
 
-def convert(job: Job) -> bytes:
-    """Return the network as the bytes of a ``.tflite`` file.
+def refuse_missing() -> None:
+    """Refuse where the converter is not installed.
 
     Raises
     ------
     ExportError
-        The converter is not installed, or cannot take this network.
     """
     if not installed("litert_torch"):
         raise ExportError(APART)
+
+
+def convert(job: Job) -> bytes:
+    """Return the network as the bytes of a ``.tflite`` file."""
     with trouble("LiteRT's converter"):
         import litert_torch
 

@@ -44,7 +44,6 @@ def convert_int8(job: Job) -> Any:
     """Return it in int8; what stays in floating point is in bf16 where the processor has it."""
     from ilk.exporting.int8 import quantised
 
-    import_openvino()  # first: without telemetry, which NNCF would bring along
     return quantised(convert(job, "bf16"), job)
 
 

@@ -16,26 +16,29 @@ BATCHES = (1, 8, 32)  # the least, the usual, the most pictures at once
 LATER = (
     "'ilk export MODEL --format onnx' here, then on a machine with the GPU: "
     "trtexec --onnx=model.onnx --saveEngine=model.plan --fp16 "
-    "--minShapes=pixels:1x{side}x{side}x3 --optShapes=pixels:8x{side}x{side}x3 "
-    "--maxShapes=pixels:32x{side}x{side}x3"
+    "--minShapes=pixels:1xSxSx3 --optShapes=pixels:8xSxSx3 "
+    "--maxShapes=pixels:32xSxSx3, where S is the input size, most often 224"
 )
 
 
-def convert(job: Job) -> bytes:
-    """Return the network as a TensorRT engine, in half precision where that is faster.
+def refuse_missing() -> None:
+    """Refuse a machine without an NVIDIA GPU, or without TensorRT.
 
     Raises
     ------
-    ExportError
-        There is no NVIDIA GPU, or TensorRT is not installed.
+    ExportError, EngineError
     """
-    side = job.bundle.spec.preprocess.imgsz
     if not (Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()):
         raise ExportError(
             "A TensorRT engine is built on the NVIDIA GPU that it is for, and there is none here. "
-            f"Do {LATER.format(side=side)}"
+            f"Do {LATER}"
         )
     needed("tensorrt", "tensorrt")
+
+
+def convert(job: Job) -> bytes:
+    """Return the network as a TensorRT engine, in half precision where that is faster."""
+    side = job.bundle.spec.preprocess.imgsz
     graph = job.graph.SerializeToString()
     with trouble("TensorRT"):
         return _built(graph, side)

@@ -124,7 +124,9 @@ class Bundle:
         name = shown(path)
         if not path.is_file():
             what = "is a folder without a model.safetensors" if path.is_dir() else "is not there"
-            raise ModelError(f"The model {name} {what}. The model comes first, then the pictures.")
+            raise ModelError(
+                f"The model {name} {what}. (Where pictures are named too, the model comes first.)"
+            )
         try:
             with safe_open(path, framework="numpy") as file:
                 text = (file.metadata() or {}).get(SPEC_KEY)
