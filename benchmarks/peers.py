@@ -101,11 +101,16 @@ class Guide:
         self.spec = bundle.spec
         self.engine = TorchPeer("the guide's predict", self._network, side)
 
+    @torch.no_grad()
+    def probabilities(self, image: Image.Image) -> np.ndarray:
+        """Name one picture."""
+        logits = self._network(self._transform(image).unsqueeze(0))[0]
+        return logits.softmax(dim=1)[0].numpy()
+
     def stream(self, files):
         for file in files:
             image = Image.open(io.BytesIO(file.content)).convert("RGB")
-            with torch.no_grad():
-                yield int(self._network(self._transform(image).unsqueeze(0))[0].argmax(1))
+            yield int(self.probabilities(image).argmax())
 
 
 def peers(bundle: Bundle, folder: Path) -> dict[str, Classifier]:

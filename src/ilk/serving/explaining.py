@@ -10,7 +10,7 @@ from threading import Lock
 from fastapi import APIRouter, Request, Response
 
 from ilk.data.decode import decode
-from ilk.errors import DecodeError
+from ilk.errors import DecodeError, IlkError
 from ilk.inference.explain import Explainer, overlay
 from ilk.models.bundle import Bundle
 from ilk.serving.bodies import body_of, pictures_in
@@ -114,6 +114,8 @@ def router(service: Service) -> APIRouter:
                 )
             except DecodeError as error:
                 raise Refusal(422, f"The picture {error}.") from None
+            except IlkError as error:  # its file has gone, say
+                raise Refusal(503, f"It cannot be explained: {error}") from None
         return Response(made, media_type="image/jpeg")
 
     return routes

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from ilk.data.catalog import Content
@@ -26,7 +27,7 @@ from ilk.errors import DecodeError
 from ilk.serving.batcher import Answer
 from ilk.serving.bodies import body_of
 from ilk.serving.models import Served
-from ilk.serving.predicting import predicted
+from ilk.serving.predicting import REFUSALS, predicted
 from ilk.serving.refusals import Refusal
 from ilk.serving.service import Service
 
@@ -36,15 +37,35 @@ LONGEST = 100_000  # of a tensor's sides
 OUTPUTS = {"probabilities": "FP32", "labels": "BYTES", "accepted": "BOOL", "unknown": "BOOL"}
 
 
+class Fault(BaseModel):
+    """Why there is no answer, as the protocol words it."""
+
+    error: str
+
+
+FAULTS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Fault, "description": refusal["description"]}
+    for status, refusal in REFUSALS.items()
+    if status != 415
+}
+OF_MODEL: dict[int | str, dict[str, Any]] = {
+    status: FAULTS[status] for status in (401, 403, 404, 503)
+}
+UNREADABLE: dict[int | str, dict[str, Any]] = {
+    422: {"model": Fault, "description": "A picture cannot be read"}
+}
+NOT_FINE: dict[int | str, dict[str, Any]] = {503: {"description": "No"}}
+
+
 def router(service: Service) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v2")
 
-    @routes.get("/health/live", summary="Whether the process is worth keeping")
+    @routes.get("/health/live", summary="Whether the process is worth keeping", responses=NOT_FINE)
     def live() -> Response:
         return _health(not service.models.broken)
 
-    @routes.get("/health/ready", summary="Whether requests are welcome")
+    @routes.get("/health/ready", summary="Whether requests are welcome", responses=NOT_FINE)
     def ready() -> Response:
         return _health(service.ready)
 
@@ -58,16 +79,21 @@ def router(service: Service) -> APIRouter:
 
     for path in ("/models/{name}", "/models/{name}/versions/{version}"):
 
-        @routes.get(path, summary="What a model takes and gives")
+        @routes.get(path, summary="What a model takes and gives", responses=OF_MODEL)
         def model(name: str, version: str = "") -> dict[str, Any]:
             return _described(service.models.find(name, version))
 
-        @routes.get(f"{path}/ready", summary="Whether a model answers")
+        @routes.get(f"{path}/ready", summary="Whether a model answers", responses=OF_MODEL)
         def model_ready(name: str, version: str = "") -> Response:
             service.models.find(name, version)
             return _health(service.ready)
 
-        @routes.post(f"{path}/infer", summary="Run a model on tensors", openapi_extra=BODY)
+        @routes.post(
+            f"{path}/infer",
+            summary="Run a model on tensors",
+            responses=FAULTS | UNREADABLE,
+            openapi_extra=BODY,
+        )
         async def infer(request: Request, name: str, version: str = "") -> Response:
             served = service.models.find(name, version)
             async with body_of(request, service) as body:

@@ -1,0 +1,285 @@
+"""Claims: ilk serves many times what the guide's app does, sheds what is too much, and starts soon.
+
+Every side serves the same weights (the default backbone, trained on cats_dogs) to wrk, on the same
+two cores: 32 connections that post JPEGs of about 500 x 375 as forms. ilk serves the trained model,
+and its openvino-int8 export; LitServe runs the latter, in batches of up to 32. Overload is sent by
+hey: at a fixed rate, up to 512 requests in flight. Needs flask, gunicorn, litserve, wrk and hey.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import _resident, arguments, headline, ilk, scratch, spread
+from PIL import Image
+
+import ilk as package
+
+HERE = Path(__file__).parent
+SECONDS = 15
+CONNECTIONS = 32
+DEADLINE = 5
+
+
+def main() -> None:
+    options = arguments(__doc__, rounds=3, overload=60)
+    headline("Serving", "fastapi", "uvicorn", "flask", "gunicorn", "litserve")
+    with scratch() as folder:
+        ilk("train", str(options.data / "cats_dogs"), "--runs", str(folder), "--name", "cd")
+        model = str(folder / "cd" / "model.safetensors")
+        exported = package.export(model, "openvino-int8").path
+        pictures = chosen(options.data / "cats_dogs", folder)
+        throughput(sides(model, exported), pictures, options.rounds)
+        idle(exported, pictures)
+        start(exported)
+        overload(exported, pictures, options.overload)
+
+
+def chosen(root: Path, folder: Path) -> list[str]:
+    """Return paths of pictures of about 500 x 375, and list them for wrk."""
+    found = []
+    for path in sorted(root.rglob("*.jpg")):
+        with Image.open(path) as image:
+            if 170_000 < image.width * image.height < 200_000:
+                found.append(str(path))
+    found = found[:: max(1, len(found) // 100)]
+    (folder / "pictures.txt").write_text("\n".join(found) + "\n")
+    os.environ["PICTURES"] = str(folder / "pictures.txt")
+    return found
+
+
+@dataclass
+class Side:
+    """Something that serves, at a port of its own."""
+
+    name: str
+    command: list[str]
+    port: int
+
+
+def sides(model: str, exported: str) -> list[Side]:
+    peers = [sys.executable, str(HERE / "served_peers.py")]
+    ports = [free_port() for _ in range(3)]
+    gunicorn = [
+        sys.executable, "-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{ports[1]}",
+        "--log-level", "error", "--timeout", "120", "served_peers:app",
+    ]  # fmt: skip
+    os.environ["PEER_MODEL"] = model
+    return [
+        serve("ilk serve, openvino-int8", exported),
+        serve("ilk serve, the trained model", model),
+        Side("the guide's Flask app", [*peers, "flask", model, str(ports[0])], ports[0]),
+        Side("the same, gunicorn, 2 workers", gunicorn, ports[1]),
+        Side("LitServe, openvino-int8", [*peers, "litserve", exported, str(ports[2])], ports[2]),
+    ]
+
+
+def serve(name: str, model: str, *more: str) -> Side:
+    port = free_port()
+    command = [sys.executable, "-m", "ilk", "serve", model, "--port", str(port), "--linger", "0"]
+    return Side(name, [*command, *more], port)
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
+
+
+@contextmanager
+def running(side: Side) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Start a server, wait until it answers, and end it."""
+    process = subprocess.Popen(
+        side.command, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{side.port}/predict"
+    try:
+        wait_for(url, process)
+        yield url, process
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def wait_for(url: str, process: subprocess.Popen) -> None:
+    """Wait until a picture is named."""
+    file = io.BytesIO()
+    Image.new("RGB", (500, 375)).save(file, "JPEG")
+    body = (b"--b\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a.jpg\"\r\n\r\n"
+            + file.getvalue() + b"\r\n--b--\r\n")  # fmt: skip
+    request = urllib.request.Request(
+        url, body, {"content-type": "multipart/form-data; boundary=b"}, method="POST"
+    )
+    for _ in range(1200):
+        if process.poll() is not None:
+            raise SystemExit(f"{process.args} ended with {process.returncode}")
+        with contextlib.suppress(urllib.error.URLError, OSError):
+            urllib.request.urlopen(request, timeout=20).read()
+            return
+        time.sleep(0.05)
+    raise SystemExit(f"{url} does not answer")
+
+
+@dataclass
+class Load:
+    """What wrk saw."""
+
+    rate: float
+    errors: int
+    p50: float
+    p99: float
+
+
+def wrk(url: str, connections: int, seconds: int) -> Load:
+    done = subprocess.run(
+        ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "60s", "-s",
+         str(HERE / "post.lua"), url], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
+    requests, micro, errors, p50, p99 = map(float, line.split()[1:])
+    return Load((requests - errors) / (micro / 1e6), int(errors), p50, p99)
+
+
+def throughput(all_sides: list[Side], pictures: list[str], rounds: int) -> None:
+    found: dict[str, list[Load]] = {side.name: [] for side in all_sides}
+    for turn in range(rounds):
+        first = turn % len(all_sides)
+        for side in (*all_sides[first:], *all_sides[:first]):
+            with running(side) as (url, _):
+                wrk(url, CONNECTIONS, 3)
+                found[side.name].append(wrk(url, CONNECTIONS, SECONDS))
+    print(f"{CONNECTIONS} connections, {len(pictures)} pictures, {SECONDS} s a round, in turns.\n")
+    print("| side | pictures a second | p50, ms | p99, ms | errors |")
+    print("|---|---|---|---|---|")
+    for name, loads in found.items():
+        print(f"| {name} | {spread([x.rate for x in loads], digits=0)} | "
+              f"{median(x.p50 for x in loads):.0f} | {median(x.p99 for x in loads):.0f} | "
+              f"{sum(x.errors for x in loads)} |")  # fmt: skip
+    print()
+    ours = median(x.rate for x in found["ilk serve, openvino-int8"])
+    late = median(x.p99 for x in found["ilk serve, openvino-int8"])
+    for name, target in (("the guide's Flask app", 8.0), ("the same, gunicorn, 2 workers", 5.0),
+                         ("LitServe, openvino-int8", 1.3)):  # fmt: skip
+        ratio = ours / median(x.rate for x in found[name])
+        worse = late > median(x.p99 for x in found[name])
+        told = f"{ratio:.1f} times, p99 {'worse' if worse else 'no worse'}"
+        fine = met(ratio >= target and not worse)
+        print(f"- over {name}: {told}; target at least {target:g}: {fine}")
+    print()
+
+
+def idle(model: str, pictures: list[str]) -> None:
+    """Compare one connection's latency with decoding and running, without a server."""
+    from ilk.data.decode import decode
+
+    classifier = package.load(model)
+    contents = [Path(path).read_bytes() for path in pictures]
+    preprocess = classifier.spec.preprocess
+    bare = []
+    for content in [*contents[:20], *contents, *contents, *contents]:
+        began = time.perf_counter()
+        classifier.named(decode(content, preprocess)[None])
+        bare.append(1000 * (time.perf_counter() - began))
+    bare = bare[20:]
+    time.sleep(1)
+    with running(serve("idle", model)) as (url, _):
+        wrk(url, 1, 2)
+        load = wrk(url, 1, 10)
+    ratio = load.p50 / median(bare)
+    print(
+        f"- one connection: p50 {load.p50:.2f} ms, decode and engine alone {median(bare):.2f} ms: "
+        f"{ratio:.2f} times; target at most 1.3: {met(ratio <= 1.3)}"
+    )
+
+
+def start(model: str) -> None:
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        with running(serve("start", model)):
+            seconds.append(time.perf_counter() - began)
+    print(f"- start to first answer: {spread(seconds, ' s', 1)}; target at most 5: "
+          f"{met(median(seconds) <= 5)}")  # fmt: skip
+
+
+def overload(model: str, pictures: list[str], seconds: int) -> None:
+    """Send twice and five times what it can take, at a fixed rate."""
+    print("\n| sent | good a second | of capacity | p99 of those, ms | refused (429) | others | "
+          "memory, MB, before and after |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    verdicts = []
+    with running(serve("overload", model, "--deadline", str(DEADLINE))) as (url, process):
+        hey(url, pictures[0], 32, 50, 5)
+        capacity = len(hey(url, pictures[0], 64, 50, 15).good) / 15
+        print(f"| as much as it takes, 64 in flight | {capacity:.0f} | 100 % | | | | |")
+        for times in (2, 5):
+            before = _resident(process.pid) / 1e6
+            found = hey(url, pictures[0], 512, times * capacity / 512, seconds)
+            after = _resident(process.pid) / 1e6
+            good, late = len(found.good) / seconds, percentile(found.good, 0.99)
+            share = f"{100 * good / capacity:.0f} %"
+            sent = f"{times} times, {times * capacity:.0f} a second"
+            refused, others = f"{found.refused:,}", found.others
+            print(f"| {sent} | {good:.0f} | {share} | {late:.0f} | {refused} | {others} | "
+                  f"{before:.0f}, {after:.0f} |")  # fmt: skip
+            fine = met(good >= 0.9 * capacity and late <= 1000 * DEADLINE)
+            verdicts.append(
+                f"- {times} times capacity: goodput {share}, p99 {late:.0f} ms (deadline "
+                f"{DEADLINE} s); target at least 90 %: {fine}"
+            )
+    print()
+    print("\n".join(verdicts))
+
+
+@dataclass
+class Flood:
+    """What hey saw: milliseconds of what was answered, and how many were not."""
+
+    good: list[float]
+    refused: int
+    others: int
+
+
+def hey(url: str, picture: str, workers: int, each: float, seconds: int) -> Flood:
+    done = subprocess.run(
+        ["hey", "-z", f"{seconds}s", "-c", str(workers), "-q", f"{each:.3f}", "-m", "POST", "-T",
+         "image/jpeg", "-D", picture, "-t", "30", "-o", "csv", url],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    good = [1000 * float(row["response-time"]) for row in rows if row["status-code"] == "200"]
+    refused = sum(row["status-code"] == "429" for row in rows)
+    return Flood(good, refused, len(rows) - len(good) - refused)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    return (
+        sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
+    )
+
+
+def median(values) -> float:
+    return statistics.median(values)
+
+
+def met(fine: bool) -> str:
+    return "met" if fine else "**missed**"
+
+
+if __name__ == "__main__":
+    main()
