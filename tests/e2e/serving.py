@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -72,13 +73,13 @@ class Served:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def signal(self, number):
+    def send(self, number):
         self.process.send_signal(number)
 
     def stop(self, number=signal.SIGTERM):
         """End it, and return its exit code."""
         if self.process.poll() is None:
-            self.signal(number)
+            self.send(number)
         code = self.process.wait(60)
         self.process.stderr.close()
         return code
@@ -90,16 +91,13 @@ def connected(port):
 
 
 def raw(port, sent):
-    """Send bytes, and return the answer's status; 0 if there was none."""
+    """Send bytes, and return the answer's status; 0 if the connection was ended without one."""
     with connected(port) as connection:
-        connection.sendall(sent)
-        connection.shutdown(socket.SHUT_WR)
-        answer = b""
         try:
-            while part := connection.recv(65536):
-                answer += part
+            connection.sendall(sent)
+            answer = connection.recv(65536)
         except OSError:
-            pass
+            answer = b""
     return int(answer.split()[1]) if answer.startswith(b"HTTP/") else 0
 
 

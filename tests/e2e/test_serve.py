@@ -171,7 +171,7 @@ POST = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
         (POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", 400),
         (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
-        (b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", 0),  # or 400, if it arrives
         (POST + b"Content-Length: 5000\r\n\r\nshort", 408),
     ],
 )
@@ -262,7 +262,7 @@ def test_at_sigterm_it_says_so_answers_and_ends(trained, environment, picture):
     with Load(picture) as load:
         load.replicas = [service.url]
         time.sleep(0.7)
-        service.signal(signal.SIGTERM)
+        service.send(signal.SIGTERM)
         began = time.monotonic()
         while service.ready():
             time.sleep(0.02)
@@ -300,7 +300,7 @@ def test_a_reload_under_load_loses_nothing_whatever_the_file(
                 assert service.post("/reload").status_code == code
             (tmp_path / "bad").write_bytes(b"no model")
             (tmp_path / "bad").replace(model)
-            service.signal(signal.SIGHUP)
+            service.send(signal.SIGHUP)
             ends = time.monotonic() + 20
             while "The models from before still answer" not in "".join(service.lines):
                 assert time.monotonic() < ends
@@ -324,7 +324,7 @@ def test_rolling_restarts_lose_no_request(trained, environment, picture):
             following = start()
             load.replicas = [current.url, following.url]
             old, current = current, following
-            old.signal(signal.SIGTERM)
+            old.send(signal.SIGTERM)
             while old.ready():
                 time.sleep(0.02)
             load.replicas = [current.url]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 
+BODY_LEFT = {408, 413, 504}
+
+
 class Refusal(Exception):  # noqa: N818 -- an answer, not a fault
     """A request that gets no prediction.
 
@@ -25,7 +28,10 @@ class Refusal(Exception):  # noqa: N818 -- an answer, not a fault
     @property
     def headers(self) -> dict[str, str]:
         """The headers that go with it."""
-        return {} if self.retry_s is None else {"retry-after": str(self.retry_s)}
+        found = {} if self.retry_s is None else {"retry-after": str(self.retry_s)}
+        if self.status in BODY_LEFT:
+            found["connection"] = "close"  # what is left of the body is not waited for
+        return found
 
 
 def too_busy() -> Refusal:
