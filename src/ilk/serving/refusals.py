@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 BODY_LEFT = {408, 413, 504}
 
 
