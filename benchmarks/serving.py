@@ -73,19 +73,21 @@ class Side:
 
 
 def sides(model: str, exported: str) -> list[Side]:
-    peers = [sys.executable, str(HERE / "served_peers.py")]
+    flask, litserve = (
+        [sys.executable, str(HERE / f"served_{name}.py")] for name in ("flask", "litserve")
+    )
     ports = [free_port() for _ in range(3)]
     gunicorn = [
         sys.executable, "-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{ports[1]}",
-        "--log-level", "error", "--timeout", "120", "served_peers:app",
+        "--log-level", "error", "--timeout", "120", "served_flask:app",
     ]  # fmt: skip
     os.environ["PEER_MODEL"] = model
     return [
         serve("ilk serve, openvino-int8", exported),
         serve("ilk serve, the trained model", model),
-        Side("the guide's Flask app", [*peers, "flask", model, str(ports[0])], ports[0]),
+        Side("the guide's Flask app", [*flask, model, str(ports[0])], ports[0]),
         Side("the same, gunicorn, 2 workers", gunicorn, ports[1]),
-        Side("LitServe, openvino-int8", [*peers, "litserve", exported, str(ports[2])], ports[2]),
+        Side("LitServe, openvino-int8", [*litserve, exported, str(ports[2])], ports[2]),
     ]
 
 
@@ -113,7 +115,8 @@ def running(side: Side) -> Iterator[tuple[str, subprocess.Popen]]:
         wait_for(url, process)
         yield url, process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import kubernetes_validate
@@ -86,6 +88,13 @@ def test_the_dockerfile_keeps_to_good_custom():
             assert (ROOT / name).exists(), name
     entry = re.search(r"^ENTRYPOINT \[(.+)\]$", text, re.M).group(1)
     assert entry.startswith('"ilk", "serve"')
+
+
+def test_the_dockerfile_is_linted():
+    program = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([program, DEPLOY / "Dockerfile"], capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_what_the_lean_image_installs_is_pinned():

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ilk.errors import UsageError
+from ilk.serving import models as home
 from ilk.serving.limits import Limits
 
 
@@ -162,6 +163,30 @@ def test_past_the_deadline_there_is_504_and_the_place_is_free(ask, make_service,
     while service.room.pictures:
         time.sleep(0.005)
     assert client.post("/predict", files={"image": png()}).status_code == 200
+
+
+def test_a_hanging_network_is_given_up_and_the_service_recovers(
+    ask, make_service, classifier, png, monkeypatch
+):
+    monkeypatch.setattr(home, "SHORTEST_STALL_S", 0.3)
+    hang, run = threading.Event(), classifier.engine.run
+    client = ask(make_service())
+    hung = []
+
+    def hanging(pixels):
+        if not hung:
+            hung.append(True)
+            hang.wait(20)
+        return run(pixels)
+
+    classifier.engine.run = hanging
+    began = time.monotonic()
+    lost = client.post("/predict", content=png())
+    assert (lost.status_code, "did not answer" in lost.text) == (503, True)
+    assert client.post("/predict", content=png()).status_code == 200
+    assert time.monotonic() - began < 5
+    assert client.get("/v2/health/live").status_code == 200
+    hang.set()
 
 
 def test_bodies_together_are_bounded(ask, make_service, png):
