@@ -32,9 +32,12 @@ from ilk.exporting.place import FOLDERS, hidden_folder, writing
 from ilk.models.backbones import create
 from ilk.models.bundle import SPEC_KEY, Bundle
 from ilk.models.metadata import RECEIPT_KEY
+from ilk.runtime import installed
 
 SLOW = {"torch-aot", "executorch", "executorch-int8"}  # to convert
-ELSEWHERE = {"coreml", "litert", "tensorrt", "web"}
+ELSEWHERE = {"coreml", "tensorrt", "web"}
+if not installed("litert_torch"):  # it wants an environment of its own: see docs/export.md
+    ELSEWHERE.add("litert")
 
 
 def marked(names):

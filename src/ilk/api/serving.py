@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from ilk.data.sources import open_catalog
 from ilk.engines import Options
@@ -96,7 +97,8 @@ def serve(
             on_ready(server.address, [f"{s.name}@{s.version}" for s in service.models.all])
 
     _log_requests()
-    server.run_until_told(ready)
+    with threadpool_limits(1, "blas"):  # small products, whose threads would wait busily for more
+        server.run_until_told(ready)
 
 
 def export_feedback(file: str | PathLike[str], output: str | PathLike[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -18,6 +19,7 @@ from ilk.serving.patience import patient
 from ilk.serving.refusals import Refusal
 from ilk.serving.service import Service
 
+COLLECTING = (20_000, 20, 20)  # new objects, and collections of younger ones, between collections
 log = logging.getLogger("ilk")
 
 
@@ -48,6 +50,7 @@ class Server(uvicorn.Server):
                 http=patient(service.limits),
                 ws="none",
                 access_log=False,
+                proxy_headers=False,
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=int(service.limits.deadline_s) + 1,
@@ -107,6 +110,7 @@ class Server(uvicorn.Server):
     async def _load_first(self) -> None:
         try:
             await asyncio.to_thread(self._service.models.load)
+            _settle_memory()
             self._on_ready()
         except Exception as error:
             self.failure = error
@@ -119,6 +123,13 @@ class Server(uvicorn.Server):
             log.info("Loaded anew: %s", names)
         except (IlkError, Refusal) as error:
             log.error("%s The models from before still answer.", error)  # noqa: TRY400 -- no fault
+
+
+def _settle_memory() -> None:
+    """Spare Python's garbage collector what will stay: it would look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTING)
 
 
 def _listening(host: str, port: int) -> socket.socket:
