@@ -195,8 +195,8 @@ def bad_models(trained, tmp_path_factory):
         ("newer.safetensors", "has a Spec of version 2; this ilk reads up to 1. Upgrade ilk"),
         ("strange.safetensors", "has a damaged Spec: surprise"),
         ("mismatched.safetensors", "is damaged: its weights do not match their checksum"),
-        ("gone.safetensors", "The model gone.safetensors is not there."),
-        ("folder", "The model folder is a folder without a model.safetensors."),
+        ("gone.safetensors", "The model gone.safetensors is not there;"),
+        ("folder", "The model folder is a folder without a model.safetensors;"),
     ],
 )
 def test_models_that_cannot_be_used(refused, bad_models, pictures, name, expected):

@@ -47,9 +47,12 @@ def test_the_commands_run(ilk, place, heading):
     assert len(lines) >= 4
     for line in lines:
         line = line.replace("--budget 10m", "--budget 4s")  # noqa: PLW2901 -- it takes that long
-        line = line.replace("--budget 60s", "--budget 1s")  # noqa: PLW2901 -- likewise
         program, *words = shlex.split(line)
         assert program == "ilk"
+        if words[0] == "serve":  # ends when it is told to: see test_serve.py
+            continue
+        if words == ["export", "runs/cd"]:
+            words += ["--budget", "1s"]
         ilk(*(name for word in words for name in expanded(word, place)), cwd=place)
 
 

@@ -116,7 +116,7 @@ def open_file(path: Path, kind: Kind, precision: Precision, trust: bool) -> tupl
     name = shown(path)
     if not path.exists():
         raise ModelError(
-            f"The model {name} is not there. (Where pictures are named too, the model comes first.)"
+            f"The model {name} is not there; where pictures are named too, the model comes first."
         )
     if kind.elsewhere:
         raise EngineError(f"{name} is {kind.what}: {kind.elsewhere}, and ilk does not.")

@@ -125,7 +125,7 @@ class Bundle:
         if not path.is_file():
             what = "is a folder without a model.safetensors" if path.is_dir() else "is not there"
             raise ModelError(
-                f"The model {name} {what}. (Where pictures are named too, the model comes first.)"
+                f"The model {name} {what}; where pictures are named too, the model comes first."
             )
         try:
             with safe_open(path, framework="numpy") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
 
+from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ilk.serving.limits import Limits
@@ -17,7 +18,7 @@ def patient(limits: Limits) -> type[HttpToolsProtocol]:
     class Patient(HttpToolsProtocol):
         _timer: TimerHandle | None = None
         _headers_done = True
-        _header_bytes = 0
+        _header_bytes = _unread_bytes = 0
 
         def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -31,16 +32,22 @@ def patient(limits: Limits) -> type[HttpToolsProtocol]:
             super().data_received(data)
             if self._headers_done or self.transport.is_closing():
                 return
-            self._header_bytes += len(data)
-            if self._header_bytes > HEADER_BYTES:
+            self._unread_bytes += len(data)
+            if self._unread_bytes > HEADER_BYTES:
                 self.send_400_response("The headers are too long.")
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
             self._headers_done = False
-            self._header_bytes = 0
+            self._header_bytes = self._unread_bytes = 0
             if self._timer is None:
                 self._wait()
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self._header_bytes += len(name) + len(value)
+            if self._header_bytes > HEADER_BYTES:
+                raise HttpParserError("The headers are too long.")  # answered with 400
+            super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
             self._headers_done = True
