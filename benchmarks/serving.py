@@ -79,7 +79,8 @@ def sides(model: str, exported: str) -> list[Side]:
     ports = [free_port() for _ in range(3)]
     gunicorn = [  # a thread each: with two, the workers stop each other
         "env", "OMP_NUM_THREADS=1", sys.executable, "-m", "gunicorn", "-w", "2",
-        "-b", f"127.0.0.1:{ports[1]}", "--log-level", "error", "--timeout", "120", "served_flask:app",
+        "-b", f"127.0.0.1:{ports[1]}", "--log-level", "error", "--timeout", "120",
+        "served_flask:app",
     ]  # fmt: skip
     os.environ["PEER_MODEL"] = model
     return [
