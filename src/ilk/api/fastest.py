@@ -24,7 +24,7 @@ from ilk.inference import model_file
 from ilk.runtime import installed
 
 Goal = Literal["latency", "throughput", "size"]
-FORMS = (
+FORMS = (  # the likeliest first
     "tensorrt",
     "openvino-int8",
     "openvino-bf16",
@@ -33,7 +33,7 @@ FORMS = (
     "onnx",
     "torch-aot",
     "executorch-int8",
-)  # fmt: skip -- the likeliest first
+)
 SMALL = ("onnx-int8", "openvino-int8", "executorch-int8")  # of these one is always the smallest
 SPECIAL = {"tensorrt": "tensorrt", "executorch-int8": "executorch"}  # tried where these are
 LATE = "no time was left"

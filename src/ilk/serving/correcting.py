@@ -61,8 +61,8 @@ def router(service: Service, store: Feedback | None) -> APIRouter:
         fields = {k: v.decode("utf-8", "replace") for k, v in parts.items() if k != "image"}
         picture = parts.get("image", b"")
         classes = served.classifier.classes
-        for name in ("label", "predicted"):
-            if fields.get(name, "" if name == "label" else classes[0]) not in classes:
+        for name in {"label", *fields} & {"label", "predicted"}:
+            if fields.get(name) not in classes:
                 raise Refusal(422, f"{served.name} has no class {fields.get(name, '')[:100]!r}.")
         _refuse_no_picture(picture, service.limits.formats)
         correction = Correction(

@@ -50,9 +50,10 @@ class Explaining:
             )
         if label is not None and label not in classes:
             raise Refusal(404, f"{served.name} has no class {label[:100]!r}.")
-        if self._waiting >= MOST_WAITING:
-            raise too_busy()
-        self._waiting += 1
+        with self._lock:  # the thread that explains counts down
+            if self._waiting >= MOST_WAITING:
+                raise too_busy()
+            self._waiting += 1
         future = self._thread.submit(self._made, served, content, label)
         future.add_done_callback(lambda _: self._done())
         return await asyncio.wrap_future(future)

@@ -8,21 +8,13 @@ in binary Triton's extension "Binary Tensor Data". Inputs: ``pixels`` (UINT8 [N,
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import struct
-from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
-from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from ilk.data.catalog import Content
 from ilk.errors import DecodeError
 from ilk.serving.batcher import Answer
 from ilk.serving.bodies import body_of
@@ -30,11 +22,9 @@ from ilk.serving.models import Served
 from ilk.serving.predicting import REFUSALS, predicted
 from ilk.serving.refusals import Refusal
 from ilk.serving.service import Service
+from ilk.serving.tensors import OUTPUTS, Asked
 
-JSON_LENGTH = "inference-header-content-length"
 VERSION = metadata.version("ilk")
-LONGEST = 100_000  # of a tensor's sides
-OUTPUTS = {"probabilities": "FP32", "labels": "BYTES", "accepted": "BOOL", "unknown": "BOOL"}
 
 
 class Fault(BaseModel):
@@ -97,7 +87,7 @@ def router(service: Service) -> APIRouter:
         async def infer(request: Request, name: str, version: str = "") -> Response:
             served = service.models.find(name, version)
             async with body_of(request, service) as body:
-                asked = _Asked.read(request, body)
+                asked = Asked.read(request, body)
                 pictures = asked.pictures(service.limits.files)
                 found = await service.answers(request, served, pictures)
             for answer in found:
@@ -131,170 +121,6 @@ BODY = {
         },
     }
 }
-
-
-class _Asked:
-    """A request, its tensors and the outputs that it wants."""
-
-    def __init__(self, record: dict[str, Any], tail: bytes) -> None:
-        self._record = record
-        self._tail = tail
-
-    @classmethod
-    def read(cls, request: Request, body: bytes) -> _Asked:
-        """Read the JSON, and the binary tensors that may follow it."""
-        given = request.headers.get(JSON_LENGTH, "")
-        if given and not (given.isdigit() and int(given) <= len(body)):
-            raise Refusal(400, f"{JSON_LENGTH} is longer than the body.")
-        length = int(given) if given else len(body)
-        try:
-            record = json.loads(body[:length])
-        except (ValueError, RecursionError):
-            raise Refusal(400, "The body is not JSON.") from None
-        if not isinstance(record, dict):
-            raise Refusal(400, "The body is no JSON object.")
-        return cls(record, body[length:])
-
-    def pictures(self, most: int) -> list[Content]:
-        """Return the pictures: pixels, or encoded."""
-        inputs = _objects(self._record.get("inputs"), "inputs")
-        if len(inputs) != 1:
-            raise Refusal(400, f"{len(inputs)} inputs came; send one: 'pixels' or 'images'.")
-        tensor = inputs[0]
-        shape = _shape(tensor)
-        kind = (tensor.get("name"), tensor.get("datatype"))
-        if not 0 < shape[0] <= most:
-            raise Refusal(413, f"{shape[0]} pictures came; a request takes 1 to {most}.")
-        if kind == ("pixels", "UINT8"):
-            if len(shape) != 4 or shape[3] != 3:
-                raise Refusal(400, f"pixels has the shape {shape}; send [N, height, width, 3].")
-            return list(self._pixels(tensor, shape))
-        if kind == ("images", "BYTES"):
-            found = self._encoded(tensor)
-            if len(shape) > 2 or len(found) != int(np.prod(shape)):
-                raise Refusal(400, f"images has the shape {shape}, but {len(found)} came.")
-            return list(found)
-        raise Refusal(400, f"No input {kind}; send pixels as UINT8, or images as BYTES.")
-
-    def _pixels(self, tensor: dict[str, Any], shape: list[int]) -> NDArray[np.uint8]:
-        raw = self._raw(tensor)
-        refusal = Refusal(400, f"The data of pixels are no {shape} whole numbers of 0 to 255.")
-        try:
-            values = np.asarray(tensor.get("data")) if raw is None else np.frombuffer(raw, np.uint8)
-            pixels = values.reshape(shape)
-        except (ValueError, TypeError):
-            raise refusal from None
-        if not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0 or pixels.max() > 255:
-            raise refusal
-        return pixels.astype(np.uint8)
-
-    def _encoded(self, tensor: dict[str, Any]) -> list[bytes]:
-        raw = self._raw(tensor)
-        if raw is not None:
-            return _split(raw)
-        try:
-            data = np.asarray(tensor.get("data"), object).reshape(-1).tolist()
-            return [base64.b64decode(text, validate=True) for text in data]
-        except (binascii.Error, ValueError, TypeError):
-            raise Refusal(400, "The data of images are no base64 texts.") from None
-
-    def _raw(self, tensor: dict[str, Any]) -> bytes | None:
-        """Return the tensor's binary data, if it has any."""
-        size = _parameters(tensor).get("binary_data_size")
-        if size is None:
-            return None
-        if not isinstance(size, int) or not 0 <= size <= len(self._tail):
-            raise Refusal(400, "binary_data_size is not the size of what follows the JSON.")
-        return self._tail[:size]
-
-    def answered(self, served: Served, answers: Sequence[Answer]) -> Response:
-        """Return the response: in JSON, with tensors behind it that were asked for in binary."""
-        wanted = _objects(self._record.get("outputs") or [], "outputs")
-        binary = _parameters(self._record).get("binary_data_output") is True
-        names = {str(w.get("name")): _parameters(w).get("binary_data", binary) for w in wanted}
-        names = names or dict.fromkeys(OUTPUTS, binary)
-        strange = [name for name in names if name not in OUTPUTS]
-        if strange:
-            raise Refusal(400, f"No output {strange[0][:100]!r}; there is {', '.join(OUTPUTS)}.")
-        outputs: list[dict[str, Any]] = []
-        tail = b""
-        for name, in_binary in names.items():
-            values = _values(name, answers)
-            output: dict[str, Any] = {
-                "name": name, "datatype": OUTPUTS[name], "shape": list(values.shape),
-            }  # fmt: skip
-            if in_binary is True:
-                raw = _joined(values)
-                tail += raw
-                output["parameters"] = {"binary_data_size": len(raw)}
-            else:
-                output["data"] = values.reshape(-1).tolist()
-            outputs.append(output)
-        record: dict[str, Any] = {
-            "model_name": served.name, "model_version": served.version, "outputs": outputs,
-        }  # fmt: skip
-        if isinstance(self._record.get("id"), str):
-            record["id"] = self._record["id"]
-        if not tail:
-            return JSONResponse(record)
-        head = json.dumps(record).encode()
-        return Response(
-            head + tail,
-            media_type="application/octet-stream",
-            headers={JSON_LENGTH: str(len(head))},
-        )
-
-
-def _values(name: str, answers: Sequence[Answer]) -> NDArray[Any]:
-    rows = [(answer.predictions, answer.row) for answer in answers]
-    if name == "probabilities":
-        return np.stack([p.probabilities[row] for p, row in rows])
-    if name == "labels":
-        return np.array([p.labels[row] for p, row in rows], object)
-    if name == "accepted":
-        return np.array([bool(p.accepted[row]) for p, row in rows])
-    return np.array([bool(p.unknown[row]) for p, row in rows])
-
-
-def _joined(values: NDArray[Any]) -> bytes:
-    """Return a tensor in binary: little endian; texts with their lengths before them."""
-    if values.dtype != object:
-        return values.tobytes()
-    texts = [text.encode() for text in values]
-    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
-
-
-def _split(raw: bytes) -> list[bytes]:
-    found, at = [], 0
-    while at < len(raw):
-        if len(raw) - at < 4:
-            raise Refusal(400, "The binary data of images end within a length.")
-        (length,) = struct.unpack_from("<I", raw, at)
-        if length > len(raw) - at - 4:
-            raise Refusal(400, "The binary data of images end within a picture.")
-        found.append(raw[at + 4 : at + 4 + length])
-        at += 4 + length
-    return found
-
-
-def _objects(value: Any, name: str) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise Refusal(400, f"'{name}' is no list of objects.")
-    return value
-
-
-def _parameters(record: dict[str, Any]) -> dict[str, Any]:
-    found = record.get("parameters")
-    return found if isinstance(found, dict) else {}
-
-
-def _shape(tensor: dict[str, Any]) -> list[int]:
-    shape = tensor.get("shape")
-    listed = shape if isinstance(shape, list) else []
-    whole = all(type(side) is int and 0 < side <= LONGEST for side in listed)
-    if not whole or not 1 <= len(listed) <= 4:
-        raise Refusal(400, "'shape' is no list of one to four whole numbers above 0.")
-    return listed
 
 
 def _described(served: Served) -> dict[str, Any]:

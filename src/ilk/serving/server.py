@@ -62,6 +62,7 @@ class Server(uvicorn.Server):
         self._ends: float | None = None
         self._reload = False
         self._loading: asyncio.Task[None] | None = None
+        self._reloading: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
 
     @property

@@ -57,7 +57,7 @@ def test_two_of_the_same_name_and_version_are_refused(make_service, model):
 
 @pytest.mark.parametrize(
     "text, name, version",
-    [("cats@2=x/model.safetensors", "cats", "2"), ("cats=x", "cats", ""),
+    [("cats@2=x/model.safetensors", "cats", "2"), ("a@=../x", "a", ""), ("cats=x", "cats", ""),
      ("runs/cd/model.safetensors", "cd", ""), ("my.onnx", "my", ""),
      ("runs/a b/model.onnx", "a-b", "")],
 )  # fmt: skip
@@ -66,11 +66,8 @@ def test_a_place_has_a_name(text, name, version):
     assert (place.name, place.version) == (name, version)
 
 
-@pytest.mark.parametrize("text", ["a/b=x", "=x", "a@=../x", "a@b/c=x"])
+@pytest.mark.parametrize("text", ["a/b=x", "=x", "a@b/c=x"])
 def test_a_name_that_cannot_stand_in_an_address_is_refused(text):
-    if text == "a@=../x":
-        assert Place.of(text).version == ""
-        return
     with pytest.raises(UsageError, match="is no name for a model"):
         Place.of(text)
 
