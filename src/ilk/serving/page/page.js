@@ -62,6 +62,7 @@ function add(files) {
     card.querySelector(".file").textContent = file.name;
     const own = card.querySelector(".own");
     own.src = URL.createObjectURL(file);
+    own.alt = file.name; // until its answer is there
     own.onerror = () => (own.hidden = true);
     rows.push(row);
     queue.push(row);
