@@ -28,6 +28,9 @@ class Engine(ABC):
 
     name: str
     """Says in a few words what runs, and in which precision: part of the feature cache's key."""
+    lanes: int = 1
+    """How many threads do well to run it at once: more than one where a batch, near its end, leaves
+    cores idle that another could use."""
 
     @abstractmethod
     def run(self, pixels: Pixels) -> Outputs:

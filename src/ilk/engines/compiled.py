@@ -13,6 +13,7 @@ from ilk.engines.base import Floats
 from ilk.runtime import cores
 
 PIECE = 2  # pictures that a core takes at once; more would not fit its cache
+LANES = 2  # threads: while one waits for the last of its pictures, the other keeps the cores busy
 
 
 class Compiled:
@@ -89,7 +90,7 @@ def precision_hint(precision: str) -> str:
 def _queue(compiled: Any) -> Any:
     from openvino import AsyncInferQueue
 
-    return AsyncInferQueue(compiled, cores())
+    return AsyncInferQueue(compiled, 2 * cores())  # one at hand for each that runs: none waits for Python
 
 
 def _copied(results: Any) -> list[Floats]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ilk.data.catalog import Pixels
 from ilk.engines.base import Engine, Outputs, Precision
-from ilk.engines.compiled import Compiled
+from ilk.engines.compiled import LANES, Compiled
 from ilk.errors import EngineError
 from ilk.models.bundle import BACKBONE, Bundle
 from ilk.runtime import cache_dir, installed
@@ -33,6 +33,8 @@ class OpenVINOEngine(Engine):
     EngineError
         OpenVINO is not installed, or the precision is not to be had.
     """
+
+    lanes = LANES
 
     def __init__(self, bundle: Bundle, precision: Precision = "auto") -> None:
         openvino = import_openvino()

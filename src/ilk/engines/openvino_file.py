@@ -8,7 +8,7 @@ from typing import Any
 
 from ilk.data.catalog import Pixels
 from ilk.engines.base import Floats, Precision
-from ilk.engines.compiled import Compiled, precision_hint
+from ilk.engines.compiled import LANES, Compiled, precision_hint
 from ilk.engines.openvino import import_openvino, precision_here
 from ilk.engines.pieces import PieceEngine
 from ilk.errors import ModelError, shown, told_by
@@ -29,6 +29,8 @@ class OpenVINOFileEngine(PieceEngine):
     precision : {"auto", "fp32", "bf16"}
         ``auto``: as it was exported.
     """
+
+    lanes = LANES
 
     def __init__(self, path: Path, spec: Spec, precision: Precision = "auto") -> None:
         openvino = import_openvino()

@@ -1,8 +1,10 @@
 """Batcher: pictures of all requests meet, and go through the network together.
 
-Decoding threads put pictures in; one engine thread takes all that are ready, up to a batch. Nothing
+Decoding threads put pictures in; an engine thread takes all that are ready, up to a batch. Nothing
 waits for a batch to fill while the network is idle, except a moment for pictures that are being
-decoded just then. Under load batches fill by themselves.
+decoded just then. Under load batches fill by themselves. Where the engine can be run by several
+threads to good effect (its lanes), each takes its share of what is ready: then no core is idle while
+another computes the last pictures of a batch.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Protocol
 
 import numpy as np
@@ -52,6 +55,20 @@ class Waiting:
     since: float = field(default_factory=time.monotonic)
 
 
+@dataclass(eq=False)
+class Lane:
+    """An engine thread, and the batch that it is running."""
+
+    batch: list[Waiting] = field(default_factory=list)
+    since: float = 0.0
+    thread: threading.Thread = field(init=False)
+    given_up: bool = False
+
+    def hangs(self, stall_s: float) -> bool:
+        """Whether its batch has taken longer than ``stall_s`` seconds."""
+        return bool(self.batch) and time.monotonic() - self.since > stall_s
+
+
 class Batcher:
     """Decodes pictures in threads, and runs those that are ready through the network together.
 
@@ -65,6 +82,8 @@ class Batcher:
         Shared with other batchers.
     batch : int
         The most pictures at once.
+    lanes : int
+        How many threads run the network.
     stall_s : float
         Seconds after which a batch counts as lost, and another thread takes over.
     watcher : Watcher
@@ -77,6 +96,7 @@ class Batcher:
         decoders: ThreadPoolExecutor,
         *,
         batch: int,
+        lanes: int,
         stall_s: float,
         watcher: Watcher,
     ) -> None:
@@ -89,12 +109,9 @@ class Batcher:
         self._ready: deque[Waiting] = deque()
         self._changed = threading.Condition()
         self._decoding = 0
-        self._running: list[Waiting] = []
-        self._running_since = 0.0
         self._failures = 0
         self._closed = False
-        with self._changed:  # the thread must not look before it is known
-            self._thread = self._started()
+        self._lanes = [self._opened_lane() for _ in range(lanes)]
 
     def submit(self, content: Content) -> Future[Answer]:
         """Take a picture. Cancel what is returned to drop it, unless its batch has begun."""
@@ -110,16 +127,23 @@ class Batcher:
         return self._failures >= FAILURES
 
     def check(self) -> None:
-        """Replace the engine thread if it hangs or is dead; call this several times a second."""
+        """Replace engine threads that hang or are dead; call this several times a second."""
+        lost: list[tuple[Waiting, str]] = []
         with self._changed:
-            hangs = self._running and time.monotonic() - self._running_since > self._stall_s
-            if self._closed or not (hangs or not self._thread.is_alive()):
+            if self._closed:
                 return
-            lost, self._running = self._running, []
-            self._failures += 1
-            self._thread = self._started()
-        reason = f"nothing came back for {self._stall_s:.0f} s" if hangs else "its thread ended"
-        for waiting in lost:
+            for place, lane in enumerate(self._lanes):
+                if lane.hangs(self._stall_s):
+                    reason = f"nothing came back for {self._stall_s:.0f} s"
+                elif not lane.thread.is_alive():
+                    reason = "its thread ended"
+                else:
+                    continue
+                lane.given_up = True
+                lost += [(waiting, reason) for waiting in lane.batch]
+                self._failures += 1
+                self._lanes[place] = self._opened_lane()
+        for waiting, reason in lost:
             _settle(waiting.future, engine_failed(reason))
 
     def close(self) -> None:
@@ -128,10 +152,13 @@ class Batcher:
             self._closed = True
             self._changed.notify_all()
 
-    def _started(self) -> threading.Thread:
-        thread = threading.Thread(target=self._work, name="ilk-engine", daemon=True)
-        thread.start()
-        return thread
+    def _opened_lane(self) -> Lane:
+        lane = Lane()
+        lane.thread = threading.Thread(
+            target=self._work, args=(lane,), name="ilk-engine", daemon=True
+        )
+        lane.thread.start()
+        return lane
 
     def _prepare(self, content: Content, future: Future[Answer]) -> None:
         """Decode a picture and put it in the queue; done by a decoding thread."""
@@ -150,11 +177,10 @@ class Batcher:
                     self._ready.append(waiting)
                 self._changed.notify_all()
 
-    def _work(self) -> None:
-        """Run batches until replaced or closed."""
-        me = threading.current_thread()
+    def _work(self, lane: Lane) -> None:
+        """Run batches until given up or closed."""
         while True:
-            taken = self._take(me)
+            taken = self._take(lane)
             if taken is None:
                 return
             if not taken:
@@ -170,23 +196,21 @@ class Batcher:
                 result = engine_failed(str(error))
             self._watcher.stage("engine", time.monotonic() - began)
             with self._changed:
-                if self._thread is not me:  # it was given up, and its pictures were answered
+                if lane.given_up:  # its pictures were answered
                     return
-                self._running = []
+                lane.batch = []
                 self._failures = self._failures + 1 if isinstance(result, Exception) else 0
             for row, waiting in enumerate(taken):
                 failed = isinstance(result, Exception)
                 _settle(waiting.future, result if failed else Answer(result, row))  # type: ignore[arg-type]
 
-    def _take(self, me: threading.Thread) -> list[Waiting] | None:
+    def _take(self, lane: Lane) -> list[Waiting] | None:
         """Wait for pictures and return a batch of them; None once there is no more to do."""
         with self._changed:
-            while self._thread is me and not self._ready:
+            while not self._ready and not lane.given_up:
                 if self._closed and not self._decoding:
                     return None
                 self._changed.wait()
-            if self._thread is not me:
-                return None
             if self._decoding and len(self._ready) < self._batch:
                 ends = time.monotonic() + MOMENT
                 self._changed.wait_for(
@@ -197,11 +221,18 @@ class Batcher:
                     ),
                     timeout=MOMENT,
                 )
-            taken = [self._ready.popleft() for _ in range(min(self._batch, len(self._ready)))]
+            if lane.given_up:
+                return None
+            taken = [self._ready.popleft() for _ in range(self._share())]
             taken = [w for w in taken if w.future.set_running_or_notify_cancel()]
-            self._running = taken
-            self._running_since = time.monotonic()
+            lane.batch = taken
+            lane.since = time.monotonic()
             return taken
+
+    def _share(self) -> int:
+        """How many pictures a lane takes: an even number if it can, for engines take them by twos."""
+        ready = len(self._ready)
+        return min(self._batch, ready, 2 * ceil(ready / (2 * len(self._lanes))))
 
 
 def _settle(future: Future[Answer], result: Answer | Exception) -> None:

@@ -202,6 +202,7 @@ class Models:
             classifier.named,
             self._decoders,
             batch=self._limits.batch,
+            lanes=classifier.engine.lanes,
             stall_s=max(SHORTEST_STALL_S, SLOWER * slowest),
             watcher=self._watch,
         )

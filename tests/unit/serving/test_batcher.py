@@ -39,10 +39,11 @@ def run(pixels):
 
 
 @contextmanager
-def batcher(run=run, batch=4, stall_s=0.2, notes=None):
+def batcher(run=run, batch=4, lanes=1, stall_s=0.2, notes=None):
     with ThreadPoolExecutor(2) as decoders:
         made = Batcher(
-            decode, run, decoders, batch=batch, stall_s=stall_s, watcher=notes or Notes()
+            decode, run, decoders, batch=batch, lanes=lanes, stall_s=stall_s,
+            watcher=notes or Notes(),
         )
         try:
             yield made
@@ -55,8 +56,9 @@ def value(future):
     return answer.predictions[answer.row]
 
 
-def test_each_picture_gets_its_own_answer():
-    with batcher() as b:
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_each_picture_gets_its_own_answer(lanes):
+    with batcher(lanes=lanes) as b:
         futures = [b.submit(bytes([i])) for i in range(50)]
         assert [value(f) for f in futures] == list(range(50))
 
@@ -88,6 +90,42 @@ def test_what_waits_while_the_network_runs_goes_together_up_to_a_batch():
         gate.set()
         assert [value(f) for f in (first, *rest)] == list(range(1, 9))
     assert notes.sizes == [1, 4, 3]
+
+
+def test_lanes_share_what_is_ready_by_twos():
+    gates, notes = {n: threading.Event() for n in (1, 2)}, Notes()
+
+    def slow(pixels):
+        if len(pixels) == 1:
+            gates[int(pixels[0, 0, 0, 0])].wait(5)
+        return run(pixels)
+
+    with batcher(slow, batch=32, lanes=2, stall_s=9, notes=notes) as b:
+        for busy in (1, 2):  # both lanes run one picture each
+            b.submit(bytes([busy]))
+            while len(notes.sizes) < busy:
+                time.sleep(0.001)
+        rest = [b.submit(bytes([i])) for i in range(3, 13)]
+        while notes.stages.count("decode") < 12:
+            time.sleep(0.001)
+        gates[1].set()
+        assert [value(f) for f in rest] == list(range(3, 13))
+        gates[2].set()
+    assert notes.sizes == [1, 1, 6, 2, 2]
+
+
+def test_a_lane_that_hangs_does_not_keep_the_other():
+    hang = threading.Event()
+
+    def hanging(pixels):
+        if pixels.max() == 9:
+            hang.wait(10)
+        return run(pixels)
+
+    with batcher(hanging, lanes=2, stall_s=9) as b:
+        b.submit(b"\x09")
+        assert [value(b.submit(bytes([i]))) for i in range(5)] == list(range(5))
+        hang.set()
 
 
 def test_what_nobody_waits_for_is_dropped_before_it_runs():
@@ -138,7 +176,8 @@ def checking(b):
     return ended
 
 
-def test_a_hanging_network_is_given_up_and_replaced():
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_hanging_network_is_given_up_and_replaced(lanes):
     hang, once = threading.Event(), []
 
     def hanging(pixels):
@@ -147,7 +186,7 @@ def test_a_hanging_network_is_given_up_and_replaced():
             hang.wait(10)
         return run(pixels)
 
-    with batcher(hanging) as b:
+    with batcher(hanging, lanes=lanes) as b:
         ended = checking(b)
         lost, began = b.submit(b"\1"), time.monotonic()
         with pytest.raises(Refusal, match="nothing came back"):
@@ -192,8 +231,9 @@ def test_a_network_that_never_answers_counts_as_broken_until_it_does():
         assert not b.broken
 
 
-def test_what_was_taken_is_answered_though_it_closes():
-    with batcher() as b:
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_was_taken_is_answered_though_it_closes(lanes):
+    with batcher(lanes=lanes) as b:
         futures = [b.submit(bytes([i])) for i in range(20)]
         b.close()
         assert [value(f) for f in futures] == list(range(20))
