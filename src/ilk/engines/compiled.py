@@ -90,7 +90,8 @@ def precision_hint(precision: str) -> str:
 def _queue(compiled: Any) -> Any:
     from openvino import AsyncInferQueue
 
-    return AsyncInferQueue(compiled, 2 * cores())  # one at hand for each that runs: none waits for Python
+    # For each request that runs another is at hand, so that no stream waits for Python.
+    return AsyncInferQueue(compiled, 2 * cores())
 
 
 def _copied(results: Any) -> list[Floats]:

@@ -2,9 +2,9 @@
 
 Decoding threads put pictures in; an engine thread takes all that are ready, up to a batch. Nothing
 waits for a batch to fill while the network is idle, except a moment for pictures that are being
-decoded just then. Under load batches fill by themselves. Where the engine can be run by several
-threads to good effect (its lanes), each takes its share of what is ready: then no core is idle while
-another computes the last pictures of a batch.
+decoded just then. Under load batches fill by themselves. Where several threads do well to run the
+engine (its lanes), each takes its share of what is ready: then no core is idle while another
+computes the last pictures of a batch.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class Batcher:
             return taken
 
     def _share(self) -> int:
-        """How many pictures a lane takes: an even number if it can, for engines take them by twos."""
+        """Return how many pictures a lane takes; an even number, for engines take them by twos."""
         ready = len(self._ready)
         return min(self._batch, ready, 2 * ceil(ready / (2 * len(self._lanes))))
 

@@ -44,7 +44,7 @@ def batcher(run=run, batch=4, lanes=1, stall_s=0.2, notes=None):
         made = Batcher(
             decode, run, decoders, batch=batch, lanes=lanes, stall_s=stall_s,
             watcher=notes or Notes(),
-        )
+        )  # fmt: skip
         try:
             yield made
         finally:
