@@ -22,6 +22,7 @@ import numpy as np
 
 from ilk.data.catalog import Content, Pixels
 from ilk.inference import Predictions
+from ilk.serving.niceness import be_nice
 from ilk.serving.refusals import engine_failed
 
 MOMENT = 0.002  # seconds to wait for pictures that are being decoded
@@ -147,10 +148,15 @@ class Batcher:
             _settle(waiting.future, engine_failed(reason))
 
     def close(self) -> None:
-        """Stop when everything that was taken is answered."""
+        """Stop when everything that was taken is answered, and wait for that.
+
+        A program that ends while a thread is inside the engine is killed by it.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        for lane in self._lanes:
+            lane.thread.join(self._stall_s)
 
     def _opened_lane(self) -> Lane:
         lane = Lane()
@@ -179,6 +185,7 @@ class Batcher:
 
     def _work(self, lane: Lane) -> None:
         """Run batches until given up or closed."""
+        be_nice()
         while True:
             taken = self._take(lane)
             if taken is None:

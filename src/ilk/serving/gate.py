@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import random
 import re
 import time
-import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from ilk.serving.refusals import Refusal, too_busy
 from ilk.serving.service import Service
 
 log = logging.getLogger("ilk.requests")
-GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 LEFT = 499  # in logs and metrics: the client closed the connection
 OPEN = ("/v2/health/", "/static-offline-docs/", "/page/")  # to all, whatever the key
 OPEN_PATHS = {"/", "/docs", "/openapi.json", "/metrics", "/favicon.ico"}
@@ -86,8 +87,7 @@ class Gate:
             return
         began = time.monotonic()
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        name = given if GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
+        name = request_id(scope["headers"])
         state: dict[str, Any] = scope.setdefault("state", {})
         state["deadline"] = began + self._service.limits.deadline_s
         state["told"] = {}  # what routes add to the log line
@@ -107,29 +107,38 @@ class Gate:
         else:
             await self._app(scope, receive, send_marked)
         finally:
-            seconds = time.monotonic() - began
-            route = getattr(scope.get("route"), "path", "other")
-            self._service.watch.request(route, code, seconds)
-            _write(scope, name, code, seconds, state["told"])
+            account(self._service, scope, name, code, time.monotonic() - began)
 
     def _refuse(self, scope: Scope, headers: Headers) -> None:
         path = scope["path"]
         self._access.refuse_stranger(path, headers)
-        takes_pictures = scope["method"] == "POST" and path.endswith(("/predict", "/infer"))
-        if takes_pictures and self._service.room.full:
+        if self._service.room.full and takes_pictures(scope["method"].encode(), path.encode()):
             self._service.watch.shed()
             raise too_busy()
 
     def _more_headers(self, name: str, scope: Scope) -> list[tuple[bytes, bytes]]:
-        more = [
-            (b"x-request-id", name.encode()),
-            (b"x-content-type-options", b"nosniff"),
-        ]
+        more = marks(name)
         if scope["path"] == "/" or scope["path"].startswith("/page/"):
             more.append((b"content-security-policy", POLICY.encode()))
         if self._service.draining:
             more.append((b"connection", b"close"))  # the next request is for another server
         return more
+
+
+def takes_pictures(method: bytes, path: bytes) -> bool:
+    """Whether a request asks for work that waits in the queue."""
+    return method == b"POST" and path.endswith((b"/predict", b"/infer"))
+
+
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the name that a client gave its request, if it is a decent one, or a new name."""
+    given = next((value for key, value in headers if key == b"x-request-id"), b"")
+    return given.decode() if GIVEN_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+
+
+def marks(name: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers that every answer has."""
+    return [(b"x-request-id", name.encode()), (b"x-content-type-options", b"nosniff")]
 
 
 def refused(refusal: Refusal, path: str) -> JSONResponse:
@@ -138,8 +147,9 @@ def refused(refusal: Refusal, path: str) -> JSONResponse:
     return JSONResponse({word: refusal.detail}, refusal.status, refusal.headers)
 
 
-def _write(scope: Scope, name: str, code: int, seconds: float, told: dict[str, Any]) -> None:
-    """Write one line about a request: nothing of pictures, nothing of queries."""
+def account(service: Service, scope: Scope, name: str, code: int, seconds: float) -> None:
+    """Count a request, and write one line about it: nothing of pictures, nothing of queries."""
+    service.watch.request(getattr(scope.get("route"), "path", "other"), code, seconds)
     client = scope.get("client")
     line = {
         "time": round(time.time(), 3),
@@ -150,4 +160,4 @@ def _write(scope: Scope, name: str, code: int, seconds: float, told: dict[str, A
         "ms": round(1000 * seconds, 1),
         "client": client[0] if client else None,
     }
-    log.info(json.dumps(line | told))
+    log.info(json.dumps(line | scope["state"].get("told", {})))

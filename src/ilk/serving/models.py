@@ -24,6 +24,7 @@ from ilk.inference import Classifier, fitting, load, model_file
 from ilk.runtime import cores
 from ilk.serving.batcher import Batcher
 from ilk.serving.limits import Limits
+from ilk.serving.niceness import be_nice, nicely
 from ilk.serving.refusals import Refusal
 from ilk.serving.watch import Watch
 
@@ -126,7 +127,7 @@ class Models:
         self._watch = watch
         self._golden = golden
         self._served: tuple[Served, ...] = ()
-        self._decoders = ThreadPoolExecutor(cores(), thread_name_prefix="ilk-decode")
+        self._decoders = ThreadPoolExecutor(cores(), "ilk-decode", be_nice)
         self._loading = threading.Lock()
 
     @property
@@ -147,7 +148,7 @@ class Models:
         opened: list[Served] = []
         try:
             for place in self._places:
-                opened.append(self._opened(place))
+                opened.append(nicely(self._opened, place))
                 self._refuse_double(opened)
             old, self._served = self._served, tuple(opened)
         except BaseException:

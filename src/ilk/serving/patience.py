@@ -12,15 +12,15 @@ from ilk.serving.limits import Limits
 HEADER_BYTES = 64_000  # of one request
 
 
-def patient(limits: Limits) -> type[HttpToolsProtocol]:
+def patient(base: type[HttpToolsProtocol], limits: Limits) -> type[HttpToolsProtocol]:
     """Return a protocol for uvicorn, which itself waits for headers for ever."""
 
-    class Patient(HttpToolsProtocol):
+    class Patient(base):  # type: ignore[valid-type, misc]
         _timer: TimerHandle | None = None
         _headers_done = True
         _header_bytes = _unread_bytes = 0
 
-        def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: Transport) -> None:
             super().connection_made(transport)
             self._wait()
 

@@ -18,6 +18,7 @@ from ilk.errors import IlkError, UsageError
 from ilk.serving.patience import patient
 from ilk.serving.refusals import Refusal
 from ilk.serving.service import Service
+from ilk.serving.shedding import shedding
 
 COLLECTING = (20_000, 20, 20)  # new objects, and collections of younger ones, between collections
 log = logging.getLogger("ilk")
@@ -47,7 +48,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=patient(service.limits),
+                http=patient(shedding(service), service.limits),
                 ws="none",
                 access_log=False,
                 proxy_headers=False,

@@ -123,7 +123,9 @@ def test_a_lane_that_hangs_does_not_keep_the_other():
         return run(pixels)
 
     with batcher(hanging, lanes=2, stall_s=9) as b:
-        b.submit(b"\x09")
+        hung = b.submit(b"\x09")
+        while not hung.running():
+            time.sleep(0.001)
         assert [value(b.submit(bytes([i]))) for i in range(5)] == list(range(5))
         hang.set()
 

@@ -1,0 +1,87 @@
+"""Shedding: what there is no room for is refused at the door, before any work is done for it.
+
+By way of the application a refusal costs so much that a service at five times its capacity would be
+busy with saying no.
+"""
+
+from __future__ import annotations
+
+import time
+from asyncio import TimerHandle
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from ilk.serving.gate import account, marks, refused, request_id, takes_pictures
+from ilk.serving.refusals import too_busy
+from ilk.serving.service import Service
+
+
+def shedding(service: Service) -> type[HttpToolsProtocol]:
+    """Return a protocol for uvicorn that refuses pictures while the service is full.
+
+    The connection stays open for the next request. What needs more care goes to the application,
+    which refuses it as well: a request that comes before the last was answered, waits for leave to
+    send its body, or ends its connection.
+    """
+
+    class Shedding(HttpToolsProtocol):
+        _refusing = False  # what is left of the request's body is let go
+        _body_timer: TimerHandle | None = None
+
+        def on_headers_complete(self) -> None:
+            self._refusing = service.room.full and self._can_refuse()
+            if self._refusing:
+                self._refuse()
+            else:
+                super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            if not self._refusing:
+                super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            if not self._refusing:
+                super().on_message_complete()
+                return
+            self._refusing = False
+            self._stop_body_timer()
+            self.on_response_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_body_timer()
+            super().connection_lost(exc)
+
+        def _can_refuse(self) -> bool:
+            return (
+                takes_pictures(self.parser.get_method(), self.url.partition(b"?")[0])
+                and self.parser.get_http_version() == "1.1"
+                and self.parser.should_keep_alive()
+                and not self.expect_100_continue
+                and (self.cycle is None or self.cycle.response_complete)
+                and not service.draining
+            )
+
+        def _refuse(self) -> None:
+            began = time.monotonic()
+            self._body_timer = self.loop.call_later(service.limits.body_s, self.transport.close)
+            path = self.url.partition(b"?")[0].decode("ascii")
+            name = request_id(self.headers)
+            refusal = too_busy()
+            answer = refused(refusal, path)
+            headers = [*self.server_state.default_headers, *answer.raw_headers, *marks(name)]
+            self.transport.write(
+                STATUS_LINE[refusal.status]
+                + b"".join(b"%b: %b\r\n" % header for header in headers)
+                + b"\r\n"
+                + bytes(answer.body)
+            )
+            service.watch.shed()
+            scope = dict(self.scope) | {"method": "POST", "path": path}
+            account(service, scope, name, refusal.status, time.monotonic() - began)
+
+        def _stop_body_timer(self) -> None:
+            if self._body_timer is not None:
+                self._body_timer.cancel()
+                self._body_timer = None
+
+    return Shedding
