@@ -2,34 +2,39 @@
 
 Every side serves the same weights (the default backbone, trained on cats_dogs) to wrk, on the same
 two cores: 32 connections that post JPEGs of about 500 x 375 as forms. ilk serves the trained model,
-and its openvino-int8 export; LitServe runs the latter, in batches of up to 32. Overload is sent by
-hey: at a fixed rate, up to 512 requests in flight. Needs flask, gunicorn, litserve, wrk and hey.
+and its openvino-int8 export; LitServe runs the latter, in batches of up to 32. Overload comes as a
+Poisson process, whatever became of earlier requests, while fewer than 512 are in flight. wrk takes
+its share of the two cores; how much is said. Needs flask, gunicorn, litserve and wrk.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import os
+import resource
 import signal
 import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from common import _resident, arguments, headline, ilk, scratch, spread
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
 import ilk as package
+from ilk.data.decode import decode
 
 HERE = Path(__file__).parent
 SECONDS = 15
@@ -46,9 +51,10 @@ def main() -> None:
         exported = package.export(model, "openvino-int8").path
         pictures = chosen(options.data / "cats_dogs", folder)
         throughput(sides(model, exported), pictures, options.rounds)
+        least(exported, pictures)
         idle(exported, pictures)
         start(exported)
-        overload(exported, pictures, options.overload)
+        overload(exported, options.overload)
 
 
 def chosen(root: Path, folder: Path) -> list[str]:
@@ -189,10 +195,34 @@ def throughput(all_sides: list[Side], pictures: list[str], rounds: int) -> None:
     print()
 
 
+def least(model: str, pictures: list[str]) -> None:
+    """Say how much decoding and the engine take, which no server can do without."""
+    classifier = package.load(model)
+    contents = [Path(path).read_bytes() for path in pictures[:96]]
+    with threadpool_limits(1, "blas"):
+        decoding, pixels = cpu_ms(lambda: [decode(c, classifier.spec.preprocess) for c in contents])
+        pixels = np.stack(pixels)
+        running, _ = cpu_ms(lambda: [classifier.named(pixels[i : i + 8]) for i in range(0, 96, 8)])
+    each, cores = (decoding + running) / 96, os.cpu_count()
+    print(
+        f"- decoding takes {decoding / 96:.2f} ms of a core a picture, the engine "
+        f"{running / 96:.2f} (in eights): {cores} cores can answer {1000 * cores / each:.0f} a "
+        "second at most, with nothing left for HTTP and for wrk"
+    )
+
+
+def cpu_ms(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the least processor time of five runs, in milliseconds, and what came of the last."""
+    times = []
+    for _ in range(5):
+        began = time.process_time()
+        found = work()
+        times.append(1000 * (time.process_time() - began))
+    return min(times), found
+
+
 def idle(model: str, pictures: list[str]) -> None:
     """Compare one connection's latency with decoding and running, without a server."""
-    from ilk.data.decode import decode
-
     classifier = package.load(model)
     contents = [Path(path).read_bytes() for path in pictures]
     preprocess = classifier.spec.preprocess
@@ -224,25 +254,26 @@ def start(model: str) -> None:
           f"{met(median(seconds) <= 5)}")  # fmt: skip
 
 
-def overload(model: str, pictures: list[str], seconds: int) -> None:
+def overload(model: str, seconds: int) -> None:
     """Send twice and five times what it can take, at a fixed rate."""
-    print("\n| sent | good a second | of capacity | p99 of those, ms | refused (429) | others | "
-          "memory, MB, before and after |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    print("\n| sent | good a second | of capacity | p99 of those, ms | refused (429), p50 | "
+          "others | wrk's share of the cores | memory, MB, before and after |\n"
+          "|---|---|---|---|---|---|---|---|")  # fmt: skip
     verdicts = []
     with running(serve("overload", model, "--deadline", str(DEADLINE))) as (url, process):
-        hey(url, pictures[0], 32, 50, 5)
-        capacity = len(hey(url, pictures[0], 64, 50, 15).good) / 15
-        print(f"| as much as it takes, 64 in flight | {capacity:.0f} | 100 % | | | | |")
+        wrk(url, 64, 5)
+        capacity = wrk(url, 64, 15).rate
+        print(f"| as much as it takes, 64 in flight | {capacity:.0f} | 100 % | | | | | |")
         for times in (2, 5):
             before = _resident(process.pid) / 1e6
-            found = hey(url, pictures[0], 512, times * capacity / 512, seconds)
+            found = flood(url, times * capacity, seconds)
             after = _resident(process.pid) / 1e6
             good, late = len(found.good) / seconds, percentile(found.good, 0.99)
             share = f"{100 * good / capacity:.0f} %"
-            sent = f"{times} times, {times * capacity:.0f} a second"
-            refused, others = f"{found.refused:,}", found.others
-            print(f"| {sent} | {good:.0f} | {share} | {late:.0f} | {refused} | {others} | "
-                  f"{before:.0f}, {after:.0f} |")  # fmt: skip
+            sent = f"{times} times: {found.sent / seconds:.0f} a second"
+            refused = f"{found.refused:,}, {percentile(found.refusals, 0.5):.1f} ms"
+            print(f"| {sent} | {good:.0f} | {share} | {late:.0f} | {refused} | {found.others} | "
+                  f"{100 * found.generator:.0f} % | {before:.0f}, {after:.0f} |")  # fmt: skip
             fine = met(good >= 0.9 * capacity and late <= 1000 * DEADLINE)
             verdicts.append(
                 f"- {times} times capacity: goodput {share}, p99 {late:.0f} ms (deadline "
@@ -254,23 +285,43 @@ def overload(model: str, pictures: list[str], seconds: int) -> None:
 
 @dataclass
 class Flood:
-    """What hey saw: milliseconds of what was answered, and how many were not."""
+    """What became of requests that came at times of their own; times are in milliseconds."""
 
     good: list[float]
-    refused: int
+    refusals: list[float]
     others: int
+    generator: float
+    """The share of the processor that sending took."""
+
+    @property
+    def refused(self) -> int:
+        return len(self.refusals)
+
+    @property
+    def sent(self) -> int:
+        return len(self.good) + self.refused + self.others
 
 
-def hey(url: str, picture: str, workers: int, each: float, seconds: int) -> Flood:
-    done = subprocess.run(
-        ["hey", "-z", f"{seconds}s", "-c", str(workers), "-q", f"{each:.3f}", "-m", "POST", "-T",
-         "image/jpeg", "-D", picture, "-t", "30", "-o", "csv", url],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    good = [1000 * float(row["response-time"]) for row in rows if row["status-code"] == "200"]
-    refused = sum(row["status-code"] == "429" for row in rows)
-    return Flood(good, refused, len(rows) - len(good) - refused)
+def flood(url: str, rate: float, seconds: int) -> Flood:
+    used = children_seconds()
+    with tempfile.NamedTemporaryFile("r") as answers:
+        subprocess.run(
+            ["wrk", "-t", "1", "-c", "512", "-d", f"{seconds}s", "--timeout", "60s", "-s",
+             str(HERE / "overload.lua"), url], capture_output=True, check=True,
+            env=os.environ | {"RATE": str(rate), "ANSWERS": answers.name},
+        )  # fmt: skip
+        used = children_seconds() - used
+        rows = [line.split() for line in answers]
+    good, refusals = ([float(ms) for status, ms in rows if status == code]
+                      for code in ("200", "429"))  # fmt: skip
+    others = len(rows) - len(good) - len(refusals)
+    return Flood(good, refusals, others, used / seconds / os.cpu_count())
+
+
+def children_seconds() -> float:
+    """Return the processor time of what was started and has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def percentile(values: Sequence[float], share: float) -> float:
