@@ -140,7 +140,7 @@ def bomb():
             + chunk(b"IDAT", zlib.compress(bytes(100_000))) + chunk(b"IEND", b""))  # fmt: skip
 
 
-def test_hostile_bodies_get_a_documented_answer_and_harm_nobody(served, picture):
+def test_hostile_bodies_get_a_documented_answer_and_harm_nobody(served, picture, record_property):
     codes = {}
     before = None
     with httpx2.Client(base_url=served.url, timeout=30) as client:
@@ -155,8 +155,13 @@ def test_hostile_bodies_get_a_documented_answer_and_harm_nobody(served, picture)
                 assert client.post("/predict", content=picture).status_code == 200
             if seed == HOSTILE // 3:
                 before = served.memory()
+    after = served.memory()
+    record_property("bodies", sum(codes.values()))
+    for code, number in sorted(codes.items()):
+        record_property(f"answered {code}", number)
+    record_property("MB more in the end", round((after - before) / 1e6))
     assert codes[422] > 100
-    assert served.memory() < before + 60e6
+    assert after < before + 60e6
     assert served.process.poll() is None
 
 
@@ -313,7 +318,7 @@ def test_a_reload_under_load_loses_nothing_whatever_the_file(
         service.stop()
 
 
-def test_rolling_restarts_lose_no_request(trained, environment, picture):
+def test_rolling_restarts_lose_no_request(trained, environment, picture, record_property):
     def start():
         return Served(trained.run, "--linger", "0.6", environment=environment)
 
@@ -330,6 +335,9 @@ def test_rolling_restarts_lose_no_request(trained, environment, picture):
             load.replicas = [current.url]
             assert old.stop() == 0
     current.stop()
+    record_property("restarts", RESTARTS)
+    record_property("requests", len(load.codes))
+    record_property("lost", sum(code != 200 for code in load.codes) + len(load.errors))
     assert len(load.codes) > 5 * RESTARTS
     assert set(load.codes) == {200}
     assert load.errors == []
