@@ -23,7 +23,8 @@ def main() -> None:
         file = folder / "results.xml"
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "tests/e2e/test_serve.py", f"--junitxml={file}"],
-            cwd=ROOT, env=os.environ | {"ILK_TEST_SLOW": "1"}, stdout=subprocess.DEVNULL, check=False,
+            cwd=ROOT, env=os.environ | {"ILK_TEST_SLOW": "1"}, check=False,
+            stdout=subprocess.DEVNULL,
         )  # fmt: skip
         cases = ElementTree.parse(file).getroot().findall(".//testcase")
     print("| what happened | seconds | counted | outcome |\n|---|---|---|---|")
