@@ -10,11 +10,13 @@ from threading import Lock
 from fastapi import APIRouter, Request, Response
 
 from ilk.data.decode import decode
+from ilk.engines.files import digest_of
 from ilk.errors import DecodeError, IlkError
 from ilk.inference.explain import Explainer, overlay
 from ilk.models.bundle import Bundle
 from ilk.serving.bodies import body_of, pictures_in
 from ilk.serving.models import Served
+from ilk.serving.niceness import be_nice
 from ilk.serving.predicting import BODY, REFUSALS, Detail, only
 from ilk.serving.refusals import Refusal, too_busy
 from ilk.serving.service import Service
@@ -28,7 +30,7 @@ class Explaining:
 
     def __init__(self, service: Service) -> None:
         self._formats = service.limits.formats
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ilk-explain")
+        self._thread = ThreadPoolExecutor(1, "ilk-explain", be_nice)
         self._waiting = 0
         self._lock = Lock()
         self._explainers: dict[str, Explainer] = {}
@@ -73,10 +75,17 @@ class Explaining:
         return file.getvalue()
 
     def _explainer(self, served: Served) -> Explainer:
-        key = f"{served.name}@{served.version}"
-        if key not in self._explainers:
-            self._explainers = {key: Explainer(Bundle.load(served.classifier.weights_file()))}
-        return self._explainers[key]
+        if served.digest not in self._explainers:
+            file = served.classifier.weights_file()
+            explainer = Explainer(Bundle.load(file))
+            if digest_of(file) != served.digest:
+                raise Refusal(
+                    503,
+                    f"The file of {served.name} was replaced since it was loaded, and cannot "
+                    "explain what the old one answers. Load it by SIGHUP or POST /reload.",
+                )
+            self._explainers = {served.digest: explainer}
+        return self._explainers[served.digest]
 
 
 def router(service: Service) -> APIRouter:

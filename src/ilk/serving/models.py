@@ -81,12 +81,15 @@ class Served:
     Attributes
     ----------
     name, version : str
+    digest : str
+        The SHA-256 of its file.
     classifier : Classifier
     batcher : Batcher
     """
 
     name: str
     version: str
+    digest: str
     classifier: Classifier
     batcher: Batcher
 
@@ -193,7 +196,8 @@ class Models:
     def _opened(self, place: Place) -> Served:
         path = model_file(place.path)
         classifier = load(place.path, fitting(place.path, self._options))
-        version = place.version or digest_of(path)[:12]
+        digest = digest_of(path)
+        version = place.version or digest[:12]
         self._refuse_changed(place.name, version, classifier)
         slowest = _warmed_up(classifier, self._limits.batch)
         self._refuse_wrong(classifier)
@@ -207,7 +211,7 @@ class Models:
             stall_s=max(SHORTEST_STALL_S, SLOWER * slowest),
             watcher=self._watch,
         )
-        return Served(place.name, version, classifier, batcher)
+        return Served(place.name, version, digest, classifier, batcher)
 
     def _refuse_changed(self, name: str, version: str, classifier: Classifier) -> None:
         """Refuse other classes under a name that is served: its clients would not know them."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 from asyncio import TimerHandle
+from functools import lru_cache
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ilk.serving.gate import account, marks, refused, request_id, takes_pictures
 from ilk.serving.refusals import too_busy
 from ilk.serving.service import Service
+
+BUSY = too_busy()
 
 
 def shedding(service: Service) -> type[HttpToolsProtocol]:
@@ -66,18 +69,12 @@ def shedding(service: Service) -> type[HttpToolsProtocol]:
             self._body_timer = self.loop.call_later(service.limits.body_s, self.transport.close)
             path = self.url.partition(b"?")[0].decode("ascii")
             name = request_id(self.headers)
-            refusal = too_busy()
-            answer = refused(refusal, path)
-            headers = [*self.server_state.default_headers, *answer.raw_headers, *marks(name)]
-            self.transport.write(
-                STATUS_LINE[refusal.status]
-                + b"".join(b"%b: %b\r\n" % header for header in headers)
-                + b"\r\n"
-                + bytes(answer.body)
-            )
+            headers = [*self.server_state.default_headers, *marks(name)]
+            told = b"".join(b"%b: %b\r\n" % header for header in headers)
+            self.transport.write(STATUS_LINE[BUSY.status] + told + _rest(path))
             service.watch.shed()
             scope = dict(self.scope) | {"method": "POST", "path": path}
-            account(service, scope, name, refusal.status, time.monotonic() - began)
+            account(service, scope, name, BUSY.status, time.monotonic() - began)
 
         def _stop_body_timer(self) -> None:
             if self._body_timer is not None:
@@ -85,3 +82,10 @@ def shedding(service: Service) -> type[HttpToolsProtocol]:
                 self._body_timer = None
 
     return Shedding
+
+
+@lru_cache(maxsize=64)  # paths are of clients' making
+def _rest(path: str) -> bytes:
+    """Return what all refusals at a path have in common: headers, and the body."""
+    answer = refused(BUSY, path)
+    return b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers) + b"\r\n" + answer.body

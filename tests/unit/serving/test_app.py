@@ -10,6 +10,7 @@ from ilk.data.catalog import from_arrays
 from ilk.data.sources import open_catalog
 from ilk.errors import ModelError, OutputError, UsageError
 from ilk.inference import Classifier
+from ilk.serving import explaining
 from ilk.serving.feedback import Correction, Feedback, export_feedback
 from ilk.serving.models import Place
 
@@ -210,3 +211,26 @@ def test_an_exported_model_cannot_be_explained(ask, make_service, loaded, classi
     found = client.post("/explain", content=png())
     assert (found.status_code, "was exported" in found.text) == (409, True)
     assert not client.get("/about").json()["models"][0]["explains"]
+
+
+def test_a_file_that_was_replaced_does_not_explain_what_the_old_one_answers(
+    ask, make_service, classifier, model, png, monkeypatch
+):
+    class Warm:
+        def __init__(self, _):
+            pass
+
+        def heatmaps(self, pixels, _):
+            return np.ones((1, *pixels.shape[1:3]), np.float32)
+
+    monkeypatch.setattr(explaining, "Explainer", Warm)
+    monkeypatch.setattr(explaining.Bundle, "load", lambda _: None)
+    classifier.source = str(model)
+    client = ask(make_service(str(model)))
+    model.write_bytes(b"other weights")
+    found = client.post("/explain", content=png())
+    assert (found.status_code, "was replaced" in found.text) == (503, True)
+    assert client.post("/reload").status_code == 200
+    assert client.post("/explain", content=png()).status_code == 200
+    model.write_bytes(b"weights again")  # what was loaded goes on explaining
+    assert client.post("/explain", content=png()).status_code == 200
