@@ -6,11 +6,14 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from importlib import metadata, util
+from math import ceil, inf
 from pathlib import Path
 
 from ilk.errors import OutputError, UsageError
 
+CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
 FEATURES = ("avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "avx_vnni", "asimd")
 PACKAGES = (
     "ilk", "torch", "timm", "openvino", "numpy", "scikit-learn", "pillow", "simplejpeg",
@@ -72,11 +75,23 @@ def flush_folder(path: Path) -> None:
             os.close(folder)
 
 
+@cache
 def cores() -> int:
-    """Return how many CPU cores this process may use."""
+    """Return how many CPU cores this process may use, by its affinity and its container's quota."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        there = len(os.sched_getaffinity(0))
+    else:
+        there = os.cpu_count() or 1
+    return max(1, ceil(min(there, _quota(CGROUP))))
+
+
+def _quota(folder: Path) -> float:
+    """Return how many cores a cgroup (version 2) allows; infinity if it sets no limit."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # "max", or no cgroup
+        return inf
 
 
 def processor() -> str:

@@ -16,7 +16,8 @@ from ilk.inference import Prediction
 PATIENCE = 60.0  # seconds for which a busy or missing server is asked again
 LONGEST_WAIT = 5.0
 TIMEOUT = 60.0
-BUSY = {429, 502, 503}
+BUSY = {429, 502, 503, 504}
+OF_PICTURE = {400, 413, 415}  # what the server has against a picture, not against being asked
 
 
 class Remote:
@@ -89,8 +90,9 @@ class Remote:
         except OSError as error:
             return _failed(picture, f"cannot be opened: {error.strerror}")
         found = self._asked("POST", "/predict", top=top, content=content)
-        if found.status_code in {413, 415}:
-            return _failed(picture, found.json()["detail"])
+        if found.status_code in OF_PICTURE:
+            reason = _record(found).get("detail", f"was refused with status {found.status_code}")
+            return _failed(picture, reason)
         (row,) = self._told(found)["predictions"]
         return Prediction(
             picture.path,
@@ -140,14 +142,20 @@ class Remote:
         RemoteError
             It is a refusal, or not from a server of this kind.
         """
-        try:
-            record = found.json()
-        except ValueError:
-            record = {}
+        record = _record(found)
         if found.status_code in {200, 422} and ("predictions" in record or "models" in record):
-            return record  # type: ignore[no-any-return]
+            return record
         reason = record.get("detail") or record.get("error") or f"status {found.status_code}"
         raise RemoteError(f"{self._url.host} does not name pictures: {reason}")
+
+
+def _record(found: Any) -> dict[str, Any]:
+    """Return the JSON of an answer; nothing if there is none: a proxy may have answered."""
+    try:
+        record = found.json()
+    except ValueError:
+        record = None
+    return record if isinstance(record, dict) else {}
 
 
 def _failed(picture: Picture, reason: str) -> Prediction:

@@ -70,9 +70,9 @@ def serve(
     missing = [name for name in EXTRA if not installed(name)]
     if missing:
         raise UsageError(f"Serving needs {', '.join(missing)}: pip install 'ilk[serve]'.")
+    from ilk.serving.access import HERE, Access
     from ilk.serving.app import build_app
     from ilk.serving.feedback import Feedback
-    from ilk.serving.gate import Access
     from ilk.serving.limits import Limits
     from ilk.serving.models import Models, Place
     from ilk.serving.server import Server
@@ -87,7 +87,7 @@ def serve(
     service = Service(Models(places, options or Options(), chosen, watch, catalog), chosen, watch)
     app = build_app(
         service,
-        Access(api_key, tuple(cors)),
+        Access(api_key, tuple(cors), local=host in HERE),
         Feedback(Path(feedback)) if feedback is not None else None,
     )
     server = Server(app, service, host, port, linger_s)

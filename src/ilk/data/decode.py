@@ -19,6 +19,7 @@ from ilk.spec import Preprocess
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 GREY = (127, 127, 127)
+MOST_SCANS = 100  # of a JPEG; encoders write 10 or so
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -27,6 +28,7 @@ RESAMPLING = {
 }
 _ORIENTATION_TAG = 0x0112
 _ORIENTATION_CARRIERS = (b"Exif\x00\x00", b"http://ns.adobe.com/xap")
+_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # how it starts, and how each of its scans does
 _HEADER_BYTES = 2**20  # colour profiles and thumbnails may come before the orientation
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -139,6 +141,7 @@ def _image(content: Content, imgsz: int, formats: tuple[str, ...]) -> Image.Imag
 def _open(data: bytes, imgsz: int, formats: tuple[str, ...]) -> Image.Image:
     if not data:
         raise DecodeError("is empty", "file.empty")
+    _refuse_many_scans(data)
     image = _open_jpeg(data, imgsz) if "JPEG" in formats and simplejpeg.is_jpeg(data) else None
     return image or _open_any(data, formats)
 
@@ -195,6 +198,15 @@ def _as_decode_error(formats: tuple[str, ...] = FORMATS) -> Iterator[None]:
         raise DecodeError(f"is damaged: {reason}", kind) from None
 
 
+def _refuse_many_scans(data: bytes) -> None:
+    """Refuse a JPEG that has thousands of passes over all its pixels: few bytes, and minutes."""
+    scans = data.count(_SCAN) if data.startswith(_JPEG) else 0
+    if scans > MOST_SCANS:
+        raise DecodeError(
+            f"has {scans} scans, over the limit of {MOST_SCANS}: save it again", "file.bomb"
+        )
+
+
 def _refuse_if_too_large(image: Image.Image) -> None:
     if _too_large(*image.size):
         raise DecodeError(
@@ -217,8 +229,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         raise DecodeError("has floating-point pixels without an agreed range: save it as 8 bit")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        over = Image.new("RGB", rgba.size, "white")
+        over.paste(rgba, mask=rgba)
+        return over
     return image.convert("RGB")
 
 

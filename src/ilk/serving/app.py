@@ -15,13 +15,15 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
 from ilk.errors import IlkError
 from ilk.serving import correcting, explaining, predicting, protocol
+from ilk.serving.access import Access, Guard
 from ilk.serving.feedback import Feedback
-from ilk.serving.gate import LEFT, Access, Gate, refused
+from ilk.serving.gate import LEFT, Gate
 from ilk.serving.predicting import Detail
-from ilk.serving.refusals import Refusal
+from ilk.serving.refusals import Refusal, refused
 from ilk.serving.service import Service
 
 PAGE = Path(str(files("ilk.serving") / "page"))
@@ -59,12 +61,14 @@ def build_app(service: Service, access: Access, store: Feedback | None = None) -
     app.add_api_route("/about", lambda: _about(service, store), include_in_schema=False)
     app.add_exception_handler(Refusal, lambda request, r: refused(r, request.url.path))
     app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=LEFT))
-    if access.origins:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=access.origins, allow_methods=["GET", "POST"],
+    guarded: ASGIApp = Guard(app, service, access)
+    if access.origins:  # outside the guard: what it refuses is to be read too
+        guarded = CORSMiddleware(
+            guarded, allow_origins=access.origins, allow_methods=["GET", "POST"],
             allow_headers=["authorization", "x-api-key", "x-request-id"],
+            expose_headers=["retry-after", "x-request-id"],
         )  # fmt: skip
-    return Gate(app, service, access)
+    return Gate(guarded, service)
 
 
 def _watched(service: Service) -> Callable[[FastAPI], Any]:

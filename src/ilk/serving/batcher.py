@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import ceil
@@ -27,6 +27,10 @@ from ilk.serving.refusals import engine_failed
 
 MOMENT = 0.002  # seconds to wait for pictures that are being decoded
 FAILURES = 3  # stalls in a row after which the network counts as broken
+
+
+class Closed(Exception):  # noqa: N818 -- an answer, not a fault
+    """The batcher takes no more: another model has taken over."""
 
 
 class Watcher(Protocol):
@@ -114,29 +118,49 @@ class Batcher:
         self._closed = False
         self._lanes = [self._opened_lane() for _ in range(lanes)]
 
-    def submit(self, content: Content) -> Future[Answer]:
-        """Take a picture. Cancel what is returned to drop it, unless its batch has begun."""
-        future: Future[Answer] = Future()
+    def submit(
+        self, contents: Sequence[Content], left: Callable[[], object] = lambda: None
+    ) -> list[Future[Answer]]:
+        """Take pictures; cancel what is returned to drop them, unless their batch has begun.
+
+        Parameters
+        ----------
+        contents : sequence
+        left : callable
+            Called for each picture once it takes up neither a thread nor a place in the queue.
+
+        Raises
+        ------
+        Closed
+            It takes no more.
+        """
+        futures: list[Future[Answer]] = [Future() for _ in contents]
         with self._changed:
-            self._decoding += 1
-        self._decoders.submit(self._prepare, content, future)
-        return future
+            if self._closed:
+                raise Closed
+            self._decoding += len(futures)
+        for content, future in zip(contents, futures, strict=True):
+            self._decoders.submit(self._prepare, content, future, left)
+        return futures
 
     @property
     def broken(self) -> bool:
         """Whether the network has not answered several times in a row."""
         return self._failures >= FAILURES
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed, and has answered all that it took."""
+        return self._closed and not any(lane.thread.is_alive() for lane in self._lanes)
+
     def check(self) -> None:
         """Replace engine threads that hang or are dead; call this several times a second."""
         lost: list[tuple[Waiting, str]] = []
         with self._changed:
-            if self._closed:
-                return
             for place, lane in enumerate(self._lanes):
                 if lane.hangs(self._stall_s):
                     reason = f"nothing came back for {self._stall_s:.0f} s"
-                elif not lane.thread.is_alive():
+                elif not lane.thread.is_alive() and (lane.batch or not self._closed):
                     reason = "its thread ended"
                 else:
                     continue
@@ -148,15 +172,19 @@ class Batcher:
             _settle(waiting.future, engine_failed(reason))
 
     def close(self) -> None:
-        """Stop when everything that was taken is answered, and wait for that.
-
-        A program that ends while a thread is inside the engine is killed by it.
-        """
+        """Take no more; what was taken is answered still."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Wait until all that was taken is answered, but not for a network that hangs.
+
+        A program that ends while a thread is inside the engine is killed by it.
+        """
+        ends = time.monotonic() + self._stall_s
         for lane in self._lanes:
-            lane.thread.join(self._stall_s)
+            lane.thread.join(max(0, ends - time.monotonic()))
 
     def _opened_lane(self) -> Lane:
         lane = Lane()
@@ -166,7 +194,9 @@ class Batcher:
         lane.thread.start()
         return lane
 
-    def _prepare(self, content: Content, future: Future[Answer]) -> None:
+    def _prepare(
+        self, content: Content, future: Future[Answer], left: Callable[[], object]
+    ) -> None:
         """Decode a picture and put it in the queue; done by a decoding thread."""
         began = time.monotonic()
         waiting = None
@@ -182,6 +212,7 @@ class Batcher:
                 if waiting:
                     self._ready.append(waiting)
                 self._changed.notify_all()
+            future.add_done_callback(lambda _: left())
 
     def _work(self, lane: Lane) -> None:
         """Run batches until given up or closed."""
@@ -214,22 +245,14 @@ class Batcher:
     def _take(self, lane: Lane) -> list[Waiting] | None:
         """Wait for pictures and return a batch of them; None once there is no more to do."""
         with self._changed:
-            while not self._ready and not lane.given_up:
+            while not self._ready:
                 if self._closed and not self._decoding:
                     return None
                 self._changed.wait()
             if self._decoding and len(self._ready) < self._batch:
-                ends = time.monotonic() + MOMENT
                 self._changed.wait_for(
-                    lambda: (
-                        not self._decoding
-                        or len(self._ready) >= self._batch
-                        or time.monotonic() > ends
-                    ),
-                    timeout=MOMENT,
+                    lambda: not self._decoding or len(self._ready) >= self._batch, timeout=MOMENT
                 )
-            if lane.given_up:
-                return None
             taken = [self._ready.popleft() for _ in range(self._share())]
             taken = [w for w in taken if w.future.set_running_or_notify_cancel()]
             lane.batch = taken
@@ -237,7 +260,7 @@ class Batcher:
             return taken
 
     def _share(self) -> int:
-        """Return how many pictures a lane takes; an even number, for engines take them by twos."""
+        """Return how many pictures a lane takes: its share, by the twos of engines."""
         ready = len(self._ready)
         return min(self._batch, ready, 2 * ceil(ready / (2 * len(self._lanes))))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,9 +39,11 @@ async def body_of(request: Request, service: Service) -> AsyncIterator[bytes]:
     Raises
     ------
     Refusal
-        It is too large (413), too slow (408), or the service holds too much already (429).
+        It is too large (413), too slow (408), past the request's deadline (504), or the service
+        holds too much already (429).
     """
     limits = service.limits
+    left_s = request.state.deadline - time.monotonic()
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limits.body_bytes:
         raise _too_large(limits.body_bytes)
@@ -48,7 +51,7 @@ async def body_of(request: Request, service: Service) -> AsyncIterator[bytes]:
     held = 0
     try:
         try:
-            async with asyncio.timeout(limits.body_s):
+            async with asyncio.timeout(min(limits.body_s, left_s)):
                 async for chunk in request.stream():
                     service.room.hold(len(chunk))
                     held += len(chunk)
@@ -56,7 +59,7 @@ async def body_of(request: Request, service: Service) -> AsyncIterator[bytes]:
                     if held > limits.body_bytes:
                         raise _too_large(limits.body_bytes)
         except TimeoutError:
-            if limits.body_s >= limits.deadline_s:
+            if left_s <= limits.body_s:
                 service.watch.late()
                 raise too_late(limits.deadline_s) from None
             raise Refusal(408, f"The body did not come within {limits.body_s:g} s.") from None

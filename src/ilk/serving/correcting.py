@@ -11,6 +11,7 @@ from ilk.data.decode import opened
 from ilk.errors import DecodeError, OutputError
 from ilk.serving.bodies import body_of, parts_of
 from ilk.serving.feedback import Correction, Feedback
+from ilk.serving.models import Served
 from ilk.serving.predicting import REFUSALS, Detail
 from ilk.serving.refusals import Refusal
 from ilk.serving.service import Service
@@ -57,23 +58,27 @@ def router(service: Service, store: Feedback | None) -> APIRouter:
         served = service.models.find(model, version)
         async with body_of(request, service) as sent:
             kind = request.headers.get("content-type", "").encode("latin-1")
-            parts = {part.name: part.content for part in parts_of(kind, sent)}
-        fields = {k: v.decode("utf-8", "replace") for k, v in parts.items() if k != "image"}
-        picture = parts.get("image", b"")
-        classes = served.classifier.classes
-        for name in {"label", *fields} & {"label", "predicted"}:
-            if fields.get(name) not in classes:
-                raise Refusal(422, f"{served.name} has no class {fields.get(name, '')[:100]!r}.")
-        _refuse_no_picture(picture, service.limits.formats)
-        correction = Correction(
-            picture, served.name, served.version, fields.get("predicted", ""), fields["label"]
-        )
-        try:
-            return Kept(corrections=await asyncio.to_thread(store.add, correction))
-        except OutputError as error:
-            raise Refusal(503, str(error)) from None
+            parts = await service.aside(sent, parts_of, kind, sent)
+            correction = _correction(served, {part.name: part.content for part in parts})
+            _refuse_no_picture(correction.content, service.limits.formats)
+            try:
+                keeping = asyncio.to_thread(store.add, correction)
+                return Kept(corrections=await service.in_time(request, keeping))
+            except OutputError as error:
+                raise Refusal(503, str(error)) from None
 
     return routes
+
+
+def _correction(served: Served, parts: dict[str, bytes]) -> Correction:
+    fields = {k: v.decode("utf-8", "replace") for k, v in parts.items() if k != "image"}
+    for name in {"label", *fields} & {"label", "predicted"}:
+        if fields.get(name) not in served.classifier.classes:
+            raise Refusal(422, f"{served.name} has no class {fields.get(name, '')[:100]!r}.")
+    return Correction(
+        parts.get("image", b""), served.name, served.version, fields.get("predicted", ""),
+        fields["label"],
+    )  # fmt: skip
 
 
 def _refuse_no_picture(content: bytes, formats: tuple[str, ...]) -> None:

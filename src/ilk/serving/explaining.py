@@ -30,6 +30,7 @@ class Explaining:
 
     def __init__(self, service: Service) -> None:
         self._formats = service.limits.formats
+        self._watch = service.watch
         self._thread = ThreadPoolExecutor(1, "ilk-explain", be_nice)
         self._waiting = 0
         self._lock = Lock()
@@ -54,6 +55,7 @@ class Explaining:
             raise Refusal(404, f"{served.name} has no class {label[:100]!r}.")
         with self._lock:  # the thread that explains counts down
             if self._waiting >= MOST_WAITING:
+                self._watch.shed()
                 raise too_busy()
             self._waiting += 1
         future = self._thread.submit(self._made, served, content, label)
@@ -117,7 +119,8 @@ def router(service: Service) -> APIRouter:
         """
         served = service.models.find(model, version)
         async with body_of(request, service) as body:
-            part = only(pictures_in(request, body, service.limits.files))
+            most = service.limits.files
+            part = only(await service.aside(body, pictures_in, request, body, most))
             try:
                 made = await service.in_time(
                     request, explaining.overlay(served, part.content, label)

@@ -46,7 +46,7 @@ class Correction:
 
 
 class Feedback:
-    """Corrections in a file. The last one of a picture counts.
+    """Corrections in a file. Of one picture under one model, the last counts.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Feedback:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        with self._open() as database:
+        with _open(self._path) as database:
             database.execute(TABLE)
 
     def add(self, correction: Correction) -> int:
@@ -74,39 +74,48 @@ class Feedback:
             It cannot be written.
         """
         c = correction
-        with self._lock, self._open() as database:
+        with self._lock, _open(self._path) as database:
             database.execute(
                 INSERT,
                 (digest_of(c.content), c.model, c.version, c.predicted, c.label, c.content),
             )
             return int(database.execute("select count(*) from corrections").fetchone()[0])
 
-    def all(self) -> Iterator[Correction]:
-        """Yield all corrections, the oldest first."""
-        with self._open() as database:
-            rows = database.execute(
-                "select picture, model, version, predicted, label from corrections order by time"
-            )
-            for row in rows:
-                yield Correction(*row)
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+def corrections_in(path: Path) -> list[Correction]:
+    """Return the corrections in a file, the oldest first.
+
+    Raises
+    ------
+    OutputError
+        There are none: the file is of another kind.
+    """
+    with _open(path, "?mode=ro") as database:
+        rows = database.execute(
+            "select picture, model, version, predicted, label from corrections order by time, rowid"
+        )
+        return [Correction(*row) for row in rows]
+
+
+@contextmanager
+def _open(path: Path, how: str = "") -> Iterator[sqlite3.Connection]:
+    try:
+        database = sqlite3.connect(f"{path.absolute().as_uri()}{how}", timeout=5, uri=True)
         try:
-            database = sqlite3.connect(self._path, timeout=5)
-            try:
-                with database:
-                    yield database
-            finally:
-                database.close()
-        except sqlite3.Error as error:
-            raise OutputError(
-                f"{shown(self._path)} cannot hold corrections ({error}). Name another file."
-            ) from None
+            with database:
+                yield database
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        raise OutputError(
+            f"{shown(path)} cannot hold corrections ({error}). Name another file."
+        ) from None
 
 
 def export_feedback(path: Path, output: Path) -> int:
     """Write corrections as a folder of pictures with a ``catalog.csv``; return how many.
+
+    Of a picture that was corrected under several models, the last correction counts.
 
     Raises
     ------
@@ -119,18 +128,19 @@ def export_feedback(path: Path, output: Path) -> int:
         raise UsageError(f"There is no file {shown(path)}; 'ilk serve --feedback FILE' writes it.")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{shown(output)} is not empty; give another --output.")
-    rows: list[tuple[str, str]] = []
+    corrections = corrections_in(path)
+    labels: dict[str, str] = {}
     try:
         (output / "pictures").mkdir(parents=True, exist_ok=True)
-        for correction in Feedback(path).all():
+        for correction in corrections:
             name = f"pictures/{digest_of(correction.content)[:32]}{_ending(correction.content)}"
             (output / name).write_bytes(correction.content)
-            rows.append((name, correction.label))
+            labels[name] = correction.label
         with (output / "catalog.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([("path", "label"), *rows])
+            csv.writer(file, lineterminator="\n").writerows([("path", "label"), *labels.items()])
     except OSError as error:
         raise OutputError(f"{shown(output)} cannot be written: {error.strerror}.") from None
-    return len(rows)
+    return len(labels)
 
 
 def _ending(content: bytes) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,7 @@ class Models:
         self._watch = watch
         self._golden = golden
         self._served: tuple[Served, ...] = ()
+        self._closing: list[Served] = []
         self._decoders = ThreadPoolExecutor(cores(), "ilk-decode", be_nice)
         self._loading = threading.Lock()
 
@@ -150,16 +152,17 @@ class Models:
             raise Refusal(409, "The models are being loaded already.")
         opened: list[Served] = []
         try:
-            for place in self._places:
-                opened.append(nicely(self._opened, place))
+            for place, old in zip_longest(self._places, self._served):
+                opened.append(nicely(self._opened, place, old))
                 self._refuse_double(opened)
-            old, self._served = self._served, tuple(opened)
+            replaced, self._served = self._served, tuple(opened)
         except BaseException:
             _close(opened)
             raise
         finally:
             self._loading.release()
-        _close(old)
+        self._closing += replaced
+        _close(replaced)
 
     def find(self, name: str | None, version: str | None) -> Served:
         """Return the model that a request means.
@@ -181,7 +184,8 @@ class Models:
 
     def check(self) -> None:
         """Replace what hangs; call this several times a second."""
-        for served in self._served:
+        self._closing = [served for served in self._closing if not served.batcher.ended]
+        for served in (*self._served, *self._closing):
             served.batcher.check()
 
     @property
@@ -190,15 +194,18 @@ class Models:
         return any(served.batcher.broken for served in self._served)
 
     def close(self) -> None:
-        """Let every model end once it has answered what it took."""
+        """Let every model end once it has answered what it took, and wait for that."""
         _close(self._served)
+        for served in (*self._served, *self._closing):
+            served.batcher.wait()
+        self._decoders.shutdown(wait=False)
 
-    def _opened(self, place: Place) -> Served:
+    def _opened(self, place: Place, old: Served | None) -> Served:
         path = model_file(place.path)
         classifier = load(place.path, fitting(place.path, self._options))
         digest = digest_of(path)
         version = place.version or digest[:12]
-        self._refuse_changed(place.name, version, classifier)
+        _refuse_changed(old, classifier)
         slowest = _warmed_up(classifier, self._limits.batch)
         self._refuse_wrong(classifier)
         preprocess, formats = classifier.spec.preprocess, self._limits.formats
@@ -212,15 +219,6 @@ class Models:
             watcher=self._watch,
         )
         return Served(place.name, version, digest, classifier, batcher)
-
-    def _refuse_changed(self, name: str, version: str, classifier: Classifier) -> None:
-        """Refuse other classes under a name that is served: its clients would not know them."""
-        for old in self._served:
-            if old.name == name and old.classifier.classes != classifier.classes:
-                raise ModelError(
-                    f"{shown(classifier.source)} knows other classes than '{name}', which it is to "
-                    "replace; serve it under another name."
-                )
 
     def _refuse_double(self, opened: Sequence[Served]) -> None:
         last = opened[-1]
@@ -249,6 +247,15 @@ class Models:
                 f"{shown(classifier.source)} is not served: of {len(read)} golden pictures it "
                 f"names {len(wrong)} otherwise ({'; '.join(wrong[:3])})."
             )
+
+
+def _refuse_changed(old: Served | None, classifier: Classifier) -> None:
+    """Refuse other classes in the place of a model that is served: its clients do not know them."""
+    if old is not None and old.classifier.classes != classifier.classes:
+        raise ModelError(
+            f"{shown(classifier.source)} knows other classes than '{old.name}', which it is to "
+            "replace; serve it under another name."
+        )
 
 
 def _warmed_up(classifier: Classifier, batch: int) -> float:

@@ -22,12 +22,12 @@ NICEST = 19
 
 def be_nice() -> None:
     """Let this thread, and those that it starts, go after others; on Linux only."""
-    if sys.platform == "linux":
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):  # a sandbox may forbid it
         usual = os.getpriority(os.PRIO_PROCESS, os.getpid())  # the main thread's
-        with suppress(OSError):  # a sandbox may forbid it
-            os.setpriority(
-                os.PRIO_PROCESS, threading.get_native_id(), min(usual + NICENESS, NICEST)
-            )
+        mine = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, mine, min(usual + NICENESS, NICEST))
 
 
 def nicely(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:

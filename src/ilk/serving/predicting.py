@@ -111,10 +111,11 @@ def router(service: Service) -> APIRouter:
         be read has its reason in `error`, and does not harm the others. The model is the first
         that is served, unless one is named.
         """
-        served = service.models.find(model, version)
+        service.models.find(model, version)  # or the body need not come
         async with body_of(request, service) as body:
-            parts = pictures_in(request, body, service.limits.files)
-            found = await service.answers(request, served, [part.content for part in parts])
+            parts = await service.aside(body, pictures_in, request, body, service.limits.files)
+            contents = [part.content for part in parts]
+            served, found = await service.answers(request, model, version, contents)
         predictions = [predicted(answer, top) for answer in found]
         for prediction in predictions:
             service.watch.prediction(served.name, served.version, prediction)

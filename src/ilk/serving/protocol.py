@@ -85,17 +85,16 @@ def router(service: Service) -> APIRouter:
             openapi_extra=BODY,
         )
         async def infer(request: Request, name: str, version: str = "") -> Response:
-            served = service.models.find(name, version)
+            service.models.find(name, version)  # or the body need not come
             async with body_of(request, service) as body:
-                asked = Asked.read(request, body)
-                pictures = asked.pictures(service.limits.files)
-                found = await service.answers(request, served, pictures)
+                asked = await service.aside(body, Asked.read, request, body, service.limits.files)
+                served, found = await service.answers(request, name, version, asked.pictures)
             for answer in found:
                 service.watch.prediction(served.name, served.version, predicted(answer, 1))
             for index, answer in enumerate(found):
                 if isinstance(answer, DecodeError):
                     raise Refusal(422, f"Picture {index} {answer}.")
-            told = {"model": f"{served.name}@{served.version}", "pictures": len(pictures)}
+            told = {"model": f"{served.name}@{served.version}", "pictures": len(found)}
             request.state.told.update(told)
             return asked.answered(served, [a for a in found if isinstance(a, Answer)])
 

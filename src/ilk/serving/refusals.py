@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from starlette.responses import JSONResponse
+
 BODY_LEFT = {408, 413, 504}
 
 
@@ -46,3 +48,9 @@ def too_late(deadline_s: float) -> Refusal:
 def engine_failed(reason: str) -> Refusal:
     """Return the refusal of a request whose batch did not come back from the network."""
     return Refusal(503, f"The network did not answer ({reason}); try again.", retry_s=1)
+
+
+def refused(refusal: Refusal, path: str) -> JSONResponse:
+    """Return the answer that a refusal is, as the protocol of its path words it."""
+    word = "error" if path.startswith("/v2") else "detail"
+    return JSONResponse({word: refusal.detail}, refusal.status, refusal.headers)

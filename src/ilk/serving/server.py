@@ -73,7 +73,7 @@ class Server(uvicorn.Server):
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def run_until_told(self, on_ready: Callable[[], None]) -> None:
-        """Serve; call ``on_ready`` once the models are warm.
+        """Serve; call ``on_ready`` once the models are warm, and whenever SIGHUP has loaded others.
 
         Raises
         ------
@@ -121,10 +121,11 @@ class Server(uvicorn.Server):
     async def _load_again(self) -> None:
         try:
             await asyncio.to_thread(self._service.models.load)
-            names = ", ".join(f"{s.name}@{s.version}" for s in self._service.models.all)
-            log.info("Loaded anew: %s", names)
+            self._on_ready()
         except (IlkError, Refusal) as error:
             log.error("%s The models from before still answer.", error)  # noqa: TRY400 -- no fault
+        except Exception:
+            log.exception("The models cannot be loaded. Those from before still answer.")
 
 
 def _settle_memory() -> None:

@@ -7,13 +7,14 @@ busy with saying no.
 from __future__ import annotations
 
 import time
-from asyncio import TimerHandle
 from functools import lru_cache
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from ilk.serving.gate import account, marks, refused, request_id, takes_pictures
-from ilk.serving.refusals import too_busy
+from ilk.serving.access import takes_pictures
+from ilk.serving.gate import account, marks, request_id
+from ilk.serving.refusals import refused, too_busy
 from ilk.serving.service import Service
 
 BUSY = too_busy()
@@ -23,13 +24,13 @@ def shedding(service: Service) -> type[HttpToolsProtocol]:
     """Return a protocol for uvicorn that refuses pictures while the service is full.
 
     The connection stays open for the next request. What needs more care goes to the application,
-    which refuses it as well: a request that comes before the last was answered, waits for leave to
-    send its body, or ends its connection.
+    which refuses it as well: a request that comes before the last was answered, or whose client
+    does not read, waits for leave to send its body, ends its connection, or comes from another
+    site's page. `Patient` goes over it.
     """
 
     class Shedding(HttpToolsProtocol):
-        _refusing = False  # what is left of the request's body is let go
-        _body_timer: TimerHandle | None = None
+        _refusing = False  # what comes of the request's body is let go
 
         def on_headers_complete(self) -> None:
             self._refusing = service.room.full and self._can_refuse()
@@ -45,14 +46,6 @@ def shedding(service: Service) -> type[HttpToolsProtocol]:
         def on_message_complete(self) -> None:
             if not self._refusing:
                 super().on_message_complete()
-                return
-            self._refusing = False
-            self._stop_body_timer()
-            self.on_response_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_body_timer()
-            super().connection_lost(exc)
 
         def _can_refuse(self) -> bool:
             return (
@@ -61,25 +54,20 @@ def shedding(service: Service) -> type[HttpToolsProtocol]:
                 and self.parser.should_keep_alive()
                 and not self.expect_100_continue
                 and (self.cycle is None or self.cycle.response_complete)
+                and not self.flow.write_paused
+                and not any(name == b"origin" for name, _ in self.headers)
                 and not service.draining
             )
 
         def _refuse(self) -> None:
-            began = time.monotonic()
-            self._body_timer = self.loop.call_later(service.limits.body_s, self.transport.close)
             path = self.url.partition(b"?")[0].decode("ascii")
             name = request_id(self.headers)
             headers = [*self.server_state.default_headers, *marks(name)]
             told = b"".join(b"%b: %b\r\n" % header for header in headers)
             self.transport.write(STATUS_LINE[BUSY.status] + told + _rest(path))
             service.watch.shed()
-            scope = dict(self.scope) | {"method": "POST", "path": path}
-            account(service, scope, name, BUSY.status, time.monotonic() - began)
-
-        def _stop_body_timer(self) -> None:
-            if self._body_timer is not None:
-                self._body_timer.cancel()
-                self._body_timer = None
+            scope: Scope = {**self.scope, "method": "POST", "path": path}
+            account(service, scope, name, BUSY.status, time.monotonic() - scope["state"]["began"])
 
     return Shedding
 

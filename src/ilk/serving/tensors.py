@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -23,87 +25,48 @@ from ilk.serving.models import Served
 from ilk.serving.refusals import Refusal
 
 JSON_LENGTH = "inference-header-content-length"
+LENGTH = re.compile(r"[0-9]{1,12}")
 LONGEST = 100_000  # of a tensor's sides
 OUTPUTS = {"probabilities": "FP32", "labels": "BYTES", "accepted": "BOOL", "unknown": "BOOL"}
 
 
 class Asked:
-    """A request, its tensors and the outputs that it wants."""
+    """A request: its pictures, and the outputs that it wants.
 
-    def __init__(self, record: dict[str, Any], tail: bytes) -> None:
-        self._record = record
-        self._tail = tail
+    Attributes
+    ----------
+    pictures : list
+        Pixels, or encoded pictures.
+    """
+
+    def __init__(self, record: dict[str, Any], pictures: list[Content]) -> None:
+        self.pictures = pictures
+        # What a client sent besides may take thirty times the memory of its text.
+        self._record = {key: record.get(key) for key in ("id", "outputs", "parameters")}
 
     @classmethod
-    def read(cls, request: Request, body: bytes) -> Asked:
-        """Read the JSON, and the binary tensors that may follow it."""
-        given = request.headers.get(JSON_LENGTH, "")
-        if given and not (given.isdigit() and int(given) <= len(body)):
+    def read(cls, request: Request, body: bytes, most: int) -> Asked:
+        """Read the JSON, and the binary tensors that may follow it.
+
+        Raises
+        ------
+        Refusal
+            It is damaged, or has more than ``most`` pictures.
+        """
+        given = request.headers.get(JSON_LENGTH, str(len(body)))
+        if not LENGTH.fullmatch(given) or int(given) > len(body):
             raise Refusal(400, f"{JSON_LENGTH} is longer than the body.")
-        length = int(given) if given else len(body)
         try:
-            record = json.loads(body[:length])
+            record = json.loads(body[: int(given)])
         except (ValueError, RecursionError):
             raise Refusal(400, "The body is not JSON.") from None
         if not isinstance(record, dict):
             raise Refusal(400, "The body is no JSON object.")
-        return cls(record, body[length:])
-
-    def pictures(self, most: int) -> list[Content]:
-        """Return the pictures: pixels, or encoded."""
-        inputs = _objects(self._record.get("inputs"), "inputs")
-        if len(inputs) != 1:
-            raise Refusal(400, f"{len(inputs)} inputs came; send one: 'pixels' or 'images'.")
-        tensor = inputs[0]
-        shape = _shape(tensor)
-        kind = (tensor.get("name"), tensor.get("datatype"))
-        if not 0 < shape[0] <= most:
-            raise Refusal(413, f"{shape[0]} pictures came; a request takes 1 to {most}.")
-        if kind == ("pixels", "UINT8"):
-            if len(shape) != 4 or shape[3] != 3:
-                raise Refusal(400, f"pixels has the shape {shape}; send [N, height, width, 3].")
-            return list(self._pixels(tensor, shape))
-        if kind == ("images", "BYTES"):
-            found = self._encoded(tensor)
-            if len(shape) > 2 or len(found) != int(np.prod(shape)):
-                raise Refusal(400, f"images has the shape {shape}, but {len(found)} came.")
-            return list(found)
-        raise Refusal(400, f"No input {kind}; send pixels as UINT8, or images as BYTES.")
-
-    def _pixels(self, tensor: dict[str, Any], shape: list[int]) -> NDArray[np.uint8]:
-        raw = self._raw(tensor)
-        refusal = Refusal(400, f"The data of pixels are no {shape} whole numbers of 0 to 255.")
-        try:
-            values = np.asarray(tensor.get("data")) if raw is None else np.frombuffer(raw, np.uint8)
-            pixels = values.reshape(shape)
-        except (ValueError, TypeError):
-            raise refusal from None
-        if not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0 or pixels.max() > 255:
-            raise refusal
-        return pixels.astype(np.uint8)
-
-    def _encoded(self, tensor: dict[str, Any]) -> list[bytes]:
-        raw = self._raw(tensor)
-        if raw is not None:
-            return _split(raw)
-        try:
-            data = np.asarray(tensor.get("data"), object).reshape(-1).tolist()
-            return [base64.b64decode(text, validate=True) for text in data]
-        except (binascii.Error, ValueError, TypeError):
-            raise Refusal(400, "The data of images are no base64 texts.") from None
-
-    def _raw(self, tensor: dict[str, Any]) -> bytes | None:
-        """Return the tensor's binary data, if it has any."""
-        size = _parameters(tensor).get("binary_data_size")
-        if size is None:
-            return None
-        if not isinstance(size, int) or not 0 <= size <= len(self._tail):
-            raise Refusal(400, "binary_data_size is not the size of what follows the JSON.")
-        return self._tail[:size]
+        return cls(record, _pictures(record, body[int(given) :], most))
 
     def answered(self, served: Served, answers: Sequence[Answer]) -> Response:
         """Return the response: in JSON, with tensors behind it that were asked for in binary."""
-        wanted = _objects(self._record.get("outputs") or [], "outputs")
+        wanted = _objects(self._record["outputs"] or [], "outputs")
         binary = _parameters(self._record).get("binary_data_output") is True
         names = {str(w.get("name")): _parameters(w).get("binary_data", binary) for w in wanted}
         names = names or dict.fromkeys(OUTPUTS, binary)
@@ -127,8 +90,9 @@ class Asked:
         record: dict[str, Any] = {
             "model_name": served.name, "model_version": served.version, "outputs": outputs,
         }  # fmt: skip
-        if isinstance(self._record.get("id"), str):
-            record["id"] = self._record["id"]
+        given = self._record["id"]
+        if isinstance(given, str) and given.isprintable():  # half a surrogate pair is not
+            record["id"] = given
         if not tail:
             return JSONResponse(record)
         head = json.dumps(record).encode()
@@ -137,6 +101,62 @@ class Asked:
             media_type="application/octet-stream",
             headers={JSON_LENGTH: str(len(head))},
         )
+
+
+def _pictures(record: dict[str, Any], tail: bytes, most: int) -> list[Content]:
+    inputs = _objects(record.get("inputs"), "inputs")
+    if len(inputs) != 1:
+        raise Refusal(400, f"{len(inputs)} inputs came; send one: 'pixels' or 'images'.")
+    tensor = inputs[0]
+    shape = _shape(tensor)
+    raw = _binary(tensor, tail)
+    kind = (tensor.get("name"), tensor.get("datatype"))
+    found: list[Content]
+    if kind == ("pixels", "UINT8"):
+        if len(shape) != 4 or shape[3] != 3:
+            raise Refusal(400, f"pixels has the shape {shape}; send [N, height, width, 3].")
+        found = list(_pixels(tensor, raw, shape))
+    elif kind == ("images", "BYTES"):
+        found = list(_encoded(tensor, raw))
+        if len(shape) > 2 or len(found) != math.prod(shape):
+            raise Refusal(400, f"images has the shape {shape}, but {len(found)} came.")
+    else:
+        raise Refusal(400, f"No input {kind}; send pixels as UINT8, or images as BYTES.")
+    if len(found) > most:
+        raise Refusal(413, f"{len(found)} pictures came; a request takes {most}.")
+    return found
+
+
+def _binary(tensor: dict[str, Any], tail: bytes) -> bytes | None:
+    """Return a tensor's binary data, if it has any."""
+    size = _parameters(tensor).get("binary_data_size")
+    if size is None:
+        return None
+    if type(size) is not int or not 0 <= size <= len(tail):
+        raise Refusal(400, "binary_data_size is not the size of what follows the JSON.")
+    return tail[:size]
+
+
+def _pixels(tensor: dict[str, Any], raw: bytes | None, shape: list[int]) -> NDArray[np.uint8]:
+    refusal = Refusal(400, f"The data of pixels are no {shape} whole numbers of 0 to 255.")
+    try:
+        values = np.asarray(tensor.get("data")) if raw is None else np.frombuffer(raw, np.uint8)
+        pixels = values.reshape(shape)
+    except (ValueError, TypeError):
+        raise refusal from None
+    if not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0 or pixels.max() > 255:
+        raise refusal
+    return pixels.astype(np.uint8)
+
+
+def _encoded(tensor: dict[str, Any], raw: bytes | None) -> list[bytes]:
+    if raw is not None:
+        return _split(raw)
+    try:
+        data = np.asarray(tensor.get("data"), object).reshape(-1).tolist()
+        return [base64.b64decode(text, validate=True) for text in data]
+    except (binascii.Error, ValueError, TypeError):
+        raise Refusal(400, "The data of images are no base64 texts.") from None
 
 
 def _values(name: str, answers: Sequence[Answer]) -> NDArray[Any]:

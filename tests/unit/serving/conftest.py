@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 from ilk.engines import Options
 from ilk.inference import Classifier
 from ilk.serving import models as home
+from ilk.serving.access import Access
 from ilk.serving.app import build_app
 from ilk.serving.feedback import Feedback
-from ilk.serving.gate import Access
 from ilk.serving.limits import Limits
 from ilk.serving.models import Models, Place
 from ilk.serving.service import Service

@@ -11,7 +11,7 @@ from ilk.data.sources import open_catalog
 from ilk.errors import ModelError, OutputError, UsageError
 from ilk.inference import Classifier
 from ilk.serving import explaining
-from ilk.serving.feedback import Correction, Feedback, export_feedback
+from ilk.serving.feedback import Correction, Feedback, corrections_in, export_feedback
 from ilk.serving.models import Place
 
 
@@ -196,7 +196,7 @@ def test_a_file_of_something_else_holds_no_corrections(tmp_path):
 
 def test_corrections_survive_the_service(tmp_path):
     Feedback(tmp_path / "c").add(Correction(b"x", "m", "1", "cat", "dog"))
-    assert [dataclasses.astuple(c) for c in Feedback(tmp_path / "c").all()] == [
+    assert [dataclasses.astuple(c) for c in corrections_in(tmp_path / "c")] == [
         (b"x", "m", "1", "cat", "dog")
     ]
     with sqlite3.connect(tmp_path / "c") as database:

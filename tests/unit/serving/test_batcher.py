@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ilk.errors import DecodeError
-from ilk.serving.batcher import FAILURES, Batcher
+from ilk.serving.batcher import FAILURES, Batcher, Closed
 from ilk.serving.refusals import Refusal
 
 
@@ -51,6 +51,11 @@ def batcher(run=run, batch=4, lanes=1, stall_s=0.2, notes=None):
             made.close()
 
 
+def put(b, content):
+    (future,) = b.submit([content])
+    return future
+
+
 def value(future):
     answer = future.result(timeout=5)
     return answer.predictions[answer.row]
@@ -59,13 +64,13 @@ def value(future):
 @pytest.mark.parametrize("lanes", [1, 2, 3])
 def test_each_picture_gets_its_own_answer(lanes):
     with batcher(lanes=lanes) as b:
-        futures = [b.submit(bytes([i])) for i in range(50)]
+        futures = [put(b, bytes([i])) for i in range(50)]
         assert [value(f) for f in futures] == list(range(50))
 
 
 def test_a_broken_picture_does_not_harm_its_neighbours():
     with batcher() as b:
-        futures = [b.submit(c) for c in (b"\1", b"broken", b"\2", b"worse", b"\3")]
+        futures = [put(b, c) for c in (b"\1", b"broken", b"\2", b"worse", b"\3")]
         assert [value(futures[i]) for i in (0, 2, 4)] == [1, 2, 3]
         with pytest.raises(DecodeError, match="is damaged"):
             futures[1].result(timeout=5)
@@ -81,10 +86,10 @@ def test_what_waits_while_the_network_runs_goes_together_up_to_a_batch():
         return run(pixels)
 
     with batcher(slow, stall_s=9, notes=notes) as b:
-        first = b.submit(b"\1")
+        first = put(b, b"\1")
         while not notes.sizes:
             time.sleep(0.001)
-        rest = [b.submit(bytes([i])) for i in range(2, 9)]
+        rest = [put(b, bytes([i])) for i in range(2, 9)]
         while notes.stages.count("decode") < 8:
             time.sleep(0.001)
         gate.set()
@@ -102,10 +107,10 @@ def test_lanes_share_what_is_ready_by_twos():
 
     with batcher(slow, batch=32, lanes=2, stall_s=9, notes=notes) as b:
         for busy in (1, 2):  # both lanes run one picture each
-            b.submit(bytes([busy]))
+            put(b, bytes([busy]))
             while len(notes.sizes) < busy:
                 time.sleep(0.001)
-        rest = [b.submit(bytes([i])) for i in range(3, 13)]
+        rest = [put(b, bytes([i])) for i in range(3, 13)]
         while notes.stages.count("decode") < 12:
             time.sleep(0.001)
         gates[1].set()
@@ -123,10 +128,10 @@ def test_a_lane_that_hangs_does_not_keep_the_other():
         return run(pixels)
 
     with batcher(hanging, lanes=2, stall_s=9) as b:
-        hung = b.submit(b"\x09")
+        hung = put(b, b"\x09")
         while not hung.running():
             time.sleep(0.001)
-        assert [value(b.submit(bytes([i]))) for i in range(5)] == list(range(5))
+        assert [value(put(b, bytes([i]))) for i in range(5)] == list(range(5))
         hang.set()
 
 
@@ -139,10 +144,10 @@ def test_what_nobody_waits_for_is_dropped_before_it_runs():
         return run(pixels)
 
     with batcher(slow, stall_s=9) as b:
-        running = b.submit(b"\1")
+        running = put(b, b"\1")
         while not running.running():
             time.sleep(0.001)
-        dropped, kept = b.submit(b"\2"), b.submit(b"\3")
+        dropped, kept = put(b, b"\2"), put(b, b"\3")
         assert dropped.cancel()
         assert not running.cancel()
         gate.set()
@@ -160,9 +165,9 @@ def test_a_failing_network_fails_its_batch_only():
 
     with batcher(failing) as b:
         with pytest.raises(Refusal, match="out of memory") as refusal:
-            b.submit(b"\x09").result(timeout=5)
+            put(b, b"\x09").result(timeout=5)
         assert refusal.value.status == 503
-        assert value(b.submit(b"\1")) == 1
+        assert value(put(b, b"\1")) == 1
         assert not b.broken
 
 
@@ -190,13 +195,13 @@ def test_a_hanging_network_is_given_up_and_replaced(lanes):
 
     with batcher(hanging, lanes=lanes) as b:
         ended = checking(b)
-        lost, began = b.submit(b"\1"), time.monotonic()
+        lost, began = put(b, b"\1"), time.monotonic()
         with pytest.raises(Refusal, match="nothing came back"):
             lost.result(timeout=5)
-        assert value(b.submit(b"\2")) == 2
+        assert value(put(b, b"\2")) == 2
         assert time.monotonic() - began < 2
         hang.set()  # what comes back after all is nobody's answer
-        assert value(b.submit(b"\3")) == 3
+        assert value(put(b, b"\3")) == 3
         ended.set()
 
 
@@ -210,8 +215,8 @@ def test_a_thread_that_ends_is_replaced():
     with batcher(ending) as b:
         ended = checking(b)
         with pytest.raises(Refusal, match="its thread ended"):
-            b.submit(b"\x09").result(timeout=5)
-        assert value(b.submit(b"\1")) == 1
+            put(b, b"\x09").result(timeout=5)
+        assert value(put(b, b"\1")) == 1
         ended.set()
 
 
@@ -226,16 +231,64 @@ def test_a_network_that_never_answers_counts_as_broken_until_it_does():
     with batcher(failing) as b:
         for _ in range(FAILURES):
             with pytest.raises(Refusal):
-                b.submit(b"\1").result(timeout=5)
+                put(b, b"\1").result(timeout=5)
         assert b.broken
         mended.set()
-        assert value(b.submit(b"\1")) == 1
+        assert value(put(b, b"\1")) == 1
         assert not b.broken
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_what_was_taken_is_answered_though_it_closes(lanes):
     with batcher(lanes=lanes) as b:
-        futures = [b.submit(bytes([i])) for i in range(20)]
+        futures = [put(b, bytes([i])) for i in range(20)]
         b.close()
         assert [value(f) for f in futures] == list(range(20))
+
+
+def test_once_closed_it_takes_no_more_and_ends():
+    with batcher() as b:
+        last = put(b, b"\1")
+        b.close()
+        with pytest.raises(Closed):
+            put(b, b"\2")
+        assert value(last) == 1
+        b.wait()
+        assert b.ended
+
+
+def test_a_network_that_hangs_is_given_up_though_it_was_closed():
+    hang = threading.Event()
+    with batcher(lambda pixels: hang.wait(10) and run(pixels)) as b:
+        lost = put(b, b"\1")
+        while not lost.running():
+            time.sleep(0.001)
+        b.close()
+        ended = checking(b)
+        with pytest.raises(Refusal, match="nothing came back"):
+            lost.result(timeout=5)
+        hang.set()
+        b.wait()
+        ended.set()
+
+
+def test_a_place_is_left_once_and_not_before_decoding_has_ended():
+    gate, places = threading.Event(), []
+
+    def slow(content):
+        gate.wait(5)
+        return decode(content)
+
+    with ThreadPoolExecutor(1) as decoders:
+        b = Batcher(slow, run, decoders, batch=4, lanes=1, stall_s=9, watcher=Notes())
+        futures = b.submit([b"\1", b"\2", b"broken"], lambda: places.append(1))
+        assert futures[0].cancel()
+        assert futures[1].cancel()
+        time.sleep(0.05)
+        assert places == []  # the first is being decoded, the others wait behind it
+        gate.set()
+        with pytest.raises(DecodeError):
+            futures[2].result(timeout=5)
+        b.close()
+        b.wait()
+    assert places == [1, 1, 1]

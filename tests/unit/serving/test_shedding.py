@@ -12,8 +12,8 @@ from contextlib import closing
 import pytest
 import uvicorn
 
+from ilk.serving.access import Access
 from ilk.serving.app import build_app
-from ilk.serving.gate import Access
 from ilk.serving.patience import patient
 from ilk.serving.shedding import shedding
 

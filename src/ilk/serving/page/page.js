@@ -54,6 +54,18 @@ const chosen = () => about.models[get("model").value || 0];
 const asked = (model, more = {}) =>
   new URLSearchParams({ model: model.name, version: model.version, ...more });
 
+// Ask for something of the model that a picture was given to. After a reload its version may have
+// gone: then the one that took its place is asked.
+async function callFor(row, path, more, options) {
+  const response = await call(`${path}?${asked(row.model, more)}`, options);
+  if (response.status !== 404) return response;
+  await start();
+  const now = about.models.find((model) => model.name === row.model.name);
+  if (!now || now.version === row.model.version) return response;
+  row.model = now;
+  return call(`${path}?${asked(now, more)}`, options);
+}
+
 function add(files) {
   for (const file of files) {
     const card = get("card").content.firstElementChild.cloneNode(true);
@@ -92,11 +104,11 @@ function next() {
 async function ask(row) {
   const form = new FormData();
   form.append("image", row.file);
-  const path = `/predict?${asked(row.model, { top: 5 })}`;
-  let response = await call(path, { method: "POST", body: form });
+  const send = () => callFor(row, "/predict", { top: 5 }, { method: "POST", body: form });
+  let response = await send();
   while (response.status === 429) {
     await new Promise((done) => setTimeout(done, 1000 * (response.headers.get("retry-after") || 1)));
-    response = await call(path, { method: "POST", body: form });
+    response = await send();
   }
   const found = await response.json();
   if (!found.predictions) return fail(row, found.detail || `The server said ${response.status}.`);
@@ -145,7 +157,7 @@ function offerHeat(row) {
   const button = row.card.querySelector(".look");
   let loading = null;
   const load = () =>
-    (loading ??= call(`/explain?${asked(row.model, { label: row.answer.label })}`, {
+    (loading ??= callFor(row, "/explain", { label: row.answer.label }, {
       method: "POST", body: row.file,
     }).then(async (response) => {
       if (!response.ok) throw new Error(response.status);
@@ -201,7 +213,7 @@ function offerCorrection(row) {
     sent.append("predicted", row.answer.label);
     const thanks = box.querySelector(".thanks");
     try {
-      const response = await call(`/feedback?${asked(row.model)}`, { method: "POST", body: sent });
+      const response = await callFor(row, "/feedback", {}, { method: "POST", body: sent });
       if (!response.ok) throw new Error((await response.json()).detail);
       thanks.textContent = `Kept as ${select.value}. Thank you.`;
       row.answer.corrected = select.value;
