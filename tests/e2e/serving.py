@@ -38,6 +38,15 @@ class Served:
         assert self._address.wait(60), self.lines
         assert self.process.poll() is None, self.lines
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Leave no process behind, whatever a test found."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(30)
+
     def _read(self):
         for line in self.process.stderr:
             self.lines.append(line)

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 import zlib
+from contextlib import ExitStack
 
 import httpx2
 import pytest
@@ -29,8 +30,9 @@ def served(trained, environment, tmp_path_factory):
     service = Served(trained.run, "--feedback", feedback, "--header-timeout", "3",
                      "--body-timeout", "3", "--linger", "0", environment=environment)  # fmt: skip
     service.feedback = feedback
-    yield service
-    assert service.stop() == 0
+    with service:
+        yield service
+        assert service.stop() == 0
     assert not [line for line in service.lines if "Traceback" in line]
 
 
@@ -56,8 +58,9 @@ def test_the_guides_call_and_the_command_line_agree(served, ilk, trained, pictur
 def test_a_folder_with_a_broken_picture_goes_through(served, ilk, picture, tmp_path):
     (tmp_path / "good.jpg").write_bytes(picture)
     (tmp_path / "bad.jpg").write_bytes(picture[:200])
+    (tmp_path / "empty.jpg").write_bytes(b"")
     done = ilk("predict", "--url", served.url, tmp_path, code=3)
-    assert "1 of 2 pictures could not be read" in done.stderr
+    assert "2 of 3 pictures could not be read" in done.stderr
     assert "blue" in done.stdout
 
 
@@ -264,7 +267,7 @@ def test_explanations_are_pictures(served, picture):
 
 def test_at_sigterm_it_says_so_answers_and_ends(trained, environment, picture):
     service = Served(trained.run, "--linger", "1.5", environment=environment)
-    with Load(picture) as load:
+    with service, Load(picture) as load:
         load.replicas = [service.url]
         time.sleep(0.7)
         service.send(signal.SIGTERM)
@@ -276,8 +279,8 @@ def test_at_sigterm_it_says_so_answers_and_ends(trained, environment, picture):
         assert (found.status_code, found.headers["connection"]) == (200, "close")
         load.replicas = []  # it was told in time
         time.sleep(0.3)
-    assert service.process.wait(30) == 0
-    assert service.stop() == 0
+        assert service.process.wait(30) == 0
+        assert service.stop() == 0
     assert set(load.codes) == {200}
     assert load.errors == []
 
@@ -323,10 +326,11 @@ def test_rolling_restarts_lose_no_request(trained, environment, picture, record_
         return Served(trained.run, "--linger", "0.6", environment=environment)
 
     current = start()
-    with Load(picture, threads=2) as load:
+    with ExitStack() as started, Load(picture, threads=2) as load:
+        started.enter_context(current)
         load.replicas = [current.url]
         for _ in range(RESTARTS):
-            following = start()
+            following = started.enter_context(start())
             load.replicas = [current.url, following.url]
             old, current = current, following
             old.send(signal.SIGTERM)
@@ -334,7 +338,6 @@ def test_rolling_restarts_lose_no_request(trained, environment, picture, record_
                 time.sleep(0.02)
             load.replicas = [current.url]
             assert old.stop() == 0
-    current.stop()
     record_property("restarts", RESTARTS)
     record_property("requests", len(load.codes))
     record_property("lost", sum(code != 200 for code in load.codes) + len(load.errors))

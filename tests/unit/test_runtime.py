@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import platform
 import subprocess
 import sys
@@ -12,6 +13,16 @@ from ilk.errors import OutputError, UsageError
 
 def test_there_is_at_least_one_core():
     assert runtime.cores() >= 1
+
+
+@pytest.mark.parametrize(
+    "limit, cores",
+    [("150000 100000", 1.5), ("max 100000", math.inf), ("", math.inf), ("1 0", math.inf)],
+)
+def test_a_container_may_have_a_quota_of_cores(tmp_path, limit, cores):
+    (tmp_path / "cpu.max").write_text(limit)
+    assert runtime._quota(tmp_path) == cores
+    assert runtime._quota(tmp_path / "missing") == math.inf
 
 
 def test_installed_tells_without_importing():

@@ -526,3 +526,21 @@ def test_a_thumbnail_is_never_larger_than_the_picture_and_leaves_it_alone(noise)
 def test_a_thumbnail_of_what_is_no_picture_is_refused():
     with pytest.raises(DecodeError, match="is not a picture"):
         thumbnail(b"nothing", 60)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(noise, encoded):
+    whole = encoded(noise(0), "JPEG")
+    scan = whole[whole.index(b"\xff\xda") : -2]
+    assert decode(whole[:-2] + 3 * scan + whole[-2:], SMALL).shape == (SIDE, SIDE, 3)
+    with pytest.raises(DecodeError, match="has 1001 scans, over the limit of 100"):
+        decode(whole[:-2] + 1000 * scan + whole[-2:], SMALL)
+
+
+def test_transparent_parts_are_over_white():
+    image = Image.new("RGBA", (SIDE, SIDE), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (0, 0, SIDE // 2, SIDE))
+    image.putpixel((SIDE - 1, 0), (0, 0, 0, 128))
+    found = decode(image, SMALL)
+    assert found[0, 0].tolist() == [0, 0, 255]
+    assert found[0, SIDE - 2].tolist() == [255, 255, 255]
+    assert found[0, SIDE - 1].tolist() == [127, 127, 127]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -102,6 +103,20 @@ def test_a_model_of_other_classes_does_not_take_a_name_over(
     assert client.post("/predict", content=png()).json()["predictions"][0]["label"] != "ant"
 
 
+def test_versions_of_other_classes_are_reloaded_each_in_its_place(
+    ask, make_service, loaded, classifier, model, png
+):
+    other = model.with_name("other.safetensors")
+    other.write_bytes(b"other weights")
+    spec = classifier.spec.model_copy(update={"classes": ("ant", "bee", "cow")})
+    classifiers = {model: classifier, other: Classifier(spec, classifier.engine, "other")}
+    loaded.found = classifiers.get
+    client = ask(make_service(f"c@1={model}", f"c@2={other}"))
+    assert client.post("/reload").status_code == 200
+    found = client.post("/predict?version=2", content=png()).json()
+    assert found["predictions"][0]["label"] in spec.classes
+
+
 def test_golden_pictures_must_be_named_right(make_service, classifier):
     pictures = list(np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8))
     labels = [p.label for p in classifier.predict(pictures)]
@@ -133,6 +148,43 @@ def test_pages_of_other_sites_may_not_ask_unless_allowed(ask, png):
     allowed = ask(origins=("https://evil.example",))
     answer = allowed.post("/predict", content=png(), headers=other)
     assert answer.headers["access-control-allow-origin"] == "https://evil.example"
+
+
+def test_an_allowed_page_may_ask_first_and_can_read_why_it_was_refused(ask, png):
+    other = {"origin": "https://shop.example"}
+    client = ask(api_key="k", origins=("https://shop.example",))
+    wanted = {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key"}
+    preflight = client.options("/predict", headers=other | wanted)
+    assert preflight.status_code == 200
+    refused = client.post("/predict", content=png(), headers=other)
+    assert refused.status_code == 401
+    for found in (preflight, refused):
+        assert found.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "retry-after" in refused.headers["access-control-expose-headers"]
+
+
+@pytest.mark.parametrize(
+    "host, origin, status",
+    [
+        ("127.0.0.1:8000", "http://127.0.0.1:8000", 200),
+        ("localhost:8000", "http://localhost:8000", 200),
+        ("[::1]:8000", "http://[::1]:8000", 200),
+        ("evil.example", "http://evil.example", 403),  # a name that now means this machine
+        ("ilk.test", "http://[", 403),
+    ],
+)
+def test_on_this_machine_alone_its_own_pages_are_those_of_loopback(ask, png, host, origin, status):
+    headers = {"host": host, "origin": origin}
+    assert ask(local=True).post("/predict", content=png(), headers=headers).status_code == status
+
+
+def test_refusals_are_counted_by_route(ask, png):
+    client = ask(api_key="k")
+    client.post("/predict", content=png())
+    client.post("/somewhere/predict", content=png())
+    figures = client.get("/metrics").text
+    assert 'ilk_requests_total{code="401",route="/predict"} 1.0' in figures
+    assert 'ilk_requests_total{code="401",route="other"} 1.0' in figures
 
 
 def test_the_page_and_its_parts_come_from_here_alone(client):
@@ -192,6 +244,20 @@ def test_a_file_of_something_else_holds_no_corrections(tmp_path):
         export_feedback(tmp_path / "missing", tmp_path / "x")
     with pytest.raises(OutputError):
         Feedback(tmp_path / "no" / "folder")
+
+
+def test_an_export_touches_nothing_and_has_one_label_a_picture(tmp_path, png):
+    store = Feedback(tmp_path / "c")
+    store.add(Correction(png(), "a", "1", "cat", "dog"))
+    store.add(Correction(png(), "b", "1", "cat", "eel"))
+    assert export_feedback(tmp_path / "c", tmp_path / "new") == 1
+    assert [p.label for p in open_catalog(tmp_path / "new" / "catalog.csv").pictures] == ["eel"]
+    with closing(sqlite3.connect(tmp_path / "other")) as database:
+        database.execute("create table recipes (name text)")
+    before = (tmp_path / "other").read_bytes()
+    with pytest.raises(OutputError, match="cannot hold corrections"):
+        export_feedback(tmp_path / "other", tmp_path / "newer")
+    assert (tmp_path / "other").read_bytes() == before
 
 
 def test_corrections_survive_the_service(tmp_path):

@@ -129,3 +129,24 @@ def test_models_describe_themselves(client):
     assert client.get("/v2/models/x/ready").status_code == 404
     assert client.get("/v2").json()["name"] == "ilk"
     assert [m["name"] for m in client.get("/v2/models").json()["models"]] == ["m"]
+
+
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5_000, "-1", " 5"])
+def test_a_length_that_is_none_is_refused(client, length):
+    headers = [(b"inference-header-content-length", length.encode("latin-1"))]
+    assert client.post(PATH, content=b"{}", headers=headers).status_code == 400
+
+
+def test_an_id_that_is_no_text_is_not_given_back(client, pixels):
+    body = json.dumps(request(pixels)).replace('"r7"', '"\\ud800"')
+    found = client.post(PATH, content=body)
+    assert found.status_code == 200
+    assert "id" not in found.json()
+
+
+@pytest.mark.parametrize("shape", [[5], [1, 5]])
+def test_a_request_takes_so_many_pictures_whatever_their_shape(ask, make_service, png, shape):
+    data = [base64.b64encode(png()).decode()] * 5
+    tensor = {"name": "images", "datatype": "BYTES", "shape": shape, "data": data}
+    found = ask(make_service(files=4)).post(PATH, json={"inputs": [tensor]})
+    assert found.status_code == 413

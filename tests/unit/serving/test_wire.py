@@ -1,0 +1,262 @@
+"""What clients see on a socket: patience, refusals at the door, bodies that come slowly."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+import time
+from contextlib import closing
+
+import pytest
+import uvicorn
+
+from ilk.serving.access import Access
+from ilk.serving.app import build_app
+from ilk.serving.patience import patient
+from ilk.serving.shedding import shedding
+
+KEEP_ALIVE_S = 1
+
+
+@pytest.fixture
+def listen(make_service):
+    """Return ``listen(**limits)``: a service, its port, and the paths that its application saw."""
+    servers = []
+
+    def make(**limits):
+        service = make_service(**limits)
+        app, seen = build_app(service, Access()), []
+
+        async def watched(scope, receive, send):
+            seen.append(scope.get("path"))
+            await app(scope, receive, send)
+
+        config = uvicorn.Config(
+            watched, port=0, http=patient(shedding(service), service.limits),
+            log_config=None, access_log=False, timeout_keep_alive=KEEP_ALIVE_S,
+        )  # fmt: skip
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            time.sleep(0.005)
+        servers.append((server, thread))
+        seen.clear()  # the lifespan
+        return service, server.servers[0].sockets[0].getsockname()[1], seen
+
+    yield make
+    for server, thread in servers:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def full(listen):
+    """A service of one picture at a time, which is full."""
+    service, port, seen = listen(queue=1, files=1)
+    service.room.take(1)
+    return service, port, seen
+
+
+@pytest.fixture
+def held(classifier):
+    """Hold the network; set what this returns to let it go on."""
+    gate, run = threading.Event(), classifier.engine.run
+    classifier.engine.run = lambda pixels: gate.wait(10) and run(pixels)
+    yield gate
+    gate.set()
+
+
+def connected(port):
+    return closing(socket.create_connection(("127.0.0.1", port), timeout=5))
+
+
+def request(body, *lines, path="/predict"):
+    head = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *lines]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def answer(connection):
+    """Read one answer: its status, headers, and body."""
+    found = b""
+    while b"\r\n\r\n" not in found:
+        found += connection.recv(1) or pytest.fail(f"the connection ended after {found!r}")
+    first, *lines = found.decode().strip().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    length = int(headers["content-length"])
+    body = b""
+    while len(body) < length:
+        body += connection.recv(length - len(body))
+    return int(first.split()[1]), headers, json.loads(body)
+
+
+def ends_within(connection, seconds):
+    began = time.monotonic()
+    return connection.recv(1) == b"" and time.monotonic() - began < seconds
+
+
+def until(met):
+    ends = time.monotonic() + 5
+    while not met():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
+def test_a_full_service_refuses_at_the_door_and_keeps_the_connection(full, png, caplog):
+    service, port, seen = full
+    with caplog.at_level(logging.INFO, "ilk.requests"), connected(port) as connection:
+        for _ in range(3):
+            connection.sendall(request(png(), "X-Request-Id: mine"))
+            status, headers, body = answer(connection)
+            assert (status, headers["retry-after"], headers["x-request-id"]) == (429, "1", "mine")
+            assert "try again" in body["detail"]
+        connection.sendall(request(png(), path="/v2/models/m/infer"))
+        assert "try again" in answer(connection)[2]["error"]
+        assert seen == []
+        service.room.leave(1)
+        connection.sendall(request(png()))
+        assert answer(connection)[0] == 200
+    lines = [json.loads(record.message) for record in caplog.records]
+    assert [line["code"] for line in lines] == [429, 429, 429, 429, 200]
+    assert lines[0]["id"] == "mine"
+    figures = service.watch.text()
+    assert b"ilk_shed_total 4.0" in figures
+    assert b'ilk_requests_total{code="429",route="/predict"} 3.0' in figures
+    assert b'ilk_requests_total{code="429",route="/v2/models/{name}/infer"} 1.0' in figures
+
+
+def test_what_takes_no_pictures_is_answered_though_it_is_full(full):
+    with connected(full[1]) as connection:
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer(connection)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "more", ["Expect: 100-continue", "Connection: close", "Origin: http://x", "X: y"]
+)
+def test_what_needs_care_is_refused_by_the_application(full, png, more):
+    _, port, seen = full
+    with connected(port) as connection:
+        connection.sendall(request(png(), more))
+        assert answer(connection)[0] == 429
+    assert seen == ([] if more == "X: y" else ["/predict"])
+
+
+def test_requests_sent_before_an_answer_are_answered_in_turn(listen, held, png):
+    service, port, _ = listen(queue=1, files=1)
+    with connected(port) as connection:
+        connection.sendall(request(png(), "X-Request-Id: a") + request(png(), "X-Request-Id: b"))
+        until(lambda: service.room.full)
+        connection.sendall(request(png(), "X-Request-Id: c"))
+        held.set()
+        found = [answer(connection) for _ in range(3)]
+    assert [headers["x-request-id"] for _, headers, _ in found] == ["a", "b", "c"]
+    assert found[0][0] == 200
+
+
+def test_a_refused_body_that_does_not_come_is_not_waited_for_long(listen, png):
+    service, port, _ = listen(queue=1, files=1, body_s=0.3)
+    service.room.take(1)
+    with connected(port) as connection:
+        connection.sendall(request(png())[:-1])
+        assert answer(connection)[0] == 429
+        assert ends_within(connection, 3)
+
+
+@pytest.mark.parametrize("sent", [b"\r\n", b"half", b"whole"])
+def test_a_connection_on_which_nothing_is_due_is_ended(listen, png, sent):
+    _, port, _ = listen(body_s=0.3)
+    with connected(port) as connection:
+        whole = request(png(), path="/predict?model=none")  # answered before its body
+        head, _, body = whole.partition(b"\r\n\r\n")
+        connection.sendall(head + b"\r\n\r\n")
+        assert answer(connection)[0] == 404
+        connection.sendall({b"half": body[:50], b"whole": body}.get(sent, body + sent))
+        assert ends_within(connection, KEEP_ALIVE_S + 2)
+
+
+def test_a_connection_is_kept_though_the_answer_came_before_the_body(listen, png):
+    _, port, _ = listen()
+    with connected(port) as connection:
+        for _ in range(2):
+            connection.sendall(request(png(), path="/predict?model=none"))
+            assert answer(connection)[0] == 404
+        connection.sendall(request(png()))
+        assert answer(connection)[0] == 200
+
+
+def test_many_requests_in_one_go_are_no_long_headers(listen):
+    _, port, _ = listen()
+    number = 2_000
+    with connected(port) as connection:
+        one = b"GET /v2/health/live HTTP/1.1\r\nHost: a-host.test\r\n\r\n"
+        sending = threading.Thread(target=connection.sendall, args=(number * one,))
+        sending.start()
+        assert {answer(connection)[0] for _ in range(number)} == {200}
+        sending.join()
+
+
+@pytest.mark.parametrize("deadline_s, body_s, status", [(0.3, 9, 504), (9, 0.3, 408)])
+def test_deadline_and_body_each_have_their_time(listen, png, deadline_s, body_s, status):
+    _, port, _ = listen(deadline_s=deadline_s, body_s=body_s)
+    with connected(port) as connection:
+        began = time.monotonic()
+        connection.sendall(request(png())[:-1])
+        assert answer(connection)[0] == status
+        assert time.monotonic() - began < 3
+
+
+def test_the_deadline_counts_from_the_first_byte(listen, held, png):
+    _, port, _ = listen(deadline_s=0.5)
+    whole = request(png())
+    with connected(port) as connection:
+        connection.sendall(whole[:1])
+        time.sleep(0.4)
+        began = time.monotonic()
+        connection.sendall(whole[1:])
+        assert answer(connection)[0] == 504
+        assert time.monotonic() - began < 0.4
+
+
+def test_a_reload_does_not_lose_a_request_whose_body_is_coming(listen, png):
+    service, port, _ = listen()
+    with connected(port) as connection:
+        whole = request(png())
+        connection.sendall(whole[:-5])
+        time.sleep(0.1)
+        service.models.load()
+        connection.sendall(whole[-5:])
+        assert answer(connection)[0] == 200
+
+
+def test_a_reload_while_the_network_hangs_frees_the_places(listen, png, monkeypatch, held):
+    monkeypatch.setattr("ilk.serving.models.SHORTEST_STALL_S", 0.3)
+    held.set()
+    service, port, _ = listen()
+    held.clear()
+    with connected(port) as connection:
+        connection.sendall(request(png()))
+        until(lambda: service.room.pictures == 1)
+        time.sleep(0.05)
+        reloading = threading.Thread(target=service.models.load)
+        reloading.start()  # its warm-up waits for the network as well
+        assert answer(connection)[0] == 503
+        until(lambda: service.room.pictures == 0)
+        held.set()
+        reloading.join()
+
+
+def test_a_client_that_leaves_frees_its_place(listen, held, png):
+    service, port, _ = listen()
+    with connected(port) as first:
+        first.sendall(request(png()))
+        until(lambda: service.room.pictures == 1)
+        time.sleep(0.1)  # its batch has begun
+        with connected(port) as second:
+            second.sendall(request(png(1)))
+            until(lambda: service.room.pictures == 2)
+        until(lambda: service.room.pictures == 1)
+        held.set()
+        assert answer(first)[0] == 200
