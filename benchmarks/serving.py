@@ -126,6 +126,8 @@ def running(side: Side) -> Iterator[tuple[str, subprocess.Popen]]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
+        with contextlib.suppress(ProcessLookupError):  # LitServe leaves one that never rests
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(url: str, process: subprocess.Popen) -> None:

@@ -62,9 +62,10 @@ def full(listen):
 
 @pytest.fixture
 def held(classifier):
-    """Hold the network; set what this returns to let it go on."""
+    """Let the network run, until what this returns is cleared, and again once it is set."""
     gate, run = threading.Event(), classifier.engine.run
     classifier.engine.run = lambda pixels: gate.wait(10) and run(pixels)
+    gate.set()
     yield gate
     gate.set()
 
@@ -118,6 +119,7 @@ def test_a_full_service_refuses_at_the_door_and_keeps_the_connection(full, png, 
         service.room.leave(1)
         connection.sendall(request(png()))
         assert answer(connection)[0] == 200
+        until(lambda: len(caplog.records) == 5)
     lines = [json.loads(record.message) for record in caplog.records]
     assert [line["code"] for line in lines] == [429, 429, 429, 429, 200]
     assert lines[0]["id"] == "mine"
@@ -146,6 +148,7 @@ def test_what_needs_care_is_refused_by_the_application(full, png, more):
 
 def test_requests_sent_before_an_answer_are_answered_in_turn(listen, held, png):
     service, port, _ = listen(queue=1, files=1)
+    held.clear()
     with connected(port) as connection:
         connection.sendall(request(png(), "X-Request-Id: a") + request(png(), "X-Request-Id: b"))
         until(lambda: service.room.full)
@@ -211,6 +214,7 @@ def test_deadline_and_body_each_have_their_time(listen, png, deadline_s, body_s,
 def test_the_deadline_counts_from_the_first_byte(listen, held, png):
     _, port, _ = listen(deadline_s=0.5)
     whole = request(png())
+    held.clear()
     with connected(port) as connection:
         connection.sendall(whole[:1])
         time.sleep(0.4)
@@ -233,7 +237,6 @@ def test_a_reload_does_not_lose_a_request_whose_body_is_coming(listen, png):
 
 def test_a_reload_while_the_network_hangs_frees_the_places(listen, png, monkeypatch, held):
     monkeypatch.setattr("ilk.serving.models.SHORTEST_STALL_S", 0.3)
-    held.set()
     service, port, _ = listen()
     held.clear()
     with connected(port) as connection:
@@ -250,6 +253,7 @@ def test_a_reload_while_the_network_hangs_frees_the_places(listen, png, monkeypa
 
 def test_a_client_that_leaves_frees_its_place(listen, held, png):
     service, port, _ = listen()
+    held.clear()
     with connected(port) as first:
         first.sendall(request(png()))
         until(lambda: service.room.pictures == 1)
