@@ -153,7 +153,10 @@ def test_pages_of_other_sites_may_not_ask_unless_allowed(ask, png):
 def test_an_allowed_page_may_ask_first_and_can_read_why_it_was_refused(ask, png):
     other = {"origin": "https://shop.example"}
     client = ask(api_key="k", origins=("https://shop.example",))
-    wanted = {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key"}
+    wanted = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "x-api-key",
+    }
     preflight = client.options("/predict", headers=other | wanted)
     assert preflight.status_code == 200
     refused = client.post("/predict", content=png(), headers=other)
