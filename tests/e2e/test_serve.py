@@ -70,6 +70,7 @@ def test_a_folder_with_a_broken_picture_goes_through(served, ilk, picture, tmp_p
         (("--url", "ftp://x"), 2, "give an address such as"),
         (("--url", "http://127.0.0.1:1"), 1, "Nothing answers at"),
         (("--url", "http://127.0.0.1:1", "--batch", "2"), 2, "do not apply with --url"),
+        (("--url", "http://127.0.0.1:1", "model.safetensors"), 2, "the server has the model"),
     ],
 )
 def test_what_cannot_be_asked_of_a_server_is_refused(refused, pictures, words, code, said):
@@ -83,6 +84,8 @@ def test_what_cannot_be_asked_of_a_server_is_refused(refused, pictures, words, c
         (("{model}", "--port", "1", "--host", "203.0.113.7"), "cannot be listened on"),
         (("{model}", "--formats", "HEIC"), "No format HEIC"),
         (("{model}", "--queue", "1"), "give 32 at least"),
+        (("{model}", "--port", "70000"), "--port 70000: give 0 to 65535"),
+        (("{model}", "--cors", "shop.example"), "give a site such as"),
     ],
 )
 def test_a_service_that_cannot_start_says_why(ilk, trained, words, said):

@@ -78,8 +78,8 @@ def test_three_pictures_are_named_one_is_broken_one_is_corrected(
     assert found == [("green",)]
     ilk("export-feedback", served.feedback, "--output", tmp_path / "fixes")
     table = (tmp_path / "fixes" / "catalog.csv").read_text().splitlines()
-    assert table[0] == "path,label"
-    assert table[1].endswith(".png,green")
+    assert table[0] == "path,label,predicted,model"
+    assert ".png,green,red,colours@" in table[1]
 
     assert [url for url in asked if not url.startswith((served.url, "blob:"))] == []
     assert said == []

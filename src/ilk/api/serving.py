@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -87,7 +88,7 @@ def serve(
     service = Service(Models(places, options or Options(), chosen, watch, catalog), chosen, watch)
     app = build_app(
         service,
-        Access(api_key, tuple(cors), local=host in HERE),
+        Access(api_key, tuple(map(_site, cors)), local=host in HERE),
         Feedback(Path(feedback)) if feedback is not None else None,
     )
     server = Server(app, service, host, port, linger_s)
@@ -99,6 +100,20 @@ def serve(
     _log_requests()
     with threadpool_limits(1, "blas"):  # small products, whose threads would wait busily for more
         server.run_until_told(ready)
+
+
+def _site(text: str) -> str:
+    """Return a web site as browsers name it.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    site = text.rstrip("/").lower()
+    if not re.fullmatch(r"https?://[^/?#@\s]+", site):
+        raise UsageError(f"--cors {text}: give a site such as https://example.org.")
+    return site
 
 
 def export_feedback(file: str | PathLike[str], output: str | PathLike[str]) -> int:

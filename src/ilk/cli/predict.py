@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from ilk.cli.console import Count, print_json, progress, say
 from ilk.cli.running import DEFAULT, Running, key_from
 from ilk.errors import UsageError, counted, shown
-from ilk.inference import Prediction
+from ilk.inference import Prediction, model_file
 
 if TYPE_CHECKING:
     from ilk.api.remote import Remote
@@ -68,7 +68,8 @@ def predict(
     workers
         Threads that decode; default: one a core.
     url
-        Have a server name them, as 'ilk serve' starts one: http://127.0.0.1:8000.
+        Have a server name them, as 'ilk serve' starts one: http://127.0.0.1:8000, or with
+        ?model=NAME&version=V behind it. No MODEL is given then.
     connections
         Requests to the server at once; what it refuses as too much is sent again.
     api_key_file
@@ -77,6 +78,8 @@ def predict(
     from ilk import api
     from ilk.data.sources import find_pictures
 
+    if url and model_file(Path(model)).suffix in {".safetensors", ".onnx"}:
+        raise UsageError(f"With --url the server has the model: leave {shown(model)} out.")
     given = [model, *paths] if url else list(paths)
     strange = [p for p in given if p.startswith("-") and p != "-" and not Path(p).exists()]
     if strange:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from importlib.resources import files
@@ -22,11 +23,12 @@ from ilk.serving import correcting, explaining, predicting, protocol
 from ilk.serving.access import Access, Guard
 from ilk.serving.feedback import Feedback
 from ilk.serving.gate import LEFT, Gate
-from ilk.serving.predicting import Detail
+from ilk.serving.predicting import STRANGERS, Detail
 from ilk.serving.refusals import Refusal, refused
 from ilk.serving.service import Service
 
 PAGE = Path(str(files("ilk.serving") / "page"))
+log = logging.getLogger("ilk")
 LOOK_S = 0.25  # seconds between looks at whether a network hangs
 ABOUT = (
     "Names pictures. Try it: the [page](/) takes pictures by drag and drop, or "
@@ -59,6 +61,8 @@ def build_app(service: Service, access: Access, store: Feedback | None = None) -
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     app.add_api_route("/", _index, include_in_schema=False)
     app.add_api_route("/about", lambda: _about(service, store), include_in_schema=False)
+    if access.api_key:
+        _document_key(app)
     app.add_exception_handler(Refusal, lambda request, r: refused(r, request.url.path))
     app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=LEFT))
     guarded: ASGIApp = Guard(app, service, access)
@@ -69,6 +73,14 @@ def build_app(service: Service, access: Access, store: Feedback | None = None) -
             expose_headers=["retry-after", "x-request-id"],
         )  # fmt: skip
     return Gate(guarded, service)
+
+
+def _document_key(app: FastAPI) -> None:
+    """Have ``/docs`` ask for the key."""
+    document = app.openapi()  # kept by the application
+    kinds = document.setdefault("components", {}).setdefault("securitySchemes", {})
+    kinds["key"] = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    document["security"] = [{"key": []}]
 
 
 def _watched(service: Service) -> Callable[[FastAPI], Any]:
@@ -99,6 +111,7 @@ def _about(service: Service, store: Feedback | None) -> dict[str, Any]:
             {
                 "name": served.name,
                 "version": served.version,
+                "digest": served.digest,
                 "classes": served.classifier.classes,
                 "explains": served.explains,
             }
@@ -123,6 +136,7 @@ def _add_operation(app: FastAPI, service: Service) -> None:
         tags=["operation"],
         summary="Load the models anew",
         responses={
+            **STRANGERS,
             409: {"model": Detail, "description": "They are being loaded already"},
             422: {"model": Detail, "description": "One cannot be served; the old ones still are"},
         },
@@ -135,5 +149,6 @@ def _add_operation(app: FastAPI, service: Service) -> None:
         try:
             await asyncio.to_thread(service.models.load)
         except IlkError as error:
+            log.error("%s The models from before still answer.", error)  # noqa: TRY400 -- no fault
             raise Refusal(422, f"{error} The models from before still answer.") from None
         return {"models": [f"{s.name}@{s.version}" for s in service.models.all]}

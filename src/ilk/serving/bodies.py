@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 MULTIPART = b"multipart/form-data"
+BARE = (b"image/", b"application/octet-stream", b"application/x-www-form-urlencoded")
+"""The kinds of a body that is a picture; the last is what curl says of all that it sends."""
 PARTS = 64  # of a form, files and fields together
 
 
@@ -80,7 +82,7 @@ def pictures_in(request: Request, body: bytes, most: int) -> list[Part]:
     kind = sent.lower()
     if kind.startswith(MULTIPART):
         found = [part for part in parts_of(sent, body) if part.filename is not None]
-    elif not kind or kind.startswith((b"image/", b"application/octet-stream")):
+    elif not kind or kind.startswith(BARE):
         found = [Part("image", "", body)] if body else []
     else:
         raise Refusal(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from ilk.data.decode import opened
+from ilk.data.decode import decode
 from ilk.errors import DecodeError, OutputError
-from ilk.serving.bodies import body_of, parts_of
+from ilk.serving.bodies import MULTIPART, Part, body_of, parts_of
 from ilk.serving.feedback import Correction, Feedback
+from ilk.serving.limits import Limits
 from ilk.serving.models import Served
-from ilk.serving.predicting import REFUSALS, Detail
+from ilk.serving.predicting import REFUSALS, Detail, only
 from ilk.serving.refusals import Refusal
 from ilk.serving.service import Service
 
@@ -58,9 +60,11 @@ def router(service: Service, store: Feedback | None) -> APIRouter:
         served = service.models.find(model, version)
         async with body_of(request, service) as sent:
             kind = request.headers.get("content-type", "").encode("latin-1")
-            parts = await service.aside(sent, parts_of, kind, sent)
-            correction = _correction(served, {part.name: part.content for part in parts})
-            _refuse_no_picture(correction.content, service.limits.formats)
+            if not kind.lower().startswith(MULTIPART):
+                raise Refusal(415, "Send multipart/form-data, with the fields 'image' and 'label'.")
+            correction = _correction(served, await service.aside(sent, parts_of, kind, sent))
+            reading = asyncio.to_thread(_refuse_no_picture, served, correction, service.limits)
+            await service.in_time(request, reading)
             try:
                 keeping = asyncio.to_thread(store.add, correction)
                 return Kept(corrections=await service.in_time(request, keeping))
@@ -70,20 +74,22 @@ def router(service: Service, store: Feedback | None) -> APIRouter:
     return routes
 
 
-def _correction(served: Served, parts: dict[str, bytes]) -> Correction:
-    fields = {k: v.decode("utf-8", "replace") for k, v in parts.items() if k != "image"}
-    for name in {"label", *fields} & {"label", "predicted"}:
-        if fields.get(name) not in served.classifier.classes:
-            raise Refusal(422, f"{served.name} has no class {fields.get(name, '')[:100]!r}.")
+def _correction(served: Served, parts: Sequence[Part]) -> Correction:
+    pictures = [part for part in parts if part.name == "image"]
+    fields = {p.name: p.content.decode("utf-8", "replace") for p in parts if p.name != "image"}
+    if not pictures or "label" not in fields:
+        raise Refusal(422, "Send the picture in the field 'image', and what it is in 'label'.")
+    for name in {"label", "predicted"} & set(fields):
+        if fields[name] not in served.classifier.classes:
+            raise Refusal(422, f"{served.name} has no class {fields[name][:100]!r}.")
     return Correction(
-        parts.get("image", b""), served.name, served.version, fields.get("predicted", ""),
+        only(pictures).content, served.name, served.version, fields.get("predicted", ""),
         fields["label"],
     )  # fmt: skip
 
 
-def _refuse_no_picture(content: bytes, formats: tuple[str, ...]) -> None:
+def _refuse_no_picture(served: Served, correction: Correction, limits: Limits) -> None:
     try:
-        with opened(content, formats):
-            pass
+        decode(correction.content, served.classifier.spec.preprocess, limits.formats)
     except DecodeError as error:
         raise Refusal(422, f"The picture {error}.") from None

@@ -32,6 +32,7 @@ on conflict (digest, model) do update set
     version = excluded.version, predicted = excluded.predicted, label = excluded.label,
     time = excluded.time
 """
+COLUMNS = ("path", "label", "predicted", "model")
 
 
 @dataclass(frozen=True)
@@ -129,18 +130,19 @@ def export_feedback(path: Path, output: Path) -> int:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{shown(output)} is not empty; give another --output.")
     corrections = corrections_in(path)
-    labels: dict[str, str] = {}
+    rows: dict[str, tuple[str, ...]] = {}
     try:
         (output / "pictures").mkdir(parents=True, exist_ok=True)
         for correction in corrections:
             name = f"pictures/{digest_of(correction.content)[:32]}{_ending(correction.content)}"
             (output / name).write_bytes(correction.content)
-            labels[name] = correction.label
+            model = f"{correction.model}@{correction.version}"
+            rows[name] = (name, correction.label, correction.predicted, model)
         with (output / "catalog.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([("path", "label"), *labels.items()])
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows.values()])
     except OSError as error:
         raise OutputError(f"{shown(output)} cannot be written: {error.strerror}.") from None
-    return len(labels)
+    return len(rows)
 
 
 def _ending(content: bytes) -> str:

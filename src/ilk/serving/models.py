@@ -175,6 +175,8 @@ class Models:
         if not self._served:
             raise Refusal(503, "The models are being loaded; try again in a moment.", retry_s=1)
         name = name or self._served[0].name
+        if "@" in name and not version:  # as it is written elsewhere
+            name, _, version = name.partition("@")
         for served in reversed(self._served):
             if served.name == name and version in {None, "", served.version}:
                 return served

@@ -84,6 +84,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 
+STRANGERS = {status: REFUSALS[status] for status in (401, 403)}
+
 
 def router(service: Service) -> APIRouter:
     """Return the route."""
@@ -109,7 +111,7 @@ def router(service: Service) -> APIRouter:
 
         Send them as multipart/form-data in the field `image`, or one as the body. One that cannot
         be read has its reason in `error`, and does not harm the others. The model is the first
-        that is served, unless one is named.
+        that is served, unless one is named; of its versions, the last.
         """
         service.models.find(model, version)  # or the body need not come
         async with body_of(request, service) as body:

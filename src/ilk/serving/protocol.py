@@ -19,7 +19,7 @@ from ilk.errors import DecodeError
 from ilk.serving.batcher import Answer
 from ilk.serving.bodies import body_of
 from ilk.serving.models import Served
-from ilk.serving.predicting import REFUSALS, predicted
+from ilk.serving.predicting import REFUSALS, STRANGERS, predicted
 from ilk.serving.refusals import Refusal
 from ilk.serving.service import Service
 from ilk.serving.tensors import OUTPUTS, Asked
@@ -41,6 +41,7 @@ FAULTS: dict[int | str, dict[str, Any]] = {
 OF_MODEL: dict[int | str, dict[str, Any]] = {
     status: FAULTS[status] for status in (401, 403, 404, 503)
 }
+OF_STRANGERS: dict[int | str, dict[str, Any]] = {status: FAULTS[status] for status in STRANGERS}
 UNREADABLE: dict[int | str, dict[str, Any]] = {
     422: {"model": Fault, "description": "A picture cannot be read"}
 }
@@ -59,11 +60,11 @@ def router(service: Service) -> APIRouter:
     def ready() -> Response:
         return _health(service.ready)
 
-    @routes.get("", summary="What this is")
+    @routes.get("", summary="What this is", responses=OF_STRANGERS)
     def server() -> dict[str, Any]:
         return {"name": "ilk", "version": VERSION, "extensions": ["binary_tensor_data"]}
 
-    @routes.get("/models", summary="What is served")
+    @routes.get("/models", summary="What is served", responses=OF_STRANGERS)
     def models() -> dict[str, Any]:
         return {"models": [_described(served) for served in service.models.all]}
 
@@ -139,6 +140,7 @@ def _described(served: Served) -> dict[str, Any]:
         ],
         "classes": list(served.classifier.classes),
         "explains": served.explains,
+        "digest": served.digest,
     }
 
 

@@ -20,6 +20,7 @@ from ilk.serving.refusals import Refusal
 from ilk.serving.service import Service
 from ilk.serving.shedding import shedding
 
+LAST_PORT = 65_535
 COLLECTING = (20_000, 20, 20)  # new objects, and collections of younger ones, between collections
 log = logging.getLogger("ilk")
 
@@ -92,6 +93,9 @@ class Server(uvicorn.Server):
         if sig == signal.SIGINT or self._service.draining:
             self.force_exit = self.should_exit
             self.should_exit = True
+        else:
+            log.warning("Ending: not ready any more, but answering for %g s; a second signal ends "
+                        "it sooner.", self._linger_s)  # fmt: skip
         self._service.draining = True
         self._ends = time.monotonic() + self._linger_s
 
@@ -143,6 +147,8 @@ def _listening(host: str, port: int) -> socket.socket:
     UsageError
         Something else listens there, or there is no such address.
     """
+    if not 0 <= port <= LAST_PORT:
+        raise UsageError(f"--port {port}: give 0 to {LAST_PORT}; 0 is any that is free.")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(found[0], socket.SOCK_STREAM)

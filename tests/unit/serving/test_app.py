@@ -45,6 +45,7 @@ def test_models_and_versions_are_served_side_by_side(ask, make_service, model, p
 
     assert answered("") == ("a", "2")  # the first name, its last version
     assert answered("?model=a&version=1") == ("a", "1")
+    assert answered("?model=a@1") == ("a", "1")
     assert answered("?model=b")[0] == "b"
     assert len(answered("?model=b")[1]) == 12  # of the file's SHA-256
     missing = client.post("/predict?model=c", content=png())
@@ -138,6 +139,11 @@ def test_without_the_key_only_health_page_and_figures_are_open(ask, png):
         assert client.post("/predict", content=png(), headers=headers).status_code == 200
 
 
+def test_the_document_asks_for_the_key(ask):
+    assert ask(api_key="k").get("/openapi.json").json()["security"] == [{"key": []}]
+    assert "security" not in ask().get("/openapi.json").json()
+
+
 def test_pages_of_other_sites_may_not_ask_unless_allowed(ask, png):
     other = {"origin": "https://evil.example"}
     client = ask()
@@ -221,6 +227,11 @@ def test_a_correction_is_kept_once_a_picture_and_becomes_a_catalog(client, png, 
     assert correct(0, "eel").json() == {"corrections": 2}  # on second thoughts
     assert correct(0, "cow").status_code == 422
     assert client.post("/feedback", files={"image": png()}).status_code == 422
+    assert client.post("/feedback", content=png()).status_code == 415
+    cut = {"image": png()[:100]}
+    assert client.post("/feedback", files=cut, data={"label": "cat"}).status_code == 422
+    two = [("image", png(0)), ("image", png(1))]
+    assert client.post("/feedback", files=two, data={"label": "cat"}).status_code == 413
     assert (
         client.post("/feedback", files={"image": b"no"}, data={"label": "cat"}).status_code == 422
     )

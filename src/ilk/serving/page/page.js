@@ -37,7 +37,10 @@ async function start() {
   }
   const select = get("model");
   select.replaceChildren(...about.models.map((m, i) => new Option(`${m.name} ${m.version}`, i)));
+  // What answers a program that names no model: of the first name, the last version.
+  select.value = about.models.findLastIndex((model) => model.name === about.models[0].name);
   get("choice").hidden = about.models.length < 2;
+  get("keeps").hidden = !about.feedback;
   get("limits").textContent =
     `${about.formats.join(", ")}, up to ${about.megabytes} MB each. Many at once are fine.`;
   describe();
@@ -134,7 +137,7 @@ function show(row) {
   card.classList.toggle("doubtful", answer.unknown || answer.accepted === false);
   card.querySelector(".own").alt = `${row.file.name}: ${heading.textContent}`;
   card.querySelector(".doubts").textContent = answer.unknown
-    ? "It is like nothing that the model has learned; what follows is a guess."
+    ? "It is unlike what the model has learned; what follows is a guess."
     : answer.accepted === false
       ? "Too unsure to be accepted."
       : "";
@@ -277,7 +280,13 @@ for (const id of ["files", "camera"])
     add(event.target.files);
     event.target.value = "";
   };
-get("model").onchange = describe;
+get("model").onchange = () => {
+  const files = rows.map((row) => row.file);
+  clear();
+  describe();
+  add(files);
+  get("model").focus();
+};
 get("save").onclick = save;
 get("clear").onclick = clear;
 get("door").onsubmit = (event) => {
