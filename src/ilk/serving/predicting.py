@@ -84,7 +84,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 
-STRANGERS = {status: REFUSALS[status] for status in (401, 403)}
+STRANGERS: dict[int | str, dict[str, Any]] = {status: REFUSALS[status] for status in (401, 403)}
 
 
 def router(service: Service) -> APIRouter:
