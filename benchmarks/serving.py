@@ -227,23 +227,28 @@ def idle(model: str, pictures: list[str]) -> None:
     """Compare one connection's latency with decoding and running, without a server."""
     classifier = package.load(model)
     contents = [Path(path).read_bytes() for path in pictures]
-    preprocess = classifier.spec.preprocess
-    bare = []
-    with threadpool_limits(1, "blas"):  # as ilk serve has it
-        for content in [*contents[:20], *contents, *contents, *contents]:
-            began = time.perf_counter()
-            classifier.named(decode(content, preprocess)[None])
-            bare.append(1000 * (time.perf_counter() - began))
-    bare = bare[20:]
-    time.sleep(1)
+    bare, served = [], []
     with running(serve("idle", model)) as (url, _):
-        wrk(url, 1, 2)
-        load = wrk(url, 1, 10)
-    ratio = load.p50 / median(bare)
+        for _ in range(5):  # in turns: the machine is not always equally fast
+            bare.append(alone(classifier, contents))
+            wrk(url, 1, 1)
+            served.append(wrk(url, 1, 5).p50)
+    ratio = median(served) / median(bare)
     print(
-        f"- one connection: p50 {load.p50:.2f} ms, decode and engine alone {median(bare):.2f} ms: "
-        f"{ratio:.2f} times; target at most 1.3: {met(ratio <= 1.3)}"
+        f"- one connection, p50: {spread(served, ' ms', 1)}; decode and engine alone: "
+        f"{spread(bare, ' ms', 1)}; {ratio:.2f} times; target at most 1.3: {met(ratio <= 1.3)}"
     )
+
+
+def alone(classifier: package.Classifier, contents: list[bytes]) -> float:
+    """Return the milliseconds that decoding and running a picture take, p50, without a server."""
+    times = []
+    with threadpool_limits(1, "blas"):  # as ilk serve has it
+        for content in [*contents[:20], *contents]:
+            began = time.perf_counter()
+            classifier.named(decode(content, classifier.spec.preprocess)[None])
+            times.append(1000 * (time.perf_counter() - began))
+    return median(times[20:])
 
 
 def start(model: str) -> None:
