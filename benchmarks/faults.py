@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree
 
 from common import headline, scratch
 
+FAULTS = ("failure", "error", "skipped")
 ROOT = Path(__file__).parents[1]
 
 
@@ -22,20 +24,25 @@ def main() -> None:
     with scratch() as folder:
         file = folder / "results.xml"
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "tests/e2e/test_serve.py", f"--junitxml={file}"],
+            [sys.executable, "-m", "pytest", "-q", "tests/e2e/test_serve.py", f"--junitxml={file}",
+             "-o", "junit_family=xunit1"],
             cwd=ROOT, env=os.environ | {"ILK_TEST_SLOW": "1"}, check=False,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         cases = ElementTree.parse(file).getroot().findall(".//testcase")
-    print("| what happened | seconds | counted | outcome |\n|---|---|---|---|")
-    for case in cases:
-        name = case.get("name").removeprefix("test_").replace("_", " ")
+    print("| what happened | cases | seconds | counted | outcome |\n|---|---|---|---|---|")
+    for name, group in groupby(cases, lambda case: case.get("name").partition("[")[0]):
+        own = list(group)
+        seconds = sum(float(case.get("time")) for case in own)
         counted = ", ".join(
-            f"{p.get('value')} {p.get('name')}" for p in case.findall("properties/property")
+            f"{p.get('value')} {p.get('name')}"
+            for case in own
+            for p in case.findall("properties/property")
         )
-        bad = [kind for kind in ("failure", "error", "skipped") if case.find(kind) is not None]
-        outcome = f"**{bad[0]}**" if bad else "passed"
-        print(f"| {name} | {float(case.get('time')):.1f} | {counted} | {outcome} |")
+        bad = sum(case.find(kind) is not None for case in own for kind in FAULTS)
+        outcome = f"**{bad} failed**" if bad else "passed"
+        told = name.removeprefix("test_").replace("_", " ")
+        print(f"| {told} | {len(own)} | {seconds:.1f} | {counted} | {outcome} |")
     sys.exit(done.returncode)
 
 
