@@ -43,9 +43,7 @@ class Served:
 
     def __exit__(self, *_):
         """Leave no process behind, whatever a test found."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(30)
+        self.stop(signal.SIGKILL)
 
     def _read(self):
         for line in self.process.stderr:
