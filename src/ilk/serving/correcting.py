@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from ilk.data.decode import decode
 from ilk.errors import DecodeError, OutputError
 from ilk.serving.bodies import MULTIPART, Part, body_of, parts_of
 from ilk.serving.feedback import Correction, Feedback
-from ilk.serving.limits import Limits
 from ilk.serving.models import Served
 from ilk.serving.predicting import REFUSALS, Detail, only
 from ilk.serving.refusals import Refusal
@@ -63,8 +61,9 @@ def router(service: Service, store: Feedback | None) -> APIRouter:
             if not kind.lower().startswith(MULTIPART):
                 raise Refusal(415, "Send multipart/form-data, with the fields 'image' and 'label'.")
             correction = _correction(served, await service.aside(sent, parts_of, kind, sent))
-            reading = asyncio.to_thread(_refuse_no_picture, served, correction, service.limits)
-            await service.in_time(request, reading)
+            _, (answer,) = await service.answers(request, model, version, [correction.content])
+            if isinstance(answer, DecodeError):
+                raise Refusal(422, f"The picture {answer}.")
             try:
                 keeping = asyncio.to_thread(store.add, correction)
                 return Kept(corrections=await service.in_time(request, keeping))
@@ -86,10 +85,3 @@ def _correction(served: Served, parts: Sequence[Part]) -> Correction:
         only(pictures).content, served.name, served.version, fields.get("predicted", ""),
         fields["label"],
     )  # fmt: skip
-
-
-def _refuse_no_picture(served: Served, correction: Correction, limits: Limits) -> None:
-    try:
-        decode(correction.content, served.classifier.spec.preprocess, limits.formats)
-    except DecodeError as error:
-        raise Refusal(422, f"The picture {error}.") from None

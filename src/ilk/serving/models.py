@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import re
 import threading
 import time
@@ -32,7 +31,6 @@ from ilk.serving.watch import Watch
 SHORTEST_STALL_S = 3.0
 SLOWER = 20  # times slower than at the warm-up, and a batch counts as lost
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-log = logging.getLogger("ilk")
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,8 @@ class Models:
 
     def check(self) -> None:
         """Replace what hangs; call this several times a second."""
-        self._closing = [served for served in self._closing if not served.batcher.ended]
+        for served in [s for s in self._closing if s.batcher.ended]:
+            self._closing.remove(served)  # in place: a thread that loads may be adding others
         for served in (*self._served, *self._closing):
             served.batcher.check()
 
@@ -197,9 +196,10 @@ class Models:
 
     def close(self) -> None:
         """Let every model end once it has answered what it took, and wait for that."""
-        _close(self._served)
-        for served in (*self._served, *self._closing):
-            served.batcher.wait()
+        served, self._served = self._served, ()  # nothing is found any more
+        _close(served)
+        for one in (*served, *self._closing):
+            one.batcher.wait()
         self._decoders.shutdown(wait=False)
 
     def _opened(self, place: Place, old: Served | None) -> Served:

@@ -93,7 +93,7 @@ class Server(uvicorn.Server):
         if sig == signal.SIGINT or self._service.draining:
             self.force_exit = self.should_exit
             self.should_exit = True
-        else:
+        elif self._linger_s:
             log.warning("Ending: not ready any more, but answering for %g s; a second signal ends "
                         "it sooner.", self._linger_s)  # fmt: skip
         self._service.draining = True

@@ -36,9 +36,11 @@ async function start() {
     return;
   }
   const select = get("model");
+  const place = select.options.length ? select.selectedIndex : null; // before a reload
   select.replaceChildren(...about.models.map((m, i) => new Option(`${m.name} ${m.version}`, i)));
   // What answers a program that names no model: of the first name, the last version.
-  select.value = about.models.findLastIndex((model) => model.name === about.models[0].name);
+  const usual = about.models.findLastIndex((model) => model.name === about.models[0].name);
+  select.selectedIndex = place ?? usual;
   get("choice").hidden = about.models.length < 2;
   get("keeps").hidden = !about.feedback;
   get("limits").textContent =
