@@ -37,7 +37,7 @@ class DecodeError(DataError):
     Attributes
     ----------
     kind : str
-        The kind of finding that it is: see `ilk.data.checks.kinds`.
+        The kind of finding that it is: see `ilk.checking.findings.kinds`.
     """
 
     def __init__(self, reason: str, kind: str = "file.unreadable") -> None:

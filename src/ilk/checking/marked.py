@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
+from ilk.checking.findings import Finding, Findings
 from ilk.checking.quarantine.plan import place
 from ilk.checking.selection import family
 from ilk.data.catalog import Catalog, LeftOut, Picture
-from ilk.data.checks import Finding, Findings
 from ilk.errors import OutputError, UsageError, shown
 
 HEADER = ("path", "label", "split", "suspect", "why", "left_out")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import accumulate
 
-from ilk.data.checks import ORDER, Finding, Findings
-from ilk.data.checks.kinds import GROUPS, KINDS
+from ilk.checking.findings import ORDER, Finding, Findings
+from ilk.checking.findings.kinds import GROUPS, KINDS
 from ilk.errors import UsageError, shown
 
 

@@ -39,9 +39,9 @@ def benchmark(
     workers
         Threads that decode; default: one a core.
     """
-    from ilk import api
+    import ilk
 
-    found = api.benchmark(
+    found = ilk.benchmark(
         models, data=data, split=split, options=running.options(), workers=workers
     )
     if json:

@@ -12,9 +12,9 @@ from ilk.cli.console import Count, print_json, progress, say
 from ilk.errors import UsageError, counted, shown
 
 if TYPE_CHECKING:
+    from ilk.checking.findings import Findings
     from ilk.checking.quarantine import Moved
     from ilk.checking.selection import Selection
-    from ilk.data.checks import Findings
 
 FAILED = 1
 DID_NOT_PASS = 3
@@ -72,7 +72,7 @@ def check(
     workers
         Threads that decode; default: one a core.
     """
-    from ilk import api
+    import ilk
     from ilk.checking import marked, report
     from ilk.checking.selection import select
     from ilk.cli.findings import print_findings
@@ -94,7 +94,7 @@ def check(
     _refuse_places(data, quarantine, write_catalog)
 
     with _folder(out, exist_ok) as folder:
-        result = api.check(data, quick=quick, model=model, workers=workers, progress=progress)
+        result = ilk.check(data, quick=quick, model=model, workers=workers, progress=progress)
         _refuse_memory(result, quarantine, write_catalog)
         report.write(folder, result)
     if json:
@@ -123,7 +123,7 @@ def check(
 
 def _refuse_idle(quick: bool, *selections: Selection | None) -> None:
     """Refuse kinds that --quick does not look for: a gate that cannot fire passes everything."""
-    from ilk.data.checks.find import NEED_NETWORK
+    from ilk.checking.findings.find import NEED_NETWORK
 
     named = {name for selection in selections if selection for name in selection.names}
     idle = [kind for kind in NEED_NETWORK if kind in named]
@@ -155,7 +155,7 @@ def _refuse_memory(findings: Findings, quarantine: Path | None, write_catalog: P
 def _folder(out: Path | None, exist_ok: bool) -> Iterator[Path]:
     """Make the folder that the report goes into; one that holds no report yet may be there."""
     from ilk.checking.report import NAMES
-    from ilk.run import new_folder
+    from ilk.folder import new_folder
 
     if out is None:
         with new_folder(Path("runs"), None, False, default="check", flags=("", "--out")) as folder:

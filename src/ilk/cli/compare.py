@@ -45,10 +45,10 @@ def compare(
     workers
         Threads that decode; default: one a core.
     """
-    from ilk import api
+    import ilk
 
     first, second = (running.load(model, among=True) for model in (a, b))
-    found = api.compare(
+    found = ilk.compare(
         first,
         second,
         data,

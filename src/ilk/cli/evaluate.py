@@ -88,8 +88,9 @@ def evaluate(
     workers
         Threads that decode; default: one a core.
     """
-    from ilk import api
-    from ilk.run import new_folder, write_evaluation
+    import ilk
+    from ilk.evaluation.writing import write_evaluation
+    from ilk.folder import new_folder
 
     if corrupted is not None and not corruptions:
         raise UsageError("--corrupted does not apply without --corruptions.")
@@ -97,12 +98,12 @@ def evaluate(
         classifier = running.load(model)
         threshold, before = None, classifier.spec.thresholds.get("accept")
         if target_precision is not None or target_coverage is not None:
-            threshold = api.choose_threshold(
+            threshold = ilk.choose_threshold(
                 classifier, target_precision=target_precision, target_coverage=target_coverage
             )
-            classifier = api.with_threshold(classifier, threshold)
-            api.refuse_read_only(classifier.weights_file())
-        result = api.evaluate(
+            classifier = ilk.with_threshold(classifier, threshold)
+            ilk.refuse_read_only(classifier.weights_file())
+        result = ilk.evaluate(
             classifier,
             data,
             split=split,
@@ -114,10 +115,10 @@ def evaluate(
             workers=workers,
             progress=progress,
         )
-        overlays = api.explained_mistakes(classifier, result) if not quick else None
+        overlays = ilk.explained_mistakes(classifier, result) if not quick else None
         write_evaluation(folder, result, classifier, overlays)
         if threshold is not None:
-            api.store_threshold(Path(classifier.source), threshold)
+            ilk.store_threshold(Path(classifier.source), threshold)
     print_left_out(result.left_out)
     print_troubles(result)
     if json:

@@ -13,9 +13,9 @@ from ilk.exporting.formats import FORMATS
 from ilk.recipe import seconds_of
 
 if TYPE_CHECKING:
-    from ilk.api.fastest import Choice
-    from ilk.api.receipt import Receipt
-    from ilk.api.timing import Speed
+    from ilk.exporting.fastest import Choice
+    from ilk.exporting.receipt import Receipt
+    from ilk.exporting.timing import Speed
 
 AUTO = "auto"
 
@@ -67,10 +67,10 @@ def export(
     workers
         Threads that decode; default: one a core.
     """
-    from ilk import api
+    import ilk
 
     if format == AUTO:
-        choice = api.export_fastest(
+        choice = ilk.export_fastest(
             model,
             goal=goal or "latency",
             **({} if budget is None else {"budget": _seconds(budget)}),
@@ -86,7 +86,7 @@ def export(
     else:
         if goal is not None or budget is not None:
             raise UsageError(f"--for and --budget apply to --format auto only, not to {format}.")
-        receipt = api.export(
+        receipt = ilk.export(
             model,
             format,
             output=output,

@@ -20,7 +20,7 @@ def export_feedback(file: Path, /, *, output: Path = Path("feedback")) -> None:
     output
         A new folder.
     """
-    from ilk import api
+    import ilk
 
-    number = api.export_feedback(file, output)
+    number = ilk.export_feedback(file, output)
     say(f"Wrote {counted(number, 'picture')} and {shown(output / 'catalog.csv')}")

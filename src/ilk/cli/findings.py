@@ -7,9 +7,9 @@ import sys
 import textwrap
 from collections import Counter
 
+from ilk.checking.findings import ORDER, Finding, Findings
+from ilk.checking.findings.kinds import title
 from ilk.checking.report import by_kind
-from ilk.data.checks import ORDER, Finding, Findings
-from ilk.data.checks.kinds import title
 from ilk.errors import listed, shown
 
 MOST = 4  # findings of a kind that are named

@@ -16,9 +16,9 @@ from ilk.errors import UsageError, counted, shown
 from ilk.inference import Prediction, model_file
 
 if TYPE_CHECKING:
-    from ilk.api.remote import Remote
     from ilk.data.catalog import Picture
     from ilk.inference import Classifier
+    from ilk.inference.remote import Remote
 
 SOME_UNREADABLE = 3
 WIDEST = 30
@@ -75,7 +75,7 @@ def predict(
     api_key_file
         A file with the server's key; or set ILK_API_KEY.
     """
-    from ilk import api
+    import ilk
     from ilk.data.sources import find_pictures
 
     if url and model_file(Path(model)).suffix in {".safetensors", ".onnx"}:
@@ -95,7 +95,7 @@ def predict(
     writer = _json_writer if json else _csv_writer if csv else _text_writer
     if url:
         _refuse_local(explain, batch, workers, running)
-        remote = api.Remote(url, key_from(api_key_file), connections)
+        remote = ilk.Remote(url, key_from(api_key_file), connections)
         return _by_server(remote, pictures, top, writer)
     classifier = running.load(Path(model))
     if explain:
@@ -194,15 +194,15 @@ def _explain(
     classifier: Classifier, named: list[tuple[Picture, str]], folder: Path, workers: int | None
 ) -> None:
     """Write each picture with what speaks for its answer: ``NAME-LABEL.jpg``."""
-    from ilk import api
-    from ilk.run import readable_errors
+    import ilk
+    from ilk.folder import readable_errors
 
     pictures, labels = [p for p, _ in named], [label for _, label in named]
     with readable_errors(folder, "--explain"):
         folder.mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
     with progress("explaining", len(named)) as tick:
-        for row, image in api.explain(classifier, pictures, labels, workers=workers):
+        for row, image in ilk.explain(classifier, pictures, labels, workers=workers):
             label = "".join(c if c.isalnum() or c in "._-" else "_" for c in labels[row])
             stem, number = f"{Path(pictures[row].path).stem}-{label}", 1
             while (name := f"{stem}{f'-{number}' * (number > 1)}.jpg") in written:

@@ -41,11 +41,11 @@ class Running:
 
     def load(self, model: Path, among: bool = False) -> Classifier:
         """Load a model to run so; ``among`` others, as far as it has a choice."""
-        from ilk import api
+        import ilk
         from ilk.inference import fitting
 
         options = self.options()
-        return api.load(model, **asdict(fitting(model, options) if among else options))
+        return ilk.load(model, **asdict(fitting(model, options) if among else options))
 
     def options(self) -> Options:
         """Return the flags as a record of the engines."""

@@ -66,7 +66,7 @@ def train(
     json
         Print metrics.json instead of text.
     """
-    from ilk import api
+    import ilk
 
     changes = flags.model_dump(exclude_unset=True) if flags else {}
     places: dict[str, Any] = {
@@ -78,9 +78,9 @@ def train(
     if lr_find:
         if resume is not None or data is None:
             raise UsageError("--lr-find takes DATA, and no --resume.")
-        print_rates(*api.find_rate(data, recipe, **places, **changes), json=json)
+        print_rates(*ilk.find_rate(data, recipe, **places, **changes), json=json)
         return
-    run = api.train(data, recipe, resume=resume, **places, **changes)
+    run = ilk.train(data, recipe, resume=resume, **places, **changes)
     if not leads():
         return
     print_left_out(run.catalog.left_out)

@@ -34,8 +34,8 @@ Content: TypeAlias = "Pixels | bytes | Image"
 class Picture:
     """One picture: a file, or in memory pixels ``uint8 [H, W, 3]``, a file's bytes or an image.
 
-    ``group`` is what its near copies share, once they are known: see `ilk.data.copies`. ``columns``
-    is what else a table says of it.
+    ``group`` is what its near copies share, once they are known: see
+    `ilk.data.inspection.copies`. ``columns`` is what else a table says of it.
     """
 
     path: str
@@ -76,7 +76,7 @@ class Picture:
 class LeftOut:
     """A file that takes no part, and why; ``unreadable`` if it should have been a picture.
 
-    ``kind`` is that of the finding, where it is known: see `ilk.data.checks.kinds`.
+    ``kind`` is that of the finding, where it is known: see `ilk.checking.findings.kinds`.
     """
 
     path: str

@@ -7,6 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ilk.data.catalog import Catalog
 from ilk.errors import DataError, counted, listed, shown
 
@@ -17,7 +20,7 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
     Splits that the data brings are kept. Otherwise the pictures are dealt out stratified by class.
     Which split a picture lands in depends on its content and the seed alone, not on names or the
     order of files. Copies always land in the same split: byte-identical files, and near copies
-    where the catalog knows them (`ilk.data.copies.grouped`).
+    where the catalog knows them (`ilk.data.inspection.copies.grouped`).
 
     Raises
     ------
@@ -133,3 +136,10 @@ def checked(catalog: Catalog) -> Catalog:
 def evaluation_split(catalog: Catalog) -> str | None:
     """Return the split that scores are reported on: test where there is one, else val."""
     return next((name for name in ("test", "val") if name in catalog.splits), None)
+
+
+def subsample(indices: NDArray[np.int64], seed: int, most: int = 1_000) -> NDArray[np.int64]:
+    """Return at most ``most`` of some indices, drawn at random, in their order."""
+    if len(indices) <= most:
+        return indices
+    return np.sort(np.random.default_rng(seed).choice(indices, most, replace=False))

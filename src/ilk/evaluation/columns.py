@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ilk.data.catalog import Picture
-from ilk.data.facts import Facts, facts_of
+from ilk.data.inspection.facts import Facts, facts_of
 from ilk.errors import DecodeError, UsageError, listed, shown
 from ilk.runtime import cores
 

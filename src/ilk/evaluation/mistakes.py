@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.data.catalog import Picture
-from ilk.data.checks.labels import suspicion
+from ilk.evaluation.label_issues import suspicion
 
 Floats = NDArray[np.float32]
 Targets = NDArray[np.int64]

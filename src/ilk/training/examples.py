@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.data.catalog import Catalog
-from ilk.data.pixels import Cache, PixelSource, Rows, open_pixels, pick_cache
 from ilk.data.split import evaluation_split, roles
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.spec import Preprocess
 from ilk.training.distributed import ALONE, World
 from ilk.training.order import deal
+from ilk.training.pixels import Cache, PixelSource, Rows, open_pixels, pick_cache
 from ilk.training.trained import less_unreadable
 
 Targets = NDArray[np.int64]

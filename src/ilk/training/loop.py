@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 
-from ilk.data.pixels import Rows
 from ilk.errors import TrainingError
 from ilk.recipe import Recipe
 from ilk.training.checkpoint import Checkpoints
@@ -18,8 +17,9 @@ from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Examples
 from ilk.training.history import Row
 from ilk.training.interrupt import Interrupt
-from ilk.training.monitor import Monitor
-from ilk.training.schedule import rate_factor
+from ilk.training.optim.schedule import rate_factor
+from ilk.training.pixels import Rows
+from ilk.training.progress.monitor import Monitor
 from ilk.training.scoring import Scores, chosen_metric, outputs_of, scores_of
 from ilk.training.state import Best, Running, State
 from ilk.training.step import Step

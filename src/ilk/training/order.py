@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.data.pixels import Rows
+from ilk.training.pixels import Rows
 from ilk.training.randomness import numpy_generator
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ilk.data.pixels import PixelSource, Rows
 from ilk.engines.base import Floats
 from ilk.models.network import Network
+from ilk.training.cpu.precision import Precision
 from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Targets
-from ilk.training.precision import Precision
+from ilk.training.pixels import PixelSource, Rows
 
 Logical = NDArray[np.bool_]
 FEW_VAL = 30  # pictures to choose by: of fewer, one more or less named rightly decides

@@ -21,8 +21,8 @@ from ilk.models.smallnet import whiten
 from ilk.recipe import Recipe
 from ilk.spec import Preprocess, Spec
 from ilk.training.examples import Examples
-from ilk.training.layers import freeze, frozen_names
-from ilk.training.optim import make_optimizers
+from ilk.training.optim.layers import freeze, frozen_names
+from ilk.training.optim.optimizers import make_optimizers
 from ilk.training.randomness import key, numpy_generator
 
 log = logging.getLogger("ilk")

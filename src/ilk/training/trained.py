@@ -5,16 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import checked
 from ilk.engines.base import Floats
 from ilk.errors import DataError, listed, shown
 from ilk.models.bundle import Bundle
-
-KNOWN = 1_000  # training pictures that a model remembers the features of
 
 
 @dataclass(frozen=True)
@@ -60,13 +55,6 @@ class Trained:
     held_out: Answers
     known: Answers
     facts: dict[str, Any]
-
-
-def some(rows: NDArray[np.int64], seed: int, most: int = KNOWN) -> NDArray[np.int64]:
-    """Return at most so many of some rows, drawn at random, in their order."""
-    if len(rows) <= most:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
 def less_unreadable(catalog: Catalog, errors: dict[int, str], limit: float) -> Catalog:

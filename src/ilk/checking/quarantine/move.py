@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ilk.checking.findings import Finding
 from ilk.checking.quarantine.files import digest, make_folder, move
 from ilk.checking.quarantine.manifest import FILES, Entry, Manifest
-from ilk.data.checks import Finding
 from ilk.errors import OutputError, UsageError, shown
 from ilk.runtime import Progress, silent
 

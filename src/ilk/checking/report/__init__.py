@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ilk import page
+from ilk.checking.findings import ORDER, Finding, Findings, Severity
+from ilk.checking.findings.kinds import title
 from ilk.data.catalog import Picture
-from ilk.data.checks import ORDER, Finding, Findings, Severity
-from ilk.data.checks.kinds import title
-from ilk.data.thumbnails import Thumbnails
 from ilk.errors import shown
+from ilk.evaluation.thumbnails import Thumbnails
 from ilk.runtime import versions
 
 NAMES = ("check.json", "check.html")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ilk import page
-from ilk.data.thumbnails import Thumbnails
 from ilk.errors import counted
 from ilk.evaluation.metrics import Evaluation
 from ilk.evaluation.mistakes import Mistake
 from ilk.evaluation.report.advice import advice
+from ilk.evaluation.thumbnails import Thumbnails
 
 # What keeps the page below 5 MB, however many pictures were scored: about 100 thumbnails of 7 kB.
 PAIRS, EXAMPLES = 6, 4  # most confused pairs of classes, and pictures of each
