@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ilk.errors import OutputError, UsageError, shown
+from ilk.errors import OutputError, UsageError
+from ilk.text import escaped
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def new_folder(
     """
     if name is not None and (Path(name).name != name or name in {"", ".", ".."}):
         raise UsageError(
-            f"{flags[0]} '{shown(name)}' is no folder's name; {flags[1]} says where it lies."
+            f"{flags[0]} '{escaped(name)}' is no folder's name; {flags[1]} says where it lies."
         )
     existed = name is not None and (parent / name).is_dir()
     with readable_errors(parent, flags[1]):
@@ -57,7 +58,7 @@ def new_folder(
 def _make(folder: Path, exist_ok: bool, flag: str) -> Path:
     if folder.exists() and not (exist_ok and folder.is_dir()):
         raise OutputError(
-            f"{shown(folder)} is there already. Choose another {flag}, or pass --exist-ok to "
+            f"{escaped(folder)} is there already. Choose another {flag}, or pass --exist-ok to "
             "replace what it holds."
         )
     folder.mkdir(exist_ok=True)
@@ -81,7 +82,8 @@ def readable_errors(path: Path, flag: str = "--runs") -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"{shown(path)} cannot be written: {error.strerror}. Choose another place with {flag}."
+            f"{escaped(path)} cannot be written: {error.strerror}. Choose another place with "
+            f"{flag}."
         ) from None
 
 

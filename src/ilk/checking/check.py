@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ilk import recipes
+from ilk.arrays import Floats
 from ilk.checking.findings import Findings
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.find import NEED_NETWORK, find_all
@@ -15,7 +16,6 @@ from ilk.data.inspection.copies import grouped
 from ilk.data.inspection.inspect import Inspection, inspect
 from ilk.data.inspection.near import near_pairs
 from ilk.data.sources import open_catalog
-from ilk.engines.base import Floats
 from ilk.errors import EngineError, WeightsError
 from ilk.evaluation.label_issues import beats_guessing
 from ilk.inference import run_backbone

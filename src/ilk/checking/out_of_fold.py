@@ -9,12 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.engines.base import Floats
+from ilk.arrays import Floats, Indices, Targets
 from ilk.inference.hellinger import roots
 from ilk.runtime import cores
-
-Targets = NDArray[np.int64]
-Rows = NDArray[np.intp]
 
 FOLDS = 5
 # Weight of L2 against the mean square of a feature: much for few pictures, little for many. Between
@@ -117,7 +114,7 @@ def _dealt(targets: Targets, groups: NDArray[np.generic], seed: int) -> Targets:
     return fold
 
 
-def _inputs(features: Floats, rows: Rows) -> Floats:
+def _inputs(features: Floats, rows: Indices) -> Floats:
     """Return the roots of some rows of the features, centred, with a constant for the bias."""
     inputs = np.ones((len(rows), features.shape[1] + 1), np.float32)
     for start in range(0, len(rows), BLOCK):

@@ -16,8 +16,9 @@ from ilk.cli.console import (
     say,
 )
 from ilk.cli.running import DEFAULT, Running
-from ilk.errors import UsageError, shown
+from ilk.errors import UsageError
 from ilk.evaluation.metrics import Evaluation
+from ilk.text import escaped
 
 MOST_CLASSES = 50
 MOST_SLICES = 5
@@ -133,7 +134,7 @@ def evaluate(
         ("class", "precision", "recall", "F1", "pictures"),
         [
             (
-                shown(label),
+                escaped(label),
                 f"{100 * v['precision']:.1f}",
                 f"{100 * v['recall']:.1f}",
                 f"{100 * v['f1']:.1f}",
@@ -145,7 +146,7 @@ def evaluate(
     if len(rows) > MOST_CLASSES:
         print(f"… and {len(rows) - MOST_CLASSES:,} classes that do better, in metrics.json")
     for pair in result.most_confused[:5]:
-        print(f"{pair['count']:,} x {shown(pair['true'])} taken for {shown(pair['predicted'])}")
+        print(f"{pair['count']:,} x {escaped(pair['true'])} taken for {escaped(pair['predicted'])}")
     _print_slices(result)
     if result.corruptions:
         found = result.corruptions
@@ -153,11 +154,11 @@ def evaluate(
     if threshold is not None:
         instead = f" (before: {before:.4f})" if before is not None else ""
         say(
-            f"Stored in {shown(classifier.source)}: answers are accepted from a probability of "
+            f"Stored in {escaped(classifier.source)}: answers are accepted from a probability of "
             f"{threshold.value:.4f} on{instead}."
         )
-    print(f"\nreport   {shown(folder / 'report.html')}")
-    print(f"metrics  {shown(folder / 'metrics.json')}")
+    print(f"\nreport   {escaped(folder / 'report.html')}")
+    print(f"metrics  {escaped(folder / 'metrics.json')}")
 
 
 def _print_slices(evaluation: Evaluation) -> None:
@@ -166,4 +167,4 @@ def _print_slices(evaluation: Evaluation) -> None:
         print(f"\nby {name}, worst first")
         for part in found[:MOST_SLICES]:
             mark = "  differs from the rest" if part.differs else ""
-            print(f"  {shown(part.value) or '(none)'}: {part.accuracy}{mark}")
+            print(f"  {escaped(part.value) or '(none)'}: {part.accuracy}{mark}")

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.data.catalog import Catalog
-from ilk.errors import DataError, counted, listed, shown
+from ilk.errors import DataError
+from ilk.text import escaped, join_limited, pluralize
 
 
 def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed: int) -> Catalog:
@@ -31,7 +32,7 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
     if len(catalog.classes) < 2:
         raise DataError(
             f"{catalog.source} has {len(catalog.classes)} class with pictures "
-            f"({listed(catalog.classes)}); a classifier needs at least two."
+            f"({join_limited(catalog.classes)}); a classifier needs at least two."
         )
     _refuse_if_unwritable(catalog.classes)
     if any(p.split for p in catalog.pictures):
@@ -90,13 +91,13 @@ def _refuse_if_unwritable(classes: Iterable[str]) -> None:
         try:
             label.encode()
         except UnicodeEncodeError:  # a folder's name may be any bytes; an artefact's JSON may not
-            raise DataError(f"The class name '{shown(label)}' is not UTF-8; rename it.") from None
+            raise DataError(f"The class name '{escaped(label)}' is not UTF-8; rename it.") from None
 
 
 def _refuse_if_too_small(label: str, distinct: int, splits: int) -> None:
     if distinct < splits:
         raise DataError(
-            f"Class '{label}' has {counted(distinct, 'distinct picture')}, fewer than "
+            f"Class '{label}' has {pluralize(distinct, 'distinct picture')}, fewer than "
             f"the {splits} splits. Add pictures, drop the class, or give the splits yourself."
         )
 
@@ -127,7 +128,7 @@ def checked(catalog: Catalog) -> Catalog:
     absent = [label for label in catalog.classes if label not in train]
     if absent:
         raise DataError(
-            f"No training pictures for the class {listed(absent)}, which other splits of "
+            f"No training pictures for the class {join_limited(absent)}, which other splits of "
             f"{catalog.source} have. Add some to train, or remove the class."
         )
     return catalog

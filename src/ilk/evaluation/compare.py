@@ -7,7 +7,7 @@ from os import PathLike
 from typing import Any
 
 from ilk.data.sources import open_catalog
-from ilk.errors import DataError, UsageError, listed
+from ilk.errors import DataError, UsageError
 from ilk.evaluation.comparison import Duel, duel
 from ilk.evaluation.evaluate import evaluate
 from ilk.evaluation.held_out import evaluation_pictures
@@ -15,6 +15,7 @@ from ilk.inference import Classifier, Seen
 from ilk.inference.loading import load
 from ilk.runtime import Progress, silent
 from ilk.spec import SPLITS
+from ilk.text import join_limited
 
 
 def compare(
@@ -91,7 +92,7 @@ def _refuse_other_classes(a: Classifier, b: Classifier) -> None:
         sorted(set(b.classes) - set(a.classes)),
     )
     parts = [
-        f"only {name} knows {listed(classes)}"
+        f"only {name} knows {join_limited(classes)}"
         for name, classes in (("A", only_a), ("B", only_b))
         if classes
     ]

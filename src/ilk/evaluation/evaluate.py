@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ilk.data.catalog import Picture, Pixels
+from ilk.arrays import Floats, Pixels
+from ilk.data.catalog import Picture
 from ilk.data.sources import open_catalog
 from ilk.data.stream import decoded
-from ilk.engines.base import Floats
-from ilk.errors import DataError, UsageError, shown
+from ilk.errors import DataError, UsageError
 from ilk.evaluation.columns import column, refuse_unknown_columns, worth_showing
 from ilk.evaluation.corruptions import Corruptions, under_corruptions
 from ilk.evaluation.held_out import evaluation_pictures
@@ -25,6 +25,7 @@ from ilk.evaluation.unknown import Alarms, alarms
 from ilk.inference import Classifier, as_pictures, gathered
 from ilk.inference.loading import load
 from ilk.runtime import Progress, silent
+from ilk.text import escaped
 
 
 def evaluate(
@@ -121,7 +122,7 @@ def _strangers(classifier: Classifier, unknown: Any) -> Sequence[Picture]:
     is_folder = isinstance(unknown, str | PathLike) and Path(unknown).is_dir()
     found = as_pictures(unknown) if is_folder else open_catalog(unknown).pictures
     if not found:
-        raise DataError(f"There are no pictures in {shown(str(unknown))}, given as --unknown.")
+        raise DataError(f"There are no pictures in {escaped(str(unknown))}, given as --unknown.")
     return found
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ilk.data.stream import Stream
-from ilk.errors import UsageError, listed
+from ilk.errors import UsageError
 from ilk.evaluation.metrics import Evaluation
 from ilk.evaluation.report import WORST
 from ilk.evaluation.thumbnails import as_data_uri
 from ilk.inference import Classifier, as_pictures
 from ilk.inference.explain import Explainer, overlay
 from ilk.models.bundle import Bundle
+from ilk.text import join_limited
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,7 +72,8 @@ def explain(
     strange = sorted({str(label) for label in labels if label not in index})
     if strange:
         raise UsageError(
-            f"The model has no class {listed(strange)}; it has {listed(classifier.classes)}."
+            f"The model has no class {join_limited(strange)}; it has "
+            f"{join_limited(classifier.classes)}."
         )
     bundle = Bundle.load(classifier.weights_file())
     stream = Stream(found, classifier.spec.preprocess, batch=LOT, workers=workers)

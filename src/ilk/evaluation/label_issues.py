@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.engines.base import Floats
+from ilk.arrays import Floats
 
 CONTRADICTED = -0.3  # of a margin: another class is about twice as likely, 0.65 to 0.35
 Z = 1.96  # of a 95 % interval

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ilk.arrays import Floats
 from ilk.data.catalog import Picture
-from ilk.engines.base import Floats
 from ilk.evaluation.abstention import at
 from ilk.evaluation.confidence import confidence
 from ilk.evaluation.metrics import Evaluation, score

@@ -6,10 +6,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ilk.errors import DataError, OutputError, UsageError, shown
+from ilk.errors import DataError, OutputError, UsageError
 from ilk.evaluation.abstention import Threshold, threshold_for_coverage, threshold_for_precision
 from ilk.inference import Classifier, softmax
 from ilk.models.bundle import Bundle
+from ilk.text import escaped
 
 
 def choose_threshold(
@@ -79,7 +80,7 @@ def refuse_read_only(path: Path) -> None:
     file = path.resolve()
     if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
         raise OutputError(
-            f"{shown(path)} may not be written, so no threshold can be stored in it. Copy it to "
+            f"{escaped(path)} may not be written, so no threshold can be stored in it. Copy it to "
             "where you may write."
         )
 

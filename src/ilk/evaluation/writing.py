@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ilk import runtime
-from ilk.errors import counted, shown
 from ilk.evaluation.metrics import Evaluation
 from ilk.folder import readable_errors, write_json
 from ilk.inference import Classifier
 from ilk.spec import Spec
+from ilk.text import escaped, pluralize
 
 PLOTS = ("confusion", "calibration", "corruptions", "curves")  # the last is drawn by a training
 RESIZING = {  # for reports
@@ -63,8 +63,8 @@ def write_report(
         plots.corruptions(evaluation.corruptions, drawn["corruptions"])
     side = spec.preprocess.imgsz
     told = {
-        "Data": shown(evaluation.data),
-        "Scored on": f"{evaluation.scored_on}: {counted(evaluation.n, 'picture')}, "
+        "Data": escaped(evaluation.data),
+        "Scored on": f"{evaluation.scored_on}: {pluralize(evaluation.n, 'picture')}, "
         f"{len(evaluation.left_out):,} left out",
         "Backbone": f"{spec.backbone.name}, weights from {spec.backbone.weights}",
         "Input": f"{side} x {side} pixels, {RESIZING[spec.preprocess.resize]}",

@@ -14,7 +14,7 @@ import numpy as np
 
 from ilk.engines.files import digest_of, kind_of, open_file, size_of
 from ilk.engines.pieces import PieceEngine
-from ilk.errors import EngineError, GateError, ModelError, UsageError, shown
+from ilk.errors import EngineError, GateError, ModelError, UsageError
 from ilk.evaluation.comparison import compared
 from ilk.evaluation.intervals import wilson
 from ilk.exporting.formats import FORMATS, Format
@@ -27,6 +27,7 @@ from ilk.folder import write_json
 from ilk.inference import model_file
 from ilk.models.metadata import RECEIPT_KEY, from_metadata, to_metadata
 from ilk.runtime import versions
+from ilk.text import escaped
 
 ALSO_KNOWN = {
     "tflite": "litert", "engine": "tensorrt", "int8": "openvino-int8", "pt": "torchscript",
@@ -219,11 +220,11 @@ def _running(chosen: Format, path: Path) -> PieceEngine:
     assert kind is not None, path
     try:
         if kind.elsewhere:
-            from_metadata(kind.metadata_of(path), shown(path))
+            from_metadata(kind.metadata_of(path), escaped(path))
             raise EngineError(f"{kind.elsewhere}; what it takes and names was read back")
         engine = open_file(path, kind, "auto", trust=True)[1]
     except ModelError as error:
-        told = str(error).replace(shown(path), "it")
+        told = str(error).replace(escaped(path), "it")
         raise GateError(f"{chosen.name} is not handed over: {told}") from None
     assert isinstance(engine, PieceEngine)
     return engine

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ilk.engines.files import KINDS
-from ilk.errors import ExportError, GateError, IlkError, OutputError, UsageError, shown
+from ilk.errors import ExportError, GateError, IlkError, OutputError, UsageError
 from ilk.exporting.benchmark import in_memory
 from ilk.exporting.export import handed_over, made, refuse_bad_drop
 from ilk.exporting.formats import FORMATS
@@ -22,6 +22,7 @@ from ilk.exporting.timing import Speed, race
 from ilk.inference import model_file
 from ilk.inference.loading import load
 from ilk.runtime import installed
+from ilk.text import escaped
 
 Goal = Literal["latency", "throughput", "size"]
 FORMS = (  # the likeliest first
@@ -163,7 +164,7 @@ def export_fastest(
     wanted = Path(output) if output else None
     if wanted is not None and wanted.suffix in KINDS:
         raise UsageError(
-            f"--output {shown(wanted)}: auto may choose a folder or another kind of file; give a "
+            f"--output {escaped(wanted)}: auto may choose a folder or another kind of file; give a "
             "name without ending, or the --format."
         )
     names = forms_here(goal)

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.data.catalog import Catalog, Picture, Pixels
+from ilk.arrays import Pixels
+from ilk.data.catalog import Catalog, Picture
 from ilk.data.sources import open_catalog
 from ilk.data.split import subsample
 from ilk.data.stream import decoded
-from ilk.errors import DataError, UsageError, shown
+from ilk.errors import DataError, UsageError
 from ilk.evaluation.held_out import evaluation_pictures
 from ilk.exporting.calibration_set import KEPT
 from ilk.exporting.job import FEWEST
 from ilk.inference import Seen
 from ilk.spec import Spec
+from ilk.text import escaped
 
 MOST_VERIFIED = 500
 MOST_CALIBRATED = 128
@@ -107,7 +109,7 @@ def _remembered(model: Path) -> Catalog:
                 if catalog and catalog.unreadable_share == 0:
                     return catalog
     raise UsageError(
-        f"Give --data: pictures to verify on. {shown(model.parent)} has neither those that the "
+        f"Give --data: pictures to verify on. {escaped(model.parent)} has neither those that the "
         "model was trained with nor any that it kept."
     )
 
@@ -116,6 +118,6 @@ def _named(catalog: Catalog) -> str:
     """Say which pictures a catalog holds."""
     source = Path(catalog.source)
     if source.name != "catalog.csv":
-        return shown(source.name)
+        return escaped(source.name)
     kept = "those that its run kept" if source.parent.name == KEPT else "its training's pictures"
     return kept if catalog.splits != ("train",) else f"{kept}, of which none was held out"

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.engines.base import Floats
+from ilk.arrays import Floats
 from ilk.engines.files import kind_of
-from ilk.errors import UsageError, shown
+from ilk.errors import UsageError
 from ilk.exporting.job import Job
 from ilk.exporting.pictures import Pictures, pictures_for
 from ilk.inference import Classifier, Records, model_file, softmax
 from ilk.models.bundle import Bundle
+from ilk.text import escaped
 
 BATCH = 32
 log = logging.getLogger("ilk")
@@ -69,11 +70,11 @@ class Original:
         path = model_file(model)
         if kind_of(path) is not None:
             raise UsageError(
-                f"{shown(path)} was exported already; export the model.safetensors of its run."
+                f"{escaped(path)} was exported already; export the model.safetensors of its run."
             )
         bundle = Bundle.load(path)
         if not bundle.spec.classes:
-            raise UsageError(f"{shown(path)} is a bare backbone without classes; train it first.")
+            raise UsageError(f"{escaped(path)} is a bare backbone without classes; train it first.")
         log.info("Reading pictures, and running the model on them in PyTorch")
         pictures = pictures_for(bundle.spec, bundle.seen, path, data, split, workers)
         engine = PyTorchEngine(bundle, "cpu", "fp32")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.data.catalog import Picture, Pixels
+from ilk.arrays import Pixels
+from ilk.data.catalog import Picture
 from ilk.inference import Classifier
 
 ROUNDS = 7

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from ilk.arrays import Floats
+
 Keys = NDArray[np.int64]
 FEW = 4
 BLOCK = 2_048  # rows at a time: 16 MB of distances to 2,000 others

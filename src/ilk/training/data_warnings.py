@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from ilk.data.catalog import Catalog
 from ilk.data.inspection.copies import spare
-from ilk.errors import listed
+from ilk.text import join_limited
 
 TOO_FEW = 5
 
@@ -23,7 +23,7 @@ def remarks(catalog: Catalog) -> list[str]:
         what = "picture lies" if torn == 1 else "pictures lie"
         lines.append(f"{torn:,} {what} under more than one label ('ilk check' names them)")
     if few:
-        lines.append(f"Hardly any pictures of {listed(few)}: do not trust it there")
+        lines.append(f"Hardly any pictures of {join_limited(few)}: do not trust it there")
     copies = spare(catalog)
     if copies:
         what = (

@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ilk.data.catalog import Picture, Pixels
+from ilk.arrays import Indices, Pixels
+from ilk.data.catalog import Picture
 from ilk.data.decode import decode
 from ilk.data.stream import Stream
 from ilk.errors import DataError, DecodeError
 from ilk.runtime import Progress, cache_dir, cores, silent
 from ilk.spec import Preprocess
 
-Rows = NDArray[np.int64]
 Cache = Literal["memory", "disk", "none"]
 MEMORY_SHARE = 0.4  # of what is free: the network and its activations need room too
 DISK_SHARE = 0.5
@@ -40,7 +39,7 @@ class PixelSource(ABC):
         self.errors = errors
 
     @abstractmethod
-    def batches(self, lots: Sequence[Rows]) -> Iterator[tuple[Pixels, Rows]]:
+    def batches(self, lots: Sequence[Indices]) -> Iterator[tuple[Pixels, Indices]]:
         """Yield ``uint8 [N, H, W, 3]`` for each lot of rows, with the rows that could be read."""
 
 
@@ -52,7 +51,7 @@ class Kept(PixelSource):
         self.pixels = pixels
         self._bad = np.fromiter(errors, np.int64)
 
-    def batches(self, lots: Sequence[Rows]) -> Iterator[tuple[Pixels, Rows]]:
+    def batches(self, lots: Sequence[Indices]) -> Iterator[tuple[Pixels, Indices]]:
         """Yield each lot's pixels, copied out, less the pictures that could not be decoded."""
         for rows in lots:
             good = rows[~np.isin(rows, self._bad)] if len(self._bad) else rows
@@ -70,9 +69,9 @@ class Streamed(PixelSource):
         self._preprocess = preprocess
         self._workers = workers or cores()
 
-    def batches(self, lots: Sequence[Rows]) -> Iterator[tuple[Pixels, Rows]]:
+    def batches(self, lots: Sequence[Indices]) -> Iterator[tuple[Pixels, Indices]]:
         """Yield each lot's pixels, less the pictures that cannot be decoded: perhaps none."""
-        waiting: deque[tuple[Rows, list[Future[Pixels | None]]]] = deque()
+        waiting: deque[tuple[Indices, list[Future[Pixels | None]]]] = deque()
         todo = iter(lots)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="ilk-decode")
         try:

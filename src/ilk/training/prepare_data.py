@@ -13,10 +13,11 @@ from ilk.data.inspection.inspect import inspect
 from ilk.data.inspection.near import near_pairs
 from ilk.data.sources import open_catalog
 from ilk.data.split import ensure_splits
-from ilk.errors import DataError, UsageError, shown
+from ilk.errors import DataError, UsageError
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.spec import SPLITS
+from ilk.text import escaped
 
 log = logging.getLogger("ilk")
 
@@ -72,8 +73,8 @@ def _refuse_leakage(catalog: Catalog, recipe: Recipe) -> None:
     several = len(found) > 1
     what = (
         f"{len(found):,} picture{'s' * several} of {catalog.source} lie{'s' * (not several)} in "
-        f"more than one split{', the first' * several}: {shown(one.path)} in {one.split} is{near} "
-        f"the same as {shown(other.path)} in {other.split}"
+        f"more than one split{', the first' * several}: {escaped(one.path)} in {one.split} "
+        f"is{near} the same as {escaped(other.path)} in {other.split}"
     )
     if recipe.allow_leakage:
         log.warning("%s. The score flatters the model.", what)

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.arrays import Floats
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import evaluation_split, subsample
-from ilk.engines.base import Floats
 from ilk.inference import run_backbone
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.recipe import Recipe

@@ -16,10 +16,11 @@ from typing import Any
 
 from ilk import recipes
 from ilk.data.catalog import Catalog, Picture
-from ilk.errors import Interrupted, UsageError, listed, shown
+from ilk.errors import Interrupted, UsageError
 from ilk.folder import readable_errors
 from ilk.recipe import Recipe
 from ilk.runtime import versions, write_whole
+from ilk.text import escaped, join_limited
 from ilk.training.interrupt import how_to_go_on
 
 log = logging.getLogger("ilk")
@@ -132,14 +133,14 @@ def reopen(
         There is no such run, it has ended, its data must be given, or the recipe is another.
     """
     if not folder.exists() and (runs / folder).is_dir():
-        raise UsageError(f"--resume takes a run's folder: give {shown(runs / folder)}.")
+        raise UsageError(f"--resume takes a run's folder: give {escaped(runs / folder)}.")
     if not folder.exists():
-        raise UsageError(f"--resume: there is no {shown(folder)}. Give the folder of a run.")
+        raise UsageError(f"--resume: there is no {escaped(folder)}. Give the folder of a run.")
     begun = _begun(folder)
     if begun.get("finished"):
         raise UsageError(
-            f"The run {shown(folder)} has come to its end; there is nothing to resume. Train again "
-            "with more --epochs to go further."
+            f"The run {escaped(folder)} has come to its end; there is nothing to resume. Train "
+            "again with more --epochs to go further."
         )
     stored = recipes.load(folder / "recipe.yaml")
     # The mode first: to another one, other fields may not apply.
@@ -149,11 +150,11 @@ def reopen(
         _refuse_change(folder, field, getattr(stored, field), getattr(wanted, field))
     if data is None and begun.get("data") is None:
         raise UsageError(
-            f"The run {shown(folder)} was trained on arrays; give them again to resume it."
+            f"The run {escaped(folder)} was trained on arrays; give them again to resume it."
         )
     if data is None and Path(begun["data"]).is_absolute() and not Path(begun["data"]).exists():
         raise UsageError(
-            f"The pictures of the run {shown(folder)} are no longer at {shown(begun['data'])}. "
+            f"The pictures of the run {escaped(folder)} are no longer at {escaped(begun['data'])}. "
             "Say where they are now: ilk train DATA --resume RUN."
         )
     return begun["data"] if data is None else data, wanted
@@ -162,8 +163,8 @@ def reopen(
 def _refuse_change(folder: Path, field: str, before: Any, now: Any) -> None:
     if before != now:
         raise UsageError(
-            f"The run {shown(folder)} began with {field} = {before}, and cannot go on with {now}. "
-            "Drop the change, or begin a new run."
+            f"The run {escaped(folder)} began with {field} = {before}, and cannot go on with "
+            f"{now}. Drop the change, or begin a new run."
         )
 
 
@@ -190,10 +191,10 @@ def refuse_other_pictures(folder: Path, catalog: Catalog) -> None:
         "new": [path for path in now if path not in before],
         "changed": [path for path in now if path in before and now[path] != before[path]],
     }
-    said = [f"{what}: {listed(paths, 3)}" for what, paths in differences.items() if paths]
+    said = [f"{what}: {join_limited(paths, 3)}" for what, paths in differences.items() if paths]
     difference = "; ".join(said) or "the order of pictures, or their splits"
     raise UsageError(
-        f"The data is not what the run {shown(folder)} began with ({difference}). "
+        f"The data is not what the run {escaped(folder)} began with ({difference}). "
         "Put it back, or begin a new run."
     )
 
@@ -224,7 +225,7 @@ def refuse_other_setting(folder: Path, setting: Mapping[str, Any]) -> None:
     for what in ("processes", "device", "precision"):
         if before.get(what, setting[what]) != setting[what]:
             raise UsageError(
-                f"The run {shown(folder)} began with {what} = {before[what]}; here it is "
+                f"The run {escaped(folder)} began with {what} = {before[what]}; here it is "
                 f"{setting[what]}, with which it would not end in the same bits. {_REMEDIES[what]}"
             )
     now = {"threads": setting["threads"], **versions()}
@@ -262,7 +263,7 @@ def _begun(folder: Path) -> dict[str, Any]:
         begun = None
     if not isinstance(begun, dict):
         raise UsageError(
-            f"{shown(folder)} is no run that can be resumed. Give the folder of a run of --mode "
+            f"{escaped(folder)} is no run that can be resumed. Give the folder of a run of --mode "
             "finetune, scratch or guide; a probe takes seconds, train it again."
         )
     return begun

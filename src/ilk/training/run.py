@@ -10,10 +10,10 @@ from typing import Any
 
 from ilk import runtime
 from ilk.data.catalog import Catalog
-from ilk.errors import shown
 from ilk.evaluation.metrics import Evaluation
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
+from ilk.text import escaped
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,7 +70,7 @@ def signed(
     """
     machine = {"weights", "device", "workers"}
     provenance = {
-        "data": shown(Path(catalog.source).name),
+        "data": escaped(Path(catalog.source).name),
         "pictures": dict(Counter(p.split for p in catalog.pictures)),
         "recipe": {k: v for k, v in recipe.applying().items() if k not in machine},
         "accuracy": evaluation.accuracy.to_dict() if evaluation else None,

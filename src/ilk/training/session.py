@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ilk.arrays import Indices
 from ilk.data.split import subsample
 from ilk.models.backbones import import_timm
 from ilk.models.bundle import Bundle
@@ -28,7 +29,6 @@ from ilk.training.loop import fit
 from ilk.training.optim.layers import freeze, frozen_names
 from ilk.training.optim.optimizers import make_optimizers
 from ilk.training.order import steps_in_epoch
-from ilk.training.pixels import Rows
 from ilk.training.progress.advice import before_training
 from ilk.training.progress.monitor import Monitor
 from ilk.training.scoring import outputs_of
@@ -191,7 +191,7 @@ def answers(
     network = build(bundle)
     network.to(sitting.precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def of(rows: Rows) -> Answers:
+    def of(rows: Indices) -> Answers:
         features, logits, good = outputs_of(
             network,
             examples.source,

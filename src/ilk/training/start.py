@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ilk.data.catalog import Catalog, Pixels
+from ilk.arrays import Pixels
+from ilk.data.catalog import Catalog
 from ilk.data.decode import size_of
 from ilk.engines import prepared_backbone
 from ilk.errors import DecodeError

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ilk.arrays import Floats
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import checked
-from ilk.engines.base import Floats
-from ilk.errors import DataError, listed, shown
+from ilk.errors import DataError
 from ilk.models.bundle import Bundle
+from ilk.text import escaped, join_limited
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def less_unreadable(catalog: Catalog, errors: dict[int, str], limit: float) -> C
     if gone:
         first = next(x for x in rest.left_out if x.label in gone)
         raise DataError(
-            f"None of the pictures of the class {listed(gone)} can be decoded; the first, "
-            f"{shown(first.path)}, {first.reason}. Mend them, or remove the class."
+            f"None of the pictures of the class {join_limited(gone)} can be decoded; the first, "
+            f"{escaped(first.path)}, {first.reason}. Mend them, or remove the class."
         )
     return checked(rest)

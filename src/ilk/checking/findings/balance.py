@@ -10,8 +10,8 @@ import numpy as np
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.records import Finding
 from ilk.data.catalog import Catalog
-from ilk.errors import listed, shown
 from ilk.spec import SPLITS
+from ilk.text import escaped, join_limited
 
 FEW = 10
 UNEQUAL = 10  # times as many
@@ -34,14 +34,14 @@ def _few(counts: Counter[str]) -> Iterator[Finding]:
     small = [f"{name} ({n})" for name, n in sorted(counts.items()) if n < FEW]
     if small:
         action = f"Collect at least {FEW} pictures of each class; 50 are better."
-        yield Finding("balance.few", "warning", (), listed(small), action)
+        yield Finding("balance.few", "warning", (), join_limited(small), action)
 
 
 def _unequal(counts: Counter[str]) -> Iterator[Finding]:
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
     if many >= UNEQUAL * few:
         detail = (
-            f"{shown(most)} has {many:,} pictures, {shown(least)} {few:,}; as varied as "
+            f"{escaped(most)} has {many:,} pictures, {escaped(least)} {few:,}; as varied as "
             f"{effective_number(counts.values()):.1f} classes of equal size, not {len(counts)}"
         )
         action = "Collect more of the rare class, or train with --class-weights balanced."
@@ -73,6 +73,6 @@ def _split(catalog: Catalog) -> Iterator[Finding]:
             distinct[picture.label].add(picture.origin)
     small = [f"{name} ({len(d)})" for name, d in sorted(distinct.items()) if len(d) < len(SPLITS)]
     if small:
-        detail = f"fewer than {len(SPLITS)} different pictures: {listed(small)}"
+        detail = f"fewer than {len(SPLITS)} different pictures: {join_limited(small)}"
         action = f"Add pictures: each of {', '.join(SPLITS)} needs one at least, or drop the class."
         yield Finding("balance.split", "warning", (), detail, action)

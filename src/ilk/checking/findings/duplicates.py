@@ -15,8 +15,8 @@ from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.records import Finding, Severity
 from ilk.data.inspection.copies import groups
 from ilk.data.inspection.near import Pair
-from ilk.errors import listed, shown
 from ilk.spec import SPLITS
+from ilk.text import escaped, join_limited
 
 KEEP = "Keep one: each copy counts as one more picture."
 LEFT = "Keep one, or leave them: where ilk deals pictures out, near copies land in the same split."
@@ -68,7 +68,7 @@ def _found(evidence: Evidence, rows: Sequence[int], how: str, what: str) -> Iter
         detail = f"{said} in {where}: the score will flatter"
         yield Finding(f"leakage.{how}", "error", paths, detail, LEAKS)
     if len(labels) > 1:
-        detail = f"{said}, labelled {listed(map(shown, labels))}"
+        detail = f"{said}, labelled {join_limited(map(escaped, labels))}"
         severity: Severity = "error" if how == "exact" else "warning"
         yield Finding("label.conflict", severity, paths, detail, CONFLICT)
     if len(splits) < 2 and len(labels) < 2:

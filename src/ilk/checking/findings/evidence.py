@@ -8,10 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.arrays import Floats
 from ilk.data.catalog import Catalog
 from ilk.data.inspection.inspect import Inspection
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ilk.checking.findings.records import Finding, Severity
 from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.inspection.facts import Facts
 from ilk.data.inspection.inspect import Inspection
-from ilk.errors import shown
+from ilk.text import escaped
 
 ENDINGS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -86,7 +86,7 @@ def _left_out(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
     for file in left_out:
         kind = file.kind or ("file.unreadable" if file.unreadable else "")
         is_folder = os.path.isdir(file.path)  # noqa: PTH112 -- as in _suffix
-        named = f"{shown(file.path)} {file.reason}"
+        named = f"{escaped(file.path)} {file.reason}"
         if kind == "file.ignored" and is_folder:
             yield Finding(kind, "warning", (), named, "Put its pictures there, or delete it.")
         elif kind == "file.ignored":
@@ -99,7 +99,7 @@ def _left_out(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
         elif kind in ACTIONS:
             yield _found(kind, "error", (file.path,), file.reason)
     for suffix, paths in ignored.items():
-        what = f"ending in {shown(suffix)}" if suffix else "without an ending"
+        what = f"ending in {escaped(suffix)}" if suffix else "without an ending"
         number = f"{len(paths):,} files" if len(paths) > 1 else "a file"
         yield _found("file.ignored", "info", paths, f"{number} {what}, as no picture does")
 
@@ -145,12 +145,12 @@ def _links(catalog: Catalog) -> Iterator[Finding]:
         if os.path.islink(picture.path):  # noqa: PTH114 -- as in _suffix
             target = os.path.realpath(picture.path)
             if not target.startswith(inside):
-                detail = f"is a link out of the data folder, to {shown(target)}"
+                detail = f"is a link out of the data folder, to {escaped(target)}"
                 yield _found("file.link", "warning", (picture.path,), detail)
     for link in sorted({link for folder in folders for link in _linked(folder, root)}):
         target = os.path.realpath(link)
         if not target.startswith(inside):
-            detail = f"{shown(link)} is a link to the folder {shown(target)}"
+            detail = f"{escaped(link)} is a link to the folder {escaped(target)}"
             yield _found("file.link", "warning", (), detail)
 
 
@@ -170,7 +170,7 @@ def _ending(picture: Picture, facts: Facts) -> str:
     usual = ENDINGS.get(facts.format, ()) if picture.content is None else ()
     if not usual or suffix in usual:
         return ""
-    return f"ends in {shown(suffix) or 'nothing'}, but is a {facts.format}"
+    return f"ends in {escaped(suffix) or 'nothing'}, but is a {facts.format}"
 
 
 def _animated(picture: Picture, facts: Facts) -> str:

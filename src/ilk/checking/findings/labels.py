@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.records import Finding, Severity
 from ilk.data.catalog import Catalog
-from ilk.errors import listed, shown
 from ilk.evaluation.label_issues import suspicion
+from ilk.text import escaped, join_limited
 
 UNLABELLED = "file.unlabelled"
 CONTRADICTED = -0.3  # of a margin: another class is about twice as likely, 0.65 to 0.35
@@ -44,7 +44,7 @@ def _names(catalog: Catalog) -> Iterator[Finding]:
     counts = catalog.counts()
     for names in alike.values():
         if len(names) > 1:
-            shares = listed(f"'{name}' ({counts[name]:,} pictures)" for name in names)
+            shares = join_limited(f"'{name}' ({counts[name]:,} pictures)" for name in names)
             detail = f"differ only in case, spaces, hyphens or accents: {shares}"
             action = "Give them one name, if they mean the same: they are learned as two classes."
             yield Finding("label.names", "warning", (), detail, action)
@@ -70,7 +70,7 @@ def _splits(catalog: Catalog) -> Iterator[Finding]:
         missing = [name for name in catalog.classes if name not in present]
         if missing:
             severity: Severity = "error" if split == "train" else "warning"
-            detail = f"{split} has no pictures of {listed(missing)}, unlike other splits"
+            detail = f"{split} has no pictures of {join_limited(missing)}, unlike other splits"
             action = (
                 "Add pictures to train: what is not learned is never predicted."
                 if split == "train"
@@ -88,7 +88,7 @@ def _suspects(evidence: Evidence) -> Iterator[Finding]:
     if probabilities is None:
         return
     found = suspicion(probabilities, targets)
-    paths, classes = evidence.paths, [shown(name) for name in evidence.catalog.classes]
+    paths, classes = evidence.paths, [escaped(name) for name in evidence.catalog.classes]
     action = "Look at it; if the label is wrong, move it to its class, else leave it."
     for row in found.ranking[found.suspects[found.ranking]]:
         given, likely = int(targets[row]), int(probabilities[row].argmax())

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ilk.checking.findings.evidence import Evidence, Floats
+from ilk.arrays import Floats, Targets
+from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.records import Finding
 from ilk.checking.findings.spread import middle_and_spread
-from ilk.errors import shown
 from ilk.inference.hellinger import mean_distances, roots
-
-Targets = NDArray[np.int64]
+from ilk.text import escaped
 
 NEIGHBOURS = 10
 SAMPLE = 2_000  # of a class, that its pictures are compared with
@@ -31,7 +29,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     for row in np.argsort(-scores, kind="stable"):
         if not scores[row] > FAR:
             break
-        label = shown(evidence.catalog.classes[targets[row]])
+        label = escaped(evidence.catalog.classes[targets[row]])
         detail = (
             f"farther from the other pictures of {label} than they mostly are from one another, "
             f"by {scores[row]:.1f} times the usual spread"

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.arrays import Floats
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.per_file import is_common, per_file
 from ilk.checking.findings.records import Finding, Severity
 from ilk.checking.findings.spread import middle_and_spread
 
-Floats = NDArray[np.float32]
 Marks = NDArray[np.bool_]
 BLANK = 0.012  # contrast: a colour with noise has 0.004; the faintest bird of CIFAR-10 0.016
 DARK = 0.33  # the 99th percentile of brightness

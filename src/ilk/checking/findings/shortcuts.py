@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.arrays import Targets
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.records import Finding
 from ilk.data.inspection.inspect import Inspection
 from ilk.evaluation.label_issues import adjusted_accuracy_at_least
 
 Columns = NDArray[np.float64]
-Targets = NDArray[np.int64]
 
 MOST = 5_000  # pictures looked at
 MOST_CLASSES = 100  # the largest: what a tree of all classes takes grows with their square

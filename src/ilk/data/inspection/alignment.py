@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from ilk.arrays import Floats
+
 Doubles = NDArray[np.float64]
 STEPS = 3
 FARTHEST = 0.2  # of a side: what was cut away by more is no near copy

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ilk.arrays import Floats
 from ilk.data.cache import FeatureCache
 from ilk.data.catalog import Catalog, LeftOut, Picture, digest_of
 from ilk.data.inspection.facts import Facts, facts_of
-from ilk.data.inspection.statistics import STATISTICS, WIDTH, Floats, statistics_of
+from ilk.data.inspection.statistics import STATISTICS, WIDTH, statistics_of
 from ilk.data.inspection.truncation import ends_early
 from ilk.errors import DecodeError
 from ilk.runtime import Progress, cores, silent

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ilk.arrays import Floats
 from ilk.data.catalog import Picture
 from ilk.data.decode import reduced
 from ilk.data.inspection.alignment import (
@@ -30,7 +31,6 @@ from ilk.data.inspection.statistics import COSINES, LUMA, SKETCH, mirrored
 from ilk.errors import DecodeError
 from ilk.runtime import Progress, cores, silent
 
-Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
 NEIGHBOURS = 8  # looked at of each picture, and of its mirror image

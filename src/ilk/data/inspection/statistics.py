@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from ilk.data.catalog import Content, Pixels
+from ilk.arrays import Floats, Pixels
+from ilk.data.catalog import Content
 from ilk.data.decode import reduced
 
-Floats = NDArray[np.float32]
 SIDE = 128  # pixels: what statistics are taken of; a smaller picture is taken as it is
 SMALL = 64  # pixels: what edges are looked for in
 STATISTICS = (

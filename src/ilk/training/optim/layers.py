@@ -8,9 +8,10 @@ from fnmatch import fnmatchcase
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ilk.errors import UsageError, listed
+from ilk.errors import UsageError
 from ilk.models.backbones import import_timm
 from ilk.models.network import Network
+from ilk.text import join_limited
 
 BACKBONE, HEAD = "backbone.", "head."
 
@@ -124,5 +125,5 @@ def unknown_part(flag: str, part: str, names: Iterable[str], others: str = "") -
     allowed = f"{others}, or one of the parts" if others else "one of the parts"
     return UsageError(
         f"{flag}: the network has no part '{part}' with parameters.{hint} "
-        f"Give {allowed} {listed(top, 20)}; parts of parts are named with dots."
+        f"Give {allowed} {join_limited(top, 20)}; parts of parts are named with dots."
     )

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.errors import counted
 from ilk.runtime import write_whole
+from ilk.text import pluralize
 from ilk.training.history import Row
 
 # Those of the report: its ink, its bars, its notes.
@@ -154,7 +154,7 @@ def _dress(axes: Any, name: str) -> None:
 
 
 def _headline(rows: Sequence[Row], best_epoch: int | None) -> str:
-    parts = [counted(len(rows), "epoch")]
+    parts = [pluralize(len(rows), "epoch")]
     best = next((row for row in rows if row.epoch == best_epoch), None)
     if best is not None:
         accuracy, kind = best.val_accuracy, "val accuracy"

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ilk.arrays import Targets
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
-from ilk.training.examples import Examples, Targets
+from ilk.training.examples import Examples
 from ilk.training.history import duration, told, write_history
 from ilk.training.progress.advice import Advisor
 from ilk.training.progress.curves import plot_curves

@@ -15,8 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from ilk.errors import UsageError, shown
+from ilk.errors import UsageError
 from ilk.models.network import Network
+from ilk.text import escaped
 from ilk.training.history import Row
 
 # A histogram of so many values looks as one of millions. A prime, so that the stride does not fall
@@ -149,7 +150,8 @@ class TensorBoard:
         true, said = torch.as_tensor(labels).cpu(), torch.as_tensor(predicted).cpu()
         rows = torch.nonzero(true != said).flatten()[:MOST_PICTURES].tolist()
         captions = [
-            f"is {shown(classes[int(true[i])])},\nsaid {shown(classes[int(said[i])])}" for i in rows
+            f"is {escaped(classes[int(true[i])])},\nsaid {escaped(classes[int(said[i])])}"
+            for i in rows
         ]
         self._show("pictures/wrong", step, pixels[rows], captions)
 
@@ -249,10 +251,10 @@ def _sample(values: Tensor) -> Tensor:
 
 def _said(label: Tensor, classes: Sequence[str]) -> str:
     if label.ndim == 0:
-        return shown(classes[int(label)])
+        return escaped(classes[int(label)])
     shares, order = label.float().topk(min(2, len(label)))
     told = [
-        f"{shown(classes[k])} {100 * share:.0f} %"
+        f"{escaped(classes[k])} {100 * share:.0f} %"
         for share, k in zip(shares.tolist(), order.tolist(), strict=True)
         if share >= NAMED_SHARE
     ]
