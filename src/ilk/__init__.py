@@ -35,7 +35,7 @@ _HOMES = {
     "explained_mistakes": "ilk.evaluation.explain",
     "export": "ilk.exporting.export",
     "export_fastest": "ilk.exporting.fastest",
-    "export_feedback": "ilk.serving.serve",
+    "export_feedback": "ilk.serving.feedback",
     "find_rate": "ilk.training.find_rate",
     "from_arrays": "ilk.data.catalog",
     "load": "ilk.inference.loading",
@@ -101,7 +101,8 @@ if TYPE_CHECKING:
     from ilk.inference.loading import load
     from ilk.inference.remote import Remote
     from ilk.recipe import Recipe
-    from ilk.serving.serve import export_feedback, serve
+    from ilk.serving.feedback import export_feedback
+    from ilk.serving.serve import serve
     from ilk.spec import Spec
     from ilk.training.find_rate import find_rate
     from ilk.training.run import Run

@@ -7,6 +7,8 @@ import struct
 import numpy as np
 import pytest
 
+from ilk.inference import Predictions
+
 PATH = "/v2/models/m/infer"
 
 
@@ -24,7 +26,7 @@ def outputs(record):
     return {o["name"]: o for o in record["outputs"]}
 
 
-def test_pixels_in_json_are_named_as_the_classifier_does(client, classifier, pixels):
+def test_pixels_in_json_are_answered_as_the_classifier_predicts(client, classifier, pixels):
     record = client.post(PATH, json=request(pixels)).json()
     expected = classifier.predict(pixels)
     assert (record["model_name"], record["model_version"], record["id"]) == ("m", "1", "r7")
@@ -97,20 +99,20 @@ def changed(pixels, **changes):
         {"name": "images", "datatype": "BYTES", "shape": [1], "data": [[["aGk="], 1]]},
     ],
 )  # fmt: skip
-def test_tensors_that_are_none_are_refused(client, pixels, changes):
+def test_invalid_tensors_are_refused(client, pixels, changes):
     assert client.post(PATH, json=changed(pixels, **changes)).status_code in {400, 413}
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"inputs": {}}', b'{"inputs": [1]}',
                                   b'{"inputs": []}', b"[" * 100_000, b"\xff"])  # fmt: skip
-def test_bodies_that_are_no_request_are_refused(client, body):
+def test_bodies_that_are_not_a_request_are_refused(client, body):
     assert client.post(PATH, content=body).status_code == 400
 
 
-def test_an_output_that_is_none_is_refused(client, pixels):
+def test_an_unknown_output_is_refused(client, pixels):
     record = request(pixels) | {"outputs": [{"name": "depth"}]}
     found = client.post(PATH, json=record)
-    assert (found.status_code, "there is probabilities" in found.text) == (400, True)
+    assert (found.status_code, "choose from probabilities" in found.text) == (400, True)
 
 
 def test_a_broken_picture_among_tensors_says_which(client, png):
@@ -132,12 +134,12 @@ def test_models_describe_themselves(client):
 
 
 @pytest.mark.parametrize("length", ["\xb2", "9" * 5_000, "-1", " 5"])
-def test_a_length_that_is_none_is_refused(client, length):
+def test_an_invalid_length_is_refused(client, length):
     headers = [(b"inference-header-content-length", length.encode("latin-1"))]
     assert client.post(PATH, content=b"{}", headers=headers).status_code == 400
 
 
-def test_an_id_that_is_no_text_is_not_given_back(client, pixels):
+def test_an_id_that_is_not_printable_is_not_returned(client, pixels):
     body = json.dumps(request(pixels)).replace('"r7"', '"\\ud800"')
     found = client.post(PATH, content=body)
     assert found.status_code == 200
@@ -145,8 +147,19 @@ def test_an_id_that_is_no_text_is_not_given_back(client, pixels):
 
 
 @pytest.mark.parametrize("shape", [[5], [1, 5]])
-def test_a_request_takes_so_many_pictures_whatever_their_shape(ask, make_service, png, shape):
+def test_the_number_of_pictures_is_limited_whatever_their_shape(ask, make_service, png, shape):
     data = [base64.b64encode(png()).decode()] * 5
     tensor = {"name": "images", "datatype": "BYTES", "shape": shape, "data": data}
     found = ask(make_service(files=4)).post(PATH, json={"inputs": [tensor]})
     assert found.status_code == 413
+
+
+def test_the_work_for_an_answer_does_not_grow_with_its_batch(client, pixels, monkeypatch):
+    computed = []
+    for name in ("labels", "accepted", "unknown"):  # each is computed for a whole batch
+        original = getattr(Predictions, name).fget
+        counting = property(lambda self, f=original: computed.append(1) or f(self))
+        monkeypatch.setattr(Predictions, name, counting)
+    many = np.concatenate([pixels] * 8)
+    assert client.post(PATH, json=request(many)).status_code == 200
+    assert len(computed) <= 3  # for each output once, not for each picture

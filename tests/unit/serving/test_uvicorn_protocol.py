@@ -12,10 +12,9 @@ from contextlib import closing
 import pytest
 import uvicorn
 
-from ilk.serving.access import Access
 from ilk.serving.app import build_app
-from ilk.serving.patience import patient
-from ilk.serving.shedding import shedding
+from ilk.serving.middleware import AccessPolicy
+from ilk.serving.uvicorn_protocol import http_protocol
 
 KEEP_ALIVE_S = 1
 
@@ -27,14 +26,14 @@ def listen(make_service):
 
     def make(**limits):
         service = make_service(**limits)
-        app, seen = build_app(service, Access()), []
+        app, seen = build_app(service, AccessPolicy()), []
 
         async def watched(scope, receive, send):
             seen.append(scope.get("path"))
             await app(scope, receive, send)
 
         config = uvicorn.Config(
-            watched, port=0, http=patient(shedding(service), service.limits),
+            watched, port=0, http=http_protocol(service),
             log_config=None, access_log=False, timeout_keep_alive=KEEP_ALIVE_S,
         )  # fmt: skip
         server = uvicorn.Server(config)
@@ -56,7 +55,7 @@ def listen(make_service):
 def full(listen):
     """A service of one picture at a time, which is full."""
     service, port, seen = listen(queue=1, files=1)
-    service.room.take(1)
+    service.queue.acquire()
     return service, port, seen
 
 
@@ -116,14 +115,14 @@ def test_a_full_service_refuses_at_the_door_and_keeps_the_connection(full, png, 
         connection.sendall(request(png(), path="/v2/models/m/infer"))
         assert "try again" in answer(connection)[2]["error"]
         assert seen == []
-        service.room.leave(1)
+        service.queue.release()
         connection.sendall(request(png()))
         assert answer(connection)[0] == 200
         until(lambda: len(caplog.records) == 5)
     lines = [json.loads(record.message) for record in caplog.records]
     assert [line["code"] for line in lines] == [429, 429, 429, 429, 200]
     assert lines[0]["id"] == "mine"
-    figures = service.watch.text()
+    figures = service.metrics.text()
     assert b"ilk_shed_total 4.0" in figures
     assert b'ilk_requests_total{code="429",route="/predict"} 3.0' in figures
     assert b'ilk_requests_total{code="429",route="/v2/models/{name}/infer"} 1.0' in figures
@@ -151,7 +150,7 @@ def test_requests_sent_before_an_answer_are_answered_in_turn(listen, held, png):
     held.clear()
     with connected(port) as connection:
         connection.sendall(request(png(), "X-Request-Id: a") + request(png(), "X-Request-Id: b"))
-        until(lambda: service.room.full)
+        until(lambda: service.queue.full)
         connection.sendall(request(png(), "X-Request-Id: c"))
         held.set()
         found = [answer(connection) for _ in range(3)]
@@ -161,7 +160,7 @@ def test_requests_sent_before_an_answer_are_answered_in_turn(listen, held, png):
 
 def test_a_refused_body_that_does_not_come_is_not_waited_for_long(listen, png):
     service, port, _ = listen(queue=1, files=1, body_s=0.3)
-    service.room.take(1)
+    service.queue.acquire()
     with connected(port) as connection:
         connection.sendall(request(png())[:-1])
         assert answer(connection)[0] == 429
@@ -236,17 +235,17 @@ def test_a_reload_does_not_lose_a_request_whose_body_is_coming(listen, png):
 
 
 def test_a_reload_while_the_network_hangs_frees_the_places(listen, png, monkeypatch, held):
-    monkeypatch.setattr("ilk.serving.models.SHORTEST_STALL_S", 0.3)
+    monkeypatch.setattr("ilk.serving.registry.MIN_STALL_S", 0.3)
     service, port, _ = listen()
     held.clear()
     with connected(port) as connection:
         connection.sendall(request(png()))
-        until(lambda: service.room.pictures == 1)
+        until(lambda: service.queue.held == 1)
         time.sleep(0.05)
         reloading = threading.Thread(target=service.models.load)
         reloading.start()  # its warm-up waits for the network as well
         assert answer(connection)[0] == 503
-        until(lambda: service.room.pictures == 0)
+        until(lambda: service.queue.held == 0)
         held.set()
         reloading.join()
 
@@ -256,11 +255,11 @@ def test_a_client_that_leaves_frees_its_place(listen, held, png):
     held.clear()
     with connected(port) as first:
         first.sendall(request(png()))
-        until(lambda: service.room.pictures == 1)
+        until(lambda: service.queue.held == 1)
         time.sleep(0.1)  # its batch has begun
         with connected(port) as second:
             second.sendall(request(png(1)))
-            until(lambda: service.room.pictures == 2)
-        until(lambda: service.room.pictures == 1)
+            until(lambda: service.queue.held == 2)
+        until(lambda: service.queue.held == 1)
         held.set()
         assert answer(first)[0] == 200
