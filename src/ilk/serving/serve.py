@@ -107,9 +107,8 @@ def serve(
         if on_ready is not None:
             on_ready(server.address, [served.full_name for served in registry.all])
 
-    _log_requests()
     # Small matrix products on one thread: BLAS threads would spin while they wait for more.
-    with _pixel_limit(chosen.pixels), threadpool_limits(1, "blas"):
+    with _request_log(), _pixel_limit(chosen.pixels), threadpool_limits(1, "blas"):
         server.run_until_stopped(ready)
 
 
@@ -138,12 +137,22 @@ def _pixel_limit(pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = previous
 
 
-def _log_requests() -> None:
-    """Write one line of JSON per request to stderr."""
+@contextmanager
+def _request_log() -> Iterator[None]:
+    """Write one line of JSON per request to stderr, unless the log has a handler already."""
     log = logging.getLogger("ilk.requests")
+    if log.handlers:
+        yield
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    previous = log.propagate, log.level
+    log.addHandler(handler)
     log.propagate = False
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = previous[0]
+        log.setLevel(previous[1])

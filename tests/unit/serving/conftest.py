@@ -94,13 +94,20 @@ def shared_classifier(make_quarters):
 
 
 @pytest.fixture(scope="module")
-def client(shared_classifier, tmp_path_factory):
-    """A client of one service for all tests of a file; none of them may change it."""
-    folder = tmp_path_factory.mktemp("served")
+def shared_service(shared_classifier, tmp_path_factory):
+    """One service for all tests of a file; none of them may change it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "load", lambda *_: shared_classifier)
-        service = new_service(write_model(folder))
-    with new_client(service, Feedback(folder / "corrections")) as client:
+        service = new_service(write_model(tmp_path_factory.mktemp("served")))
+    yield service
+    service.models.close()
+
+
+@pytest.fixture(scope="module")
+def client(shared_service, tmp_path_factory):
+    """A client of the shared service."""
+    corrections = tmp_path_factory.mktemp("feedback") / "corrections"
+    with new_client(shared_service, Feedback(corrections)) as client:
         yield client
 
 
