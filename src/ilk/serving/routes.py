@@ -121,7 +121,7 @@ def router(service: Service, store: Feedback | None) -> APIRouter:
             422: {"model": PredictResponse, "description": "None of the pictures can be read"},
         },
         openapi_extra=PICTURE_BODY,
-        summary="Name pictures",
+        summary="Classify pictures",
     )
     async def predict(
         request: Request,
