@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from ilk.data import transforms, trivial
-from ilk.data.augment import Augment, mix
 from ilk.operators import import_torchvision
 from ilk.runtime import installed
+from ilk.training.augment import transforms, trivial_augment
+from ilk.training.augment.pipeline import Augment, mix
 
 CLASSES = 10
 ALPHAS = {"mixup": (0.2, 0.0), "cutmix": (0.0, 1.0), "all": (0.2, 1.0)}
@@ -228,11 +228,11 @@ def operations(batch: Tensor) -> dict[str, dict[str, Callable[[], Tensor]]]:
     matrices = torch.tensor([[0.8, 0.3, 5.0], [-0.3, 0.8, -5.0]]).expand(len(batch), 2, 3)
     found = {
         "equalize": {
-            "ilk": lambda: trivial.OPERATIONS["equalize"](batch, full),
+            "ilk": lambda: trivial_augment.OPERATIONS["equalize"](batch, full),
             "torchvision": lambda: functional.equalize(planes),
         },
         "autocontrast": {
-            "ilk": lambda: trivial.OPERATIONS["autocontrast"](batch, full),
+            "ilk": lambda: trivial_augment.OPERATIONS["autocontrast"](batch, full),
             "torchvision": lambda: functional.autocontrast(planes),
         },
         "affine map": {
