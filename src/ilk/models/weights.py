@@ -133,8 +133,8 @@ def _from_file(name: str, path: Path) -> Any:
     try:
         state = timm.models.load_state_dict(str(path), weights_only=True)
     except (
-        Exception
-    ) as error:  # torch and safetensors meet a damaged file with errors of many kinds
+        Exception  # torch and safetensors raise many kinds for a damaged file
+    ) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f"{escaped(path)} cannot be read as weights ({first}). "
@@ -185,19 +185,16 @@ def _in_hub_cache(name: str) -> Path | None:
 
 def _hub_answers() -> bool:
     """Say within seconds whether the hub can be reached; its own client retries for a minute."""
-    import socket
-    from urllib.parse import urlsplit
-
+    import httpx2
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return False
-    host = urlsplit(constants.ENDPOINT)
     try:
-        with socket.create_connection((host.hostname or "", host.port or 443), timeout=3):
-            return True
-    except OSError:
+        httpx2.head(constants.ENDPOINT, timeout=3)  # through a proxy, where one is set
+    except (httpx2.HTTPError, httpx2.InvalidURL):
         return False
+    return True
 
 
 def _from_hub(name: str) -> Any:
