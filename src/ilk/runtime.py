@@ -101,7 +101,7 @@ def processor() -> str:
         text = Path("/proc/cpuinfo").read_text(errors="replace")
         facts = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
         facts = {key.strip(): value.strip() for key, value in facts.items()}
-        model, flags = facts.get("model name", model), facts.get("flags", "")
+        model, flags = facts.get("model name", model), facts.get("flags", facts.get("Features", ""))
     has = [flag for flag in FEATURES if flag in flags.split()]
     return f"{model}, {cores()} cores" + (f" ({', '.join(has)})" if has else "")
 

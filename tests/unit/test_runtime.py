@@ -4,6 +4,7 @@ import math
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +116,16 @@ def test_a_device_that_is_not_there_is_refused_naming_those_that_are(machine, gp
     machine(gpus)
     with pytest.raises(UsageError, match=f"No device '{wanted}' here; there is: cpu"):
         runtime.pick_device(wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [
+        ("model name : X\nflags : sse avx512f amx_bf16\n", "(avx512f, amx_bf16)"),
+        ("Features : fp asimd sve\n", "(asimd)"),  # as Linux on ARM writes it
+        ("", "cores"),
+    ],
+)
+def test_the_processor_is_described_with_what_it_can_do(monkeypatch, text, has):
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
+    assert has in runtime.processor()

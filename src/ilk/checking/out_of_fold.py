@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.arrays import Floats, Indices, Targets
-from ilk.inference.hellinger import roots
+from ilk.inference.hellinger import hellinger
 from ilk.runtime import cores
 
 FOLDS = 5
@@ -53,7 +53,7 @@ def out_of_fold(
     Notes
     -----
     Ridge regression to the classes' indicators ("Regularized least-squares classification", Rifkin
-    et al. 2003) on `roots` of the features, its strength chosen by squared error, out of fold. What
+    et al. 2003) on `hellinger` features, its strength chosen by squared error, out of fold. What
     minimises squared error is the probability, so the scores are taken for it, cut off at zero and
     made to add up to one. A fold is left out by subtracting its part of the normal equations: all
     folds and strengths together cost one pass over the features. Squares are gentle on labels that
@@ -118,7 +118,7 @@ def _inputs(features: Floats, rows: Indices) -> Floats:
     """Return the roots of some rows of the features, centred, with a constant for the bias."""
     inputs = np.ones((len(rows), features.shape[1] + 1), np.float32)
     for start in range(0, len(rows), BLOCK):
-        inputs[start : start + BLOCK, :-1] = roots(features[rows[start : start + BLOCK]])
+        inputs[start : start + BLOCK, :-1] = hellinger(features[rows[start : start + BLOCK]])
     inputs[:, :-1] -= inputs[:, :-1].mean(axis=0)
     return inputs
 

@@ -1,24 +1,28 @@
-"""Cache: features kept on disk, so that the same picture never goes through a backbone twice."""
+"""Cache: features on disk, so that no picture goes through the same backbone twice."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.arrays import Floats, Mask
 from ilk.errors import UsageError
 from ilk.runtime import cache_dir, cache_root
 
-Features = NDArray[np.float32]
+Keys = NDArray[np.bytes_]
+KEY_BYTES = 16  # of a digest: see `ilk.data.catalog.digest_of`
 DEFAULT_LIMIT_GB = 4.0
 SHARD = 4096
-# What is pruned and cleared, and nothing else: ILK_CACHE may point to a folder with more in it.
+# Only these are pruned and cleared: ILK_CACHE may point to a folder with more in it.
 KINDS = ("features", "backbones", "graphs")
 
 
@@ -38,38 +42,32 @@ class FeatureCache:
     def __init__(self, key: str) -> None:
         self._folder = cache_dir(f"features/{key}")
 
-    def fill(self, digests: Sequence[str], features: Features) -> NDArray[np.bool_]:
-        """Copy what is known into the rows of ``features [N, D]``; return which rows those are."""
-        rows: dict[bytes, list[int]] = {}
-        for row, digest in enumerate(digests):
-            rows.setdefault(bytes.fromhex(digest), []).append(row)
-        known = np.zeros(len(digests), bool)
-        for keys, values in self._shards():
-            if values.shape[1:] != features.shape[1:]:
-                continue
-            for source, key in enumerate(keys):
-                for row in rows.get(key, ()):
-                    features[row] = values[source]
-                    known[row] = True
-        return known
+    def fill(self, digests: Sequence[str], features: Floats) -> Mask:
+        """Copy cached rows into ``features [N, D]``; return which rows were found."""
+        wanted = _keys_of(digests)
+        found = np.zeros(len(digests), bool)
+        for path, keys in self._shards():
+            order = np.argsort(keys)
+            sources = order[np.searchsorted(keys, wanted, sorter=order).clip(max=len(keys) - 1)]
+            hits = np.flatnonzero(keys[sources] == wanted)
+            values = _values(path, features.shape[1]) if len(hits) else None
+            if values is not None:
+                features[hits] = values[sources[hits]]
+                found[hits] = True
+        return found
 
-    def known(self, width: int) -> dict[bytes, Features]:
-        """Return all rows ``float32 [width]`` by the bytes of their digests."""
-        return {
-            key: row
-            for keys, values in self._shards()
-            if values.shape[1:] == (width,)
-            for key, row in zip(keys, values, strict=True)
-        }
+    def index(self, width: int) -> CachedRows:
+        """Return all cached rows ``float32 [width]``, each read when it is first asked for."""
+        return CachedRows(self._shards(), width)
 
-    def add(self, digests: Sequence[str], features: Features) -> None:
-        """Keep features ``float32 [N, D]``, then prune the cache to its limit.
+    def add(self, digests: Sequence[str], features: Floats) -> None:
+        """Store features ``float32 [N, D]``, then prune the cache to its limit.
 
         A cache that cannot be written (a full disk, say) is no reason to stop a training.
         """
         from safetensors.numpy import save_file
 
-        keys = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(len(digests), -1)
+        keys = _keys_of(digests).view(np.uint8).reshape(len(digests), KEY_BYTES)
         name = f"{uuid.uuid4().hex}.safetensors"
         part = self._folder / f".{name}.part"
         with contextlib.suppress(OSError):
@@ -82,47 +80,100 @@ class FeatureCache:
             prune()
 
     @contextmanager
-    def collecting(self) -> Iterator[Callable[[Sequence[str], Features], None]]:
-        """Give a function that takes features in small lots, and add them shard by shard.
+    def collecting(self) -> Iterator[Callable[[Sequence[str], Floats], None]]:
+        """Give a function that takes features in small batches, and add them shard by shard.
 
         What was collected is kept even if the body fails or is interrupted.
         """
         digests: list[str] = []
-        lots: list[Features] = []
+        batches: list[Floats] = []
 
-        def collect(more: Sequence[str], features: Features) -> None:
+        def collect(more: Sequence[str], features: Floats) -> None:
             digests.extend(more)
-            lots.append(features)
+            batches.append(features)
             if len(digests) >= SHARD:
                 add()
 
         def add() -> None:
             if digests:
-                self.add(digests, np.concatenate(lots))
+                self.add(digests, np.concatenate(batches))
                 digests.clear()
-                lots.clear()
+                batches.clear()
 
         try:
             yield collect
         finally:
             add()
 
-    def _shards(self) -> Iterator[tuple[list[bytes], Features]]:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
+    def _shards(self) -> Iterator[tuple[Path, Keys]]:
+        """Yield each shard and the digests in it; its features are not read yet."""
         for path in sorted(self._folder.glob("*.safetensors")):
-            try:
-                shard = load_file(path)
-                digests, features = shard["digests"], shard["features"]
-            except (OSError, SafetensorError, KeyError):
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
-                continue
-            if len(digests) != len(features):
-                continue
-            touch(path)
-            yield [row.tobytes() for row in digests], features
+            digests = _tensor(path, "digests")
+            if digests is not None and len(digests) and digests.shape[1:] == (KEY_BYTES,):
+                yield path, np.ascontiguousarray(digests).view(f"S{KEY_BYTES}").ravel()
+
+
+class CachedRows:
+    """Looks up cached features by digest; a shard is read when one of its rows is wanted.
+
+    Any thread may call it.
+
+    Parameters
+    ----------
+    shards : iterable of (Path, Keys)
+    width : int
+        The length of a row; shards of another are passed over.
+    """
+
+    def __init__(self, shards: Iterable[tuple[Path, Keys]], width: int) -> None:
+        self._width = width
+        self._where = {key: (path, i) for path, keys in shards for i, key in enumerate(keys)}
+        self._values: dict[Path, Floats | None] = {}
+        self._lock = Lock()
+
+    def get(self, digest: str) -> Floats | None:
+        """Return the features ``float32 [width]`` of a picture; None if they are not cached."""
+        path, row = self._where.get(_keys_of([digest])[0], (None, 0))
+        if path is None:
+            return None
+        with self._lock:
+            if path not in self._values:
+                self._values[path] = _values(path, self._width)
+        values = self._values[path]
+        return None if values is None else values[row]
+
+
+def _keys_of(digests: Sequence[str]) -> Keys:
+    return np.frombuffer(bytes.fromhex("".join(digests)), f"S{KEY_BYTES}")
+
+
+def _values(path: Path, width: int) -> Floats | None:
+    """Return a shard's features ``[N, width]``, and mark it as used."""
+    values = _tensor(path, "features")
+    if values is None or values.shape[1:] != (width,):
+        return None
+    touch(path)
+    return values
+
+
+def _tensor(path: Path, name: str) -> NDArray[Any] | None:
+    """Read a tensor of a shard; a damaged shard is removed.
+
+    One that cannot be opened stays: a full table of open files or a network disk that is away for a
+    moment is no damage.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as shard:
+            tensor: NDArray[Any] = shard.get_tensor(name)
+            return tensor
+    except OSError:
+        return None
+    except SafetensorError:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        return None
 
 
 def touch(path: Path) -> None:
@@ -153,7 +204,7 @@ def prune(limit: int | None = None) -> None:
 
 
 def clear() -> int:
-    """Remove all that is cached; return how many bytes that freed."""
+    """Empty the cache; return how many bytes that freed."""
     freed = size()
     prune(limit=0)
     return freed

@@ -1,4 +1,4 @@
-"""Named data sets: what a user can train on without having a picture."""
+"""Named data sets: bundled or downloadable ones that need no pictures of one's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources: make a Catalog of whatever the user calls the data."""
+"""Sources: open a folder, table, named data set or arrays as a Catalog."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ilk.data.named import NAMED
 from ilk.errors import DataError, UsageError
 from ilk.text import escaped, join_limited
 
-PICTURE_ENDINGS = {
+PICTURE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
     *(".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"),
-    *(".heic", ".heif"),  # not read, but nobody should lose a phone's photos in silence
+    *(".heic", ".heif"),  # cannot be read, but must be reported: phones write them
 }
 NOT_READ = {".heic", ".heif"}
 SPLIT_NAMES = {
@@ -42,7 +42,7 @@ def open_catalog(data: Any) -> Catalog:
     Raises
     ------
     UsageError
-        There is nothing there, or something that ilk does not read.
+        The path does not exist, or is not a kind of data that ilk reads.
     DataError
         It holds no labelled pictures, or cannot be read.
     """
@@ -78,19 +78,20 @@ def _nothing_at(path: Path) -> str:
 def from_folder(root: Path) -> Catalog:
     """Make a Catalog of ``root/{train,val,test}/class/*`` or of ``root/class/*``.
 
-    Hidden files and folders are passed over; classes are searched in depth. A link to a folder is
-    followed if it stands for a split or a class, and not within one. What gives no picture is left
-    out with the reason: other files, broken links, and class folders without pictures.
+    Hidden files and folders are skipped; class folders are searched recursively. A symlink to a
+    folder is followed if it is a split or a class, but not below that. Other files, broken links
+    and class folders without pictures are left out, each with the reason.
     """
-    folders, files = _listed(root)
-    splits = {name: _listed(root / name) for name in folders if name.lower() in SPLIT_NAMES}
+    folders, files = _contents(root)
+    splits = {name: _contents(root / name) for name in folders if name.lower() in SPLIT_NAMES}
     if not any(inner for inner, _ in splits.values()):  # a class may be called 'test' too
         return _complete(root, [*_class_folders(root, folders, None), *_loose(files, None)])
-    strange = [name for name in folders if name not in splits]
-    if strange:
+    others = [name for name in folders if name not in splits]
+    if others:
         raise DataError(
-            f"{escaped(root)} has split folders, and beside them: {join_limited(strange)}. "
-            "Allowed are train, val (or valid, validation) and test, each with class folders."
+            f"{escaped(root)} has split folders and other folders next to them: "
+            f"{join_limited(others)}. "
+            "Only train, val (or valid, validation) and test are allowed, each with class folders."
         )
     found: list[Picture | LeftOut] = list(_loose(files, None))
     for name, (inner, loose) in splits.items():
@@ -108,10 +109,10 @@ def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
         files = [x for x in left_out if not os.path.isdir(x.path)]  # noqa: PTH112 -- as below
         if files:
             raise DataError(
-                f"{escaped(root)} holds {len(files):,} files, but no folders of classes with "
-                f"pictures in them. Is {escaped(root.resolve().parent)} the folder that you mean?"
+                f"{escaped(root)} holds {len(files):,} files, but no class folders with "
+                f"pictures in them. Did you mean {escaped(root.resolve().parent)}?"
             )
-        endings = " ".join(sorted(PICTURE_ENDINGS - NOT_READ))
+        endings = " ".join(sorted(PICTURE_SUFFIXES - NOT_READ))
         raise DataError(
             f"{escaped(root)} holds no labelled pictures. Expected "
             f"{escaped(root)}/CLASS/picture.jpg or {escaped(root)}/train/CLASS/picture.jpg, with "
@@ -120,7 +121,7 @@ def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
     return Catalog(pictures, left_out, source=str(root))
 
 
-def _listed(folder: Path) -> tuple[list[str], list[str]]:
+def _contents(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names of the folders in a folder, and the paths of its files, both sorted."""
     folders, files = [], []
     try:
@@ -146,8 +147,8 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in {"Thumbs.db", "desktop.ini"}
 
 
-def _ends_as_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURE_ENDINGS  # noqa: PTH122 -- Path is 10 times slower, 60,000 times
+def _has_picture_suffix(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122 -- Path is 10 times slower, 60,000 times
 
 
 def _class_folders(
@@ -172,27 +173,27 @@ def _empty(folder: Path, label: str | None, split: str | None) -> LeftOut:
 
 def _loose(files: Sequence[str], split: str | None) -> Iterator[LeftOut]:
     for file in files:
-        if _ends_as_picture(file):
+        if _has_picture_suffix(file):
             reason = "has no label: not in a class folder"
             yield LeftOut(file, reason, None, split, False, "file.unlabelled")
         else:
-            yield _no_picture(file, None, split)
+            yield _not_a_picture(file, None, split)
 
 
-def _no_picture(path: str, label: str | None, split: str | None) -> LeftOut:
-    """Leave out what does not end as a picture: a broken link may have been a class."""
+def _not_a_picture(path: str, label: str | None, split: str | None) -> LeftOut:
+    """Leave out a file without a picture's suffix; a broken link may have been a class."""
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 -- as above
         reason = f"is a broken link, to {escaped(os.readlink(path))}"  # noqa: PTH115
         return LeftOut(path, reason, label, split, False, "file.link")
-    return LeftOut(path, "its ending is not a picture's", label, split, False, "file.ignored")
+    return LeftOut(path, "is not a picture, by its suffix", label, split, False, "file.ignored")
 
 
 def _files(folder: Path, label: str, split: str | None) -> Iterator[Picture | LeftOut]:
-    troubles: list[OSError] = []
-    for place, inner, names in os.walk(folder, onerror=troubles.append):
+    errors: list[OSError] = []
+    for place, inner, names in os.walk(folder, onerror=errors.append):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in inner:
-            path = os.path.join(place, name)  # noqa: PTH118 -- as in _ends_as_picture
+            path = os.path.join(place, name)  # noqa: PTH118 -- as in _has_picture_suffix
             if os.path.islink(path):  # noqa: PTH114
                 reason = "is a link to a folder, which is not followed within a class"
                 yield LeftOut(path, reason, label, split, False, "file.link")
@@ -200,11 +201,11 @@ def _files(folder: Path, label: str, split: str | None) -> Iterator[Picture | Le
             if _is_hidden(name):
                 continue
             path = os.path.join(place, name)  # noqa: PTH118
-            if _ends_as_picture(name):
+            if _has_picture_suffix(name):
                 yield Picture(path, label, split)
             else:
-                yield _no_picture(path, label, split)
-    for error in troubles:
+                yield _not_a_picture(path, label, split)
+    for error in errors:
         reason = f"cannot be listed: {error.strerror}"
         yield LeftOut(str(error.filename), reason, label, split, kind="file.unreadable")
 
@@ -212,9 +213,9 @@ def _files(folder: Path, label: str, split: str | None) -> Iterator[Picture | Le
 def find_pictures(paths: Sequence[str], stdin: str = "") -> list[Picture]:
     """Return the pictures that files, folders and patterns name, in order, without labels.
 
-    A folder gives the files in it, at any depth, that end as pictures do. A path that is not there
-    is kept: reading it will say so. ``-`` stands for the names in ``stdin``, one a line, or ended
-    by NUL as ``find -print0`` writes them.
+    A folder is searched recursively for files with a picture's suffix. A missing path is kept:
+    reading it reports the error. ``-`` stands for the names in ``stdin``, one per line, or
+    NUL-terminated as ``find -print0`` writes them.
     """
     found: list[Picture] = []
     for path in paths:
@@ -256,11 +257,11 @@ def from_table(path: Path) -> Catalog:
         split = _split_name(row.get("split"), path)
         reason = row.get("left_out") or _row_trouble(file, label)
         if reason:
-            # What is there was left out by choice, or by ilk before: no reason to think the data
-            # damaged, also where it is a folder or a link that leads nowhere.
+            # A file that exists was left out on purpose, by the user or by ilk: it does not
+            # count as unreadable, even if it is a folder or a broken link.
             there = os.path.lexists if row.get("left_out") else os.path.isfile
             gone = not there(file)
-            unlabelled = not (gone or label) and _ends_as_picture(file)
+            unlabelled = not (gone or label) and _has_picture_suffix(file)
             kind = "file.unlabelled" if unlabelled else ""
             left_out.append(LeftOut(file, reason, label, split, unreadable=gone, kind=kind))
         else:
@@ -269,12 +270,12 @@ def from_table(path: Path) -> Catalog:
     if not pictures:
         first = left_out[0] if left_out else None
         why = f" The first: {escaped(first.path)} {first.reason}." if first else ""
-        raise DataError(f"{escaped(path)} names no picture that can be used.{why}")
+        raise DataError(f"{escaped(path)} lists no usable picture.{why}")
     if any(p.split for p in pictures) and not all(p.split for p in pictures):
         bare = next(p.path for p in pictures if not p.split)
         raise DataError(
-            f"{escaped(path)} gives some rows a split and others none (first: {escaped(bare)}). "
-            "Fill the split column everywhere, or drop it."
+            f"{escaped(path)} gives a split for some rows only (the first without: "
+            f"{escaped(bare)}). Fill in the split column everywhere, or drop it."
         )
     return Catalog(tuple(pictures), tuple(left_out), source=str(path))
 

@@ -1,4 +1,4 @@
-"""Split: deal pictures out to train, val and test, the same way every time."""
+"""Split: assign pictures to train, val and test, reproducibly."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ilk.text import escaped, join_limited, pluralize
 def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed: int) -> Catalog:
     """Return a digested catalog in which every picture has a split.
 
-    Splits that the data brings are kept. Otherwise the pictures are dealt out stratified by class.
-    Which split a picture lands in depends on its content and the seed alone, not on names or the
-    order of files. Copies always land in the same split: byte-identical files, and near copies
+    Existing splits are kept. Otherwise pictures are assigned at random, stratified by class. The
+    assignment depends on content and seed only, not on names or the order of files. Copies always
+    share a split: byte-identical files, and near copies
     where the catalog knows them (`ilk.data.inspection.copies.grouped`).
 
     Raises
@@ -43,19 +43,19 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
         if catalog.splits != ("train",):
             return checked(catalog)
     shares = {"test": test_share, "val": val_share}
-    return checked(_dealt(catalog, {k: v for k, v in shares.items() if v > 0}, seed))
+    return checked(_assigned(catalog, {k: v for k, v in shares.items() if v > 0}, seed))
 
 
-def _dealt(catalog: Catalog, shares: dict[str, float], seed: int) -> Catalog:
+def _assigned(catalog: Catalog, shares: dict[str, float], seed: int) -> Catalog:
     split_of: dict[str, str] = {}
     for label, groups in _groups_by_class(catalog, seed):
-        # Copies of a picture already dealt out for an earlier class stay where they are.
+        # Copies of a picture that was assigned with an earlier class stay where they are.
         free = [origin for origin in groups if origin not in split_of]
         _refuse_if_too_small(label, len(groups), len(shares) + 1)
         total = sum(groups.values())
         for done, (split, share) in enumerate(shares.items()):
             quota = max(1, round(share * total))
-            others = len(shares) - done  # the splits still to come, train among them: one for each
+            others = len(shares) - done  # the remaining splits, train included, need one each
             while quota > 0 and len(free) > others:
                 origin = free.pop(0)
                 split_of[origin] = split
@@ -79,7 +79,7 @@ def _groups_by_class(catalog: Catalog, seed: int) -> Iterator[tuple[str, dict[st
 
 
 def _shuffled(digests: Iterable[str], seed: int) -> list[str]:
-    """Return digests in an order that looks random but depends on the seed and on them alone."""
+    """Return digests in a pseudorandom order that depends on them and the seed only."""
     salt = str(seed).encode()
     return sorted(
         digests, key=lambda d: hashlib.blake2b(d.encode(), key=salt, digest_size=16).digest()
@@ -103,10 +103,10 @@ def _refuse_if_too_small(label: str, distinct: int, splits: int) -> None:
 
 
 def roles(catalog: Catalog, val_share: float, seed: int) -> list[str | None]:
-    """Say of each picture whether a training may learn from it, choose by it, or neither.
+    """Return for each picture whether it is trained on, used for model selection, or neither.
 
-    Scores are reported on `evaluation_split`, so that is never chosen by. Where there is no other
-    val split, a share of the training pictures is held out.
+    Scores are reported on `evaluation_split`, so model selection never uses it. If no other val
+    split exists, a share of the training pictures is held out.
 
     Returns
     -------
@@ -117,19 +117,19 @@ def roles(catalog: Catalog, val_share: float, seed: int) -> list[str | None]:
         return [p.split if p.split in {"train", "val"} else None for p in catalog.pictures]
     train = replace(catalog, pictures=catalog.of("train"))
     if val_share > 0:
-        train = checked(_dealt(train, {"val": val_share}, seed))
+        train = checked(_assigned(train, {"val": val_share}, seed))
     role = {p.origin: p.split for p in train.pictures}
     return [role[p.origin] if p.split == "train" else None for p in catalog.pictures]
 
 
 def checked(catalog: Catalog) -> Catalog:
-    """Return the catalog, or refuse it if a class has no training pictures."""
+    """Return the catalog if every class has training pictures; raise DataError otherwise."""
     train = {p.label for p in catalog.of("train")}
     absent = [label for label in catalog.classes if label not in train]
     if absent:
         raise DataError(
-            f"No training pictures for the class {join_limited(absent)}, which other splits of "
-            f"{catalog.source} have. Add some to train, or remove the class."
+            f"No training pictures for the class {join_limited(absent)}, although other splits of "
+            f"{catalog.source} have some. Add some to train, or remove the class."
         )
     return catalog
 

@@ -1,4 +1,4 @@
-"""Stream: decode pictures on threads, ahead of whoever consumes them, in bounded memory."""
+"""Stream: decode pictures on threads, ahead of the consumer, in bounded memory."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Batch:
 class Stream:
     """Iterate over pictures as decoded batches, in order.
 
-    Decoding begins at once, before the first batch is asked for, so that it overlaps with whatever
-    the caller does until then, and runs at most ``LOOKAHEAD_BYTES`` of pixels ahead.
+    Decoding starts at once, before the first batch is requested, so that it overlaps with the
+    caller's own setup, and stays at most ``LOOKAHEAD_BYTES`` of pixels ahead.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Stream:
             self.close()
 
     def close(self) -> None:
-        """Stop decoding; what is pending is dropped."""
+        """Stop decoding and drop what is pending."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self) -> None:

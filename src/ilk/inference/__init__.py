@@ -1,4 +1,4 @@
-"""Inference, where all stages meet: pictures become features, or a Classifier's answers."""
+"""Inference: from pictures to features, or to the predictions of a Classifier."""
 
 from __future__ import annotations
 

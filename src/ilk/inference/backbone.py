@@ -1,4 +1,4 @@
-"""Backbone: run a recipe's pretrained backbone over pictures, once, decoding meanwhile."""
+"""Backbone: run a pretrained backbone over pictures once, while they are being decoded."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run_backbone(
 def _open(
     background: ThreadPoolExecutor, recipe: Recipe, preprocess: Preprocess
 ) -> Future[tuple[Bundle, Engine]]:
-    """Begin to make the backbone ready; wait for it only if that takes no more than a moment."""
+    """Start preparing the backbone; wait for it only if it is in the cache."""
     options = Options(recipe.device, recipe.engine, cast(Precision, recipe.precision))
     arguments = (recipe.model, recipe.weights, preprocess, options)
     quick = is_prepared(*arguments)

@@ -1,4 +1,4 @@
-"""Classifier: a Spec and an Engine, ready to name pictures."""
+"""Classifier: a Spec and an Engine, ready to predict."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ Seen = Callable[[str], str | None]
 
 
 def _nothing_seen(digest: str) -> None:
-    """Know of no picture that was in the training."""
+    """Say that no picture was in the training."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """What a model remembers of its training.
+    """What a model stores about its training.
 
     Attributes
     ----------
     seen : callable
-        Tells the split of the training that a picture, given by digest, was in; None if in none.
+        Returns the split that a picture, given by digest, was in; None if it was not used.
     logits, targets : arrays [M, K] and [M]
-        Of pictures that were held out from it, to choose thresholds by.
+        Of held-out pictures, to choose thresholds on.
     novelty : NoveltyDetector or None
-        Tells pictures that are like nothing it has learned.
+        Detects out-of-distribution pictures.
     """
 
     seen: Seen
@@ -56,7 +56,7 @@ class Records:
 
     @classmethod
     def none(cls, classes: int) -> Records:
-        """Return the records of a model that remembers nothing."""
+        """Return the records of a model that stores none."""
         return cls(_nothing_seen, np.zeros((0, classes), np.float32), np.zeros(0, np.int64), None)
 
     @classmethod
@@ -68,7 +68,7 @@ class Records:
 
 
 class Classifier:
-    """A trained model, ready to name pictures: a Spec and an Engine.
+    """A trained model, ready to predict: a Spec and an Engine.
 
     Make one with `ilk.load`.
 
@@ -79,9 +79,9 @@ class Classifier:
     source : str
         What the model is called in messages and reports.
     records : Records, optional
-        What it remembers of its training.
+        What it stores about its training.
     exported : bool
-        Whether it came from an exported file, which answers but cannot be looked into.
+        Whether it was loaded from an exported file, which can predict but not be explained.
     """
 
     def __init__(
@@ -113,8 +113,8 @@ class Classifier:
         """
         if self.exported:
             raise UsageError(
-                f"{self.source} was exported: it answers, but it cannot be explained or changed. "
-                "Take the model.safetensors that it came from."
+                f"{self.source} was exported: it can predict, but not be explained or changed. "
+                "Use the model.safetensors that it was exported from."
             )
         return Path(self.source)
 
@@ -123,7 +123,7 @@ class Classifier:
         return f"Classifier({name}, {number} classes, {self.engine.name})"
 
     def predict(self, pictures: Any, *, batch: int = 32, workers: int | None = None) -> Predictions:
-        """Name pictures.
+        """Predict the classes of pictures.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class Classifier:
         Returns
         -------
         Predictions
-            A picture that cannot be read has an error in its row; the others are not harmed.
+            A picture that cannot be read has an error in its row; the others are unaffected.
         """
         return gathered(
             self.stream(as_pictures(pictures), batch=batch, workers=workers), self.classes
@@ -164,7 +164,7 @@ class Classifier:
             start += number
 
     def named(self, pixels: Pixels) -> Predictions:
-        """Name pictures that were decoded already, in one batch. Any thread may call it.
+        """Predict one batch of decoded pictures. Any thread may call it.
 
         Parameters
         ----------
@@ -174,15 +174,15 @@ class Classifier:
         Raises
         ------
         ModelError
-            The model is damaged: it gives numbers that are not finite.
+            The model is damaged: its outputs are not finite.
         """
         features, logits = self.engine.run(pixels)
         if logits is None:
             raise UsageError("This is a bare backbone, not a classifier.")
         if not np.isfinite(logits).all():
             raise ModelError(
-                f"{self.source or 'The model'} gives numbers that are not finite: it is "
-                "damaged. Copy or train it again."
+                f"{self.source or 'The model'} gives outputs that are not finite: it is "
+                "damaged. Copy it again, or retrain."
             )
         novelty = np.full(len(pixels), np.nan, np.float32)
         if self.records.novelty:
@@ -213,7 +213,7 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
 
 
 def load(path: str | PathLike[str], options: Options | None = None) -> Classifier:
-    """Load a trained model, or what was exported of one; see `ilk.load`."""
+    """Load a trained model or an exported file; see `ilk.load`."""
     options = options or Options()
     file = model_file(Path(path))
     kind = kind_of(file)
@@ -227,7 +227,7 @@ def load(path: str | PathLike[str], options: Options | None = None) -> Classifie
 
 
 def fitting(path: str | PathLike[str], options: Options) -> Options:
-    """Return the options as far as a model has a choice: an exported file brings its runtime.
+    """Return the options that apply to a model: an exported file brings its own runtime.
 
     For commands that run several models.
     """
@@ -237,7 +237,7 @@ def fitting(path: str | PathLike[str], options: Options) -> Options:
 
 
 def model_file(path: Path) -> Path:
-    """Return what is meant: a run folder means its model, a folder for the web its network."""
+    """Resolve a run folder to its model, and an exported web folder to its network."""
     if path.name == "model.xml":  # of OpenVINO, which has two files
         return path.parent
     for name in ("model.safetensors", "model.onnx"):
@@ -254,7 +254,7 @@ def _exported(file: Path, kind: Kind, options: Options) -> Classifier:
 
 
 def as_pictures(inputs: Any) -> list[Picture]:
-    """Turn what users hold in their hands into Pictures."""
+    """Coerce paths, arrays, PIL images or bytes to Pictures."""
     inputs = getattr(inputs, "pictures", inputs)
     single = isinstance(inputs, (str, *ENCODED)) or not isinstance(inputs, Iterable)
     if single or (isinstance(inputs, np.ndarray) and inputs.ndim < 4):
@@ -263,7 +263,7 @@ def as_pictures(inputs: Any) -> list[Picture]:
 
 
 def _as_pictures(item: Any, index: int) -> list[Picture]:
-    """Return the picture that an item is, or those that lie in it if it is a folder."""
+    """Return the picture, or the pictures in it if the item is a folder."""
     if isinstance(item, str | PathLike) and Path(item).is_dir():
         return find_pictures([os.fspath(item)])
     return [_as_picture(item, index)]

@@ -1,4 +1,4 @@
-"""Explain: which parts of a picture speak for the answer."""
+"""Explain: heat maps of the parts of a picture that support a class."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STRENGTH = 0.55  # of the colours over the picture
 
 
 class Explainer:
-    """Says how much each place of a picture speaks for an answer.
+    """Computes how much each location of a picture supports a class.
 
     Grad-CAM on the last feature map, for networks that have one (Selvaraju et al. 2017,
     arXiv 1610.02391); for others, such as transformers, the size of the gradient of the pixels,
@@ -49,12 +49,12 @@ class Explainer:
         ----------
         pixels : uint8 array [N, S, S, 3]
         answers : sequence of int
-            The class of each that is to be explained.
+            The index of the class to explain, for each picture.
 
         Returns
         -------
         float32 array [N, S, S]
-            0 to 1; the largest of each picture is 1, unless nothing speaks for the answer.
+            0 to 1; the maximum of each picture is 1, or 0 if nothing supports the class.
         """
         import torch
 
@@ -70,7 +70,7 @@ class Explainer:
 
 
 def overlay(pixels: Pixels, heat: Floats) -> Image.Image:
-    """Lay a heat map ``[S, S]`` over a picture ``uint8 [S, S, 3]``: warm is what speaks for it."""
+    """Blend a heat map ``[S, S]`` over a picture ``uint8 [S, S, 3]``; warm colours are support."""
     from matplotlib import colormaps
 
     colours = colormaps["turbo"](heat)[..., :3] * 255
@@ -89,7 +89,7 @@ def _last_map(network: Network, pixels: Pixels) -> nn.Module | None:
         if not isinstance(output, torch.Tensor) or output.ndim != 4:
             return
         channels, height, width = output.shape[1:]
-        # Some transformers put the channels last; their maps are no maps for Grad-CAM.
+        # Some transformers put the channels last; Grad-CAM cannot use their maps.
         if height == width > 1 and channels != height:
             last.append(module)
 

@@ -1,4 +1,4 @@
-"""Features: run pictures through a frozen backbone, once, taking from the cache what it knows."""
+"""Features: run pictures through a frozen backbone once, and cache the result."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def extract(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Extracted:
-    """Run digested pictures through a backbone once, taking from the cache what it knows.
+    """Run digested pictures through a backbone, except those whose features are cached.
 
-    While the backbone is still being made ready, decoding goes ahead.
+    Decoding starts while the backbone is still being prepared.
 
     Parameters
     ----------
     pictures : sequence of Picture
         With their digests.
     opening : Future of (Bundle, Engine)
-        The backbone, perhaps still in the making.
+        The backbone, perhaps still being prepared.
     preprocess : Preprocess
     batch, workers : int
         Pictures in a batch, and decoding threads.
     progress : Progress
-        Shows how far the work has come.
+        Reports progress.
     """
     ahead = None if opening.done() else _decode_ahead(pictures, preprocess, batch, workers)
     try:
@@ -66,7 +66,7 @@ def extract(
     cache = FeatureCache(_cache_key(bundle, engine, preprocess))
     features = np.zeros((len(pictures), bundle.spec.backbone.features), np.float32)
     known = np.zeros(len(pictures), bool)
-    if ahead is None:  # else the backbone is new, and nothing can be known
+    if ahead is None:  # otherwise the backbone is new, and nothing is cached
         known = cache.fill([p.digest for p in pictures], features)
     rows = np.flatnonzero(~known)
     todo = [pictures[i] for i in rows]
@@ -79,8 +79,8 @@ def extract(
                 values = engine.run(chunk.pixels).features
                 if not np.isfinite(values).all():
                     raise WeightsError(
-                        "The backbone gives numbers that are not finite: its "
-                        "weights are damaged, or do not belong to it."
+                        "The backbone's outputs are not finite: its "
+                        "weights are damaged, or belong to another architecture."
                     )
                 features[rows[chunk.indices]] = values
                 collect([todo[i].digest for i in chunk.indices], values)
@@ -92,7 +92,7 @@ def extract(
 def _decode_ahead(
     pictures: Sequence[Picture], preprocess: Preprocess, batch: int, workers: int | None
 ) -> Stream:
-    """Begin to decode, with one core left for making the backbone ready, which takes longer."""
+    """Start decoding, with one core left for preparing the backbone, which takes longer."""
     return Stream(pictures, preprocess, batch=batch, workers=workers or max(1, cores() - 1))
 
 

@@ -1,4 +1,4 @@
-"""Roots: features as directions between which distances and dot products mean something."""
+"""Hellinger: unit vectors of features, and distances to the nearest of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FEW = 4
 BLOCK = 2_048  # rows at a time: 16 MB of distances to 2,000 others
 
 
-def roots(features: Floats) -> Floats:
+def hellinger(features: Floats) -> Floats:
     """Return the signed square roots of features ``[N, D]``, each row scaled to unit length.
 
-    A few strong features then no longer drown the many weak ones; of positive features it gives the
-    Hellinger distance ("Three things everyone should know to improve object retrieval",
-    Arandjelovic & Zisserman 2012, section 3).
+    A few strong features no longer dominate the many weak ones. For non-negative features,
+    distances between rows are Hellinger distances ("Three things everyone should know to improve
+    object retrieval", Arandjelovic & Zisserman 2012, section 3).
     """
     result: Floats = np.abs(features)
     np.sqrt(result, out=result)
@@ -29,21 +29,21 @@ def roots(features: Floats) -> Floats:
 def mean_distances(
     units: Floats, others: Floats, neighbours: int, keys: Keys, others_keys: Keys
 ) -> Floats:
-    """Return how far each of some `roots` is from its nearest others, on average.
+    """Return the mean distance of each row of ``units`` to its nearest ``others``.
 
     Parameters
     ----------
     units, others : float32 arrays [N, D] and [L, D]
         Of unit length.
     neighbours : int
-        How many of the others count, at most L.
+        The number of nearest rows that count, at most L.
     keys, others_keys : int64 arrays [N] and [L]
-        Rows with the same key are the same picture, and no neighbours.
+        Rows with the same key are copies of one picture and do not count as neighbours.
 
     Returns
     -------
     float32 array [N]
-        0 to 2. Who has too few neighbours is as far from those that lack as can be.
+        0 to 2. Missing neighbours count as the largest distance, 2.
     """
     result = np.empty(len(units), np.float32)
     for start in range(0, len(units), BLOCK):
@@ -58,8 +58,8 @@ def mean_distances(
 def _products(units: Floats, others: Floats) -> Floats:
     """Return dot products ``[N, L]``.
 
-    For a product of matrices BLAS wakes its threads, which then wait busily for the next one: a
-    network that runs just after it, on the same cores, takes longer.
+    BLAS wakes its threads for a matrix product, and they then spin for a while: a network that
+    runs on the same cores right after takes longer. A few rows do without.
     """
     few = len(units) <= FEW
     result: Floats = np.vecdot(units[:, None], others) if few else units @ others.T

@@ -1,4 +1,4 @@
-"""Novelty: whether a picture is like nothing that the model has learned."""
+"""Novelty: whether a picture is out of distribution, unlike all that the model was trained on."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.arrays import Floats
-from ilk.inference.hellinger import mean_distances, roots
+from ilk.inference.hellinger import hellinger, mean_distances
 from ilk.spec import Novelty, Spread
 
 NEIGHBOURS = 10
-FEWEST = 20  # held-out pictures by which a threshold can be chosen
-MISTAKEN = 0.02  # share of pictures of the kind that was learned that may be called unknown
-MOST = 1.5  # spreads: chosen on classes of CIFAR-10's training pictures left out of the training
+MIN_HELD_OUT = 20  # pictures that a threshold needs
+FALSE_POSITIVE_RATE = 0.02  # share of held-out pictures above the threshold
+ENTROPY_LIMIT = 1.5  # standard deviations: chosen on CIFAR-10 classes left out of training
 
 
 @dataclass(frozen=True, eq=False)
 class NoveltyDetector:
-    """Scores how unlike all that was learned pictures are.
+    """Scores how far pictures are from the training distribution.
 
-    Two scores are added, each by its spread over held-out pictures. The mean distance to the
-    nearest of the ``known`` pictures, in the space of `roots` of features ("Out-of-distribution
-    detection with deep nearest neighbors", Sun et al. 2022), sees what the classes have nothing to
-    do with. The entropy of the probabilities ("A baseline for detecting misclassified and
-    out-of-distribution examples", Hendrycks & Gimpel 2017) sees what lies between them. Neither
-    wins everywhere (OpenOOD: Yang et al. 2022, Zhang et al. 2023). A distance may be many spreads
-    beyond the usual; an entropy counts as no more than ``MOST``, since pictures of the classes that
-    are hard to name have high ones too. The energy of the logits (Liu et al. 2020), which is better
-    than entropy after a probe, turns over where labels were smoothed in training.
+    The score is the sum of two, each standardised on held-out pictures. The mean distance to the
+    nearest ``known`` pictures, between `hellinger` features ("Out-of-distribution detection with
+    deep nearest neighbors", Sun et al. 2022), detects what is far from every class. The entropy of
+    the probabilities ("A baseline for detecting misclassified and out-of-distribution examples",
+    Hendrycks & Gimpel 2017) detects what lies between classes. Neither is best everywhere (OpenOOD:
+    Yang et al. 2022, Zhang et al. 2023). The entropy is clipped at ``ENTROPY_LIMIT``, since hard
+    pictures of the classes have a high entropy too; the distance is not. The energy of the logits
+    (Liu et al. 2020) does better than entropy after a probe, but inverts when the network was
+    trained with label smoothing.
 
     Attributes
     ----------
     spec : Novelty
     known : float array [L, D]
-        The `roots` of features of pictures that were learned.
+        `hellinger` features of training pictures.
     """
 
     spec: Novelty
@@ -49,12 +49,12 @@ class NoveltyDetector:
         return self.known.astype(np.float32)
 
     def distances(self, features: Floats) -> Floats:
-        """Return how far pictures are from the nearest known ones, ``float32 [N]``."""
-        nobody, known = np.full(len(features), -1), np.arange(len(self.index))
-        return mean_distances(roots(features), self.index, self.spec.neighbours, nobody, known)
+        """Return the mean distance to the nearest known pictures, ``float32 [N]``."""
+        no_copy, known = np.full(len(features), -1), np.arange(len(self.index))
+        return mean_distances(hellinger(features), self.index, self.spec.neighbours, no_copy, known)
 
     def scores(self, features: Floats, logits: Floats) -> Floats:
-        """Return the novelty ``float32 [N]`` of pictures: 0 is usual, more is stranger."""
+        """Return the novelty ``float32 [N]``: about 0 in distribution, higher further out."""
         distance = self.distances(features)
         return _combined(self.spec, distance, entropies(logits))
 
@@ -66,32 +66,36 @@ def fit(
     keys: Sequence[str],
     logits: Floats,
 ) -> Novelty | None:
-    """Measure how the scores are spread, and from where on a picture counts as unknown.
+    """Standardise the scores, and choose the threshold above which a picture is unknown.
 
     Parameters
     ----------
     known : float32 array [L, D]
-        Features of pictures that were learned.
+        Features of training pictures.
     known_keys, keys : sequences of str
-        What copies of a picture have in common: none is its own neighbour.
+        Copies of a picture have the same key, and do not count as neighbours.
     features, logits : float32 arrays [M, D] and [M, K]
-        Of pictures that were held out.
+        Of held-out pictures.
 
     Returns
     -------
     Novelty or None
-        None if too few pictures were held out.
+        None if there are too few held-out pictures.
     """
-    if len(features) < FEWEST or len(known) < 2:
+    if len(features) < MIN_HELD_OUT or len(known) < 2:
         return None
     neighbours = max(1, min(NEIGHBOURS, len(known) // 2))
-    distance = mean_distances(roots(features), roots(known), neighbours, *_keyed(keys, known_keys))
+    distance = mean_distances(
+        hellinger(features), hellinger(known), neighbours, *_keyed(keys, known_keys)
+    )
     entropy = entropies(logits)
     novelty = Novelty(
         neighbours=neighbours, distance=_spread(distance), entropy=_spread(entropy), threshold=0.0
     )
-    usual = _combined(novelty, distance, entropy)
-    return novelty.model_copy(update={"threshold": float(np.quantile(usual, 1 - MISTAKEN))})
+    scores = _combined(novelty, distance, entropy)
+    return novelty.model_copy(
+        update={"threshold": float(np.quantile(scores, 1 - FALSE_POSITIVE_RATE))}
+    )
 
 
 def _spread(values: Floats) -> Spread:
@@ -101,12 +105,12 @@ def _spread(values: Floats) -> Spread:
 def _combined(spec: Novelty, distance: Floats, entropy: Floats) -> Floats:
     far = (distance - spec.distance.mean) / spec.distance.std
     between = (entropy - spec.entropy.mean) / spec.entropy.std
-    result: Floats = (far + between.clip(-MOST, MOST)).astype(np.float32)
+    result: Floats = (far + between.clip(-ENTROPY_LIMIT, ENTROPY_LIMIT)).astype(np.float32)
     return result
 
 
 def entropies(logits: Floats) -> Floats:
-    """Return the entropy ``[N]``, in nats, of what logits ``[N, K]`` give as probabilities."""
+    """Return the entropy ``[N]``, in nats, of the softmax of logits ``[N, K]``."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     powers = np.exp(shifted)
     total = powers.sum(axis=1)

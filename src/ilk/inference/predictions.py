@@ -1,4 +1,4 @@
-"""Predictions: what a Classifier makes of pictures."""
+"""Predictions: the output of a Classifier."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ilk.arrays import Floats
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a Classifier makes of one picture; with ``error`` there is nothing else.
+    """The prediction for one picture; if ``error`` is set, everything else is None or empty.
 
     ``accepted``: the probability is at least the model's threshold, if it has one. ``unknown``: the
-    picture is like nothing that the model has learned; None where the model cannot tell.
+    picture is out of distribution; None if the model has no detector.
     """
 
     path: str
@@ -54,12 +54,12 @@ class Predictions(Sequence[Prediction]):
     probabilities : float32 array [N, K]
         Calibrated. A row of NaN where a picture could not be read.
     novelty : float32 array [N]
-        How unlike all that was learned each picture is: 0 is usual, more is stranger. NaN where a
-        picture could not be read, or the model cannot tell.
+        Out-of-distribution score: about 0 in distribution, higher further out. NaN where a picture
+        could not be read, or the model has no detector.
     errors : dict of int to str
         The reasons, by row.
     accept : float
-        The least probability of an answer that is accepted.
+        The lowest probability that is accepted.
     strange : float
         The novelty above which a picture counts as unknown.
     """
@@ -74,14 +74,14 @@ class Predictions(Sequence[Prediction]):
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
-        """Whether each answer is sure enough to be accepted, ``bool [N]``."""
+        """Whether the probability reaches the threshold, ``bool [N]``."""
         accepted: NDArray[np.bool_] = np.nan_to_num(self.probabilities).max(axis=1) >= self.accept
         accepted[list(self.errors)] = False
         return accepted
 
     @property
     def unknown(self) -> NDArray[np.bool_]:
-        """Whether each picture is like nothing that was learned, ``bool [N]``."""
+        """Whether each picture is out of distribution, ``bool [N]``."""
         return self.novelty > self.strange
 
     @property

@@ -38,10 +38,10 @@ class Bundle:
 
     ``tensors`` holds ``backbone.*`` under timm's names, and for a classifier of K classes on D
     features ``head.weight [K, D]`` and ``head.bias [K]``, all float32. Records of the training come
-    with it: ``seen.digests [N, 8]`` and ``seen.splits [N]``, uint8, say which pictures it saw, and
-    in which split; ``held_out.logits [M, K]``, float32, and ``held_out.targets [M]``, int64, what
-    it makes of pictures it did not learn from, to choose thresholds by; ``known.features [L, D]``,
-    float16, what some of those that it learned from look like to it, as unit vectors.
+    with it: ``seen.digests [N, 8]`` and ``seen.splits [N]``, uint8, say which pictures were in
+    which split; ``held_out.logits [M, K]``, float32, and ``held_out.targets [M]``, int64, belong to
+    held-out pictures, to choose thresholds on; ``known.features [L, D]``, float16, are unit feature
+    vectors of some training pictures.
     """
 
     spec: Spec
@@ -56,14 +56,14 @@ class Bundle:
         return hashlib.sha256((json.dumps(record) + checksum(backbone)).encode()).hexdigest()
 
     def with_seen(self, splits: Mapping[str, str]) -> Bundle:
-        """Return a Bundle that remembers which pictures, by content digest, were in which split."""
+        """Return a Bundle that records which pictures, by content digest, were in which split."""
         keys = "".join(digest[: 2 * SEEN_BYTES] for digest in splits)
         digests = np.frombuffer(bytes.fromhex(keys), np.uint8).reshape(-1, SEEN_BYTES)
         codes = np.array([SPLITS.index(split) for split in splits.values()], np.uint8)
         return replace(self, tensors={**self.tensors, SEEN_DIGESTS: digests, SEEN_SPLITS: codes})
 
     def with_held_out(self, logits: NDArray[np.float32], targets: NDArray[np.int64]) -> Bundle:
-        """Return a Bundle that remembers logits ``[M, K]`` and classes of held-out pictures."""
+        """Return a Bundle that records logits ``[M, K]`` and classes of held-out pictures."""
         held_out: dict[str, NDArray[Any]] = {HELD_OUT_LOGITS: logits, HELD_OUT_TARGETS: targets}
         return replace(self, tensors={**self.tensors, **held_out})
 

@@ -1,9 +1,8 @@
-"""Convolution: PyTorch's own, quicker to train in bf16 on a CPU where pictures are narrow.
+"""Convolution: PyTorch's, but faster to train in bf16 on a CPU when feature maps are narrow.
 
-oneDNN multiplies row by row, and rows of 3 or 7 pixels fill a fraction of AMX's tiles, the most so
-in the gradient of the filters. So the pictures are laid side by side, with gaps of zeros for the
-padding between them, and become a few long strips. What comes out is the same, forwards and
-backwards, and sooner.
+oneDNN multiplies row by row, and rows of 3 or 7 pixels fill only a fraction of an AMX tile,
+particularly in the gradient of the filters. So the maps are laid side by side in a few long strips,
+separated by the zeros that pad them. Outputs and gradients are the same.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ STRIP = 100  # pictures in a strip, at most
 
 
 class Convolution(nn.Conv2d):
-    """A convolution of 3 x 3 that keeps the size of its pictures, without a bias."""
+    """A 3 x 3 convolution with same padding and no bias."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(channels, width, 3, padding=1, bias=False)
@@ -32,12 +31,12 @@ class Convolution(nn.Conv2d):
 
 
 def side_by_side(x: Tensor) -> Tensor:
-    """Lay pictures ``[N, C, H, W]`` beside each other, a column of zeros after each.
+    """Lay feature maps ``[N, C, H, W]`` side by side, a column of zeros after each.
 
     Returns
     -------
     Tensor [M, C, H, S x (W + 1)], channels last
-        M strips of S pictures; the last of them may be filled up with pictures of zeros.
+        M strips of S maps; the last strip may be padded with maps of zeros.
     """
     number = -(-len(x) // STRIP)
     fill = -len(x) % number
@@ -47,7 +46,7 @@ def side_by_side(x: Tensor) -> Tensor:
 
 
 def apart(strips: Tensor, pictures: int, width: int) -> Tensor:
-    """Undo `side_by_side`: return so many pictures, ``[N, C, H, width]``."""
-    rooms = strips.permute(0, 2, 3, 1).unflatten(2, (-1, width + 1))[:, :, :, :width]
-    rows: Tensor = rooms.transpose(1, 2).flatten(0, 1)[:pictures]
+    """Undo `side_by_side`: return ``pictures`` maps, ``[N, C, H, width]``."""
+    cells = strips.permute(0, 2, 3, 1).unflatten(2, (-1, width + 1))[:, :, :, :width]
+    rows: Tensor = cells.transpose(1, 2).flatten(0, 1)[:pictures]
     return rows.contiguous().permute(0, 3, 1, 2)

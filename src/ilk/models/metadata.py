@@ -1,4 +1,4 @@
-"""Metadata: what an exported file carries besides its network, so that there is no second file."""
+"""Metadata: the Spec and records that an exported file carries, so that there is no second file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PRECISION_KEY = "ilk.precision"
 
 
 def to_metadata(bundle: Bundle, *, public: bool = False) -> dict[str, str]:
-    """Return a Bundle's Spec and records as texts by key, whatever the format keeps them in.
+    """Return a Bundle's Spec and records as strings by key, for any format's metadata.
 
-    Of what is ``public``, nothing tells of the pictures that it was trained with.
+    ``public`` metadata reveals nothing about the training pictures.
     """
     from safetensors.numpy import save
 
@@ -35,7 +35,7 @@ def to_metadata(bundle: Bundle, *, public: bool = False) -> dict[str, str]:
 
 
 def _published(bundle: Bundle) -> Bundle:
-    """Return a Bundle without records and provenance; without them it cannot tell strangers."""
+    """Return a Bundle without records and provenance, and so without an OOD detector."""
     tensors = {k: v for k, v in bundle.tensors.items() if not k.startswith(RECORDS)}
     return Bundle(bundle.spec.model_copy(update={"provenance": {}, "novelty": None}), tensors)
 
@@ -46,7 +46,7 @@ def from_metadata(found: Mapping[str, str], source: str) -> Bundle:
     Raises
     ------
     ModelError
-        They are missing, damaged, or were changed after the export.
+        They are missing, damaged, or were edited after the export.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load

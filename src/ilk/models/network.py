@@ -27,7 +27,8 @@ class Network(nn.Module):
     head : nn.Linear, optional
         Turns features ``[N, D]`` into logits ``[N, K]``.
     views : {"one", "mirror", "mirror-shift"}
-        What features are averaged over in eval mode; as the head is linear, so are the logits.
+        Test-time augmentation: features are averaged over these views in eval mode. The head is
+        linear, so this averages the logits too.
     """
 
     scale: Tensor
@@ -109,13 +110,13 @@ def build(bundle: Bundle) -> Network:
 
 
 def _refuse_misfit(bundle: Bundle) -> None:
-    """Check the tensors before memory is taken for a network: a Spec from outside may lie."""
+    """Check the tensors before allocating a network: a Spec from outside may be wrong."""
     name = bundle.spec.backbone.name
     try:
         with torch.device("meta"):
             expected = create(name).state_dict()
     except UsageError as error:
-        raise ModelError(f"The model's backbone is not to be had here: {error}") from None
+        raise ModelError(f"The model's backbone is not available here: {error}") from None
     for key, tensor in expected.items():
         found = bundle.tensors.get(BACKBONE + key)
         if found is None or found.shape != tuple(tensor.shape):

@@ -18,7 +18,7 @@ State = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Package:
-    """A Python package that carries weights; same order and shapes as timm's, other names."""
+    """A Python package with weights, in timm's order and shapes but under other names."""
 
     project: str
     module: str
@@ -56,18 +56,18 @@ PACKAGES = {
 def pretrained(name: str, file: Path | None = None) -> tuple[Any, str]:
     """Return a backbone with pretrained weights, in eval mode, and where the weights came from.
 
-    Looked for in this order: ``file``; the local Hugging Face cache; the package of
-    ``ilk[weights]``; the Hugging Face hub. What lies on this machine comes before the network.
+    Searched in this order: ``file``; the local Hugging Face cache; the package of
+    ``ilk[weights]``; the Hugging Face hub. Local copies come before the network.
 
     Raises
     ------
     WeightsError
-        They are nowhere, damaged, or of another architecture.
+        They cannot be found, are damaged, or belong to another architecture.
     """
     if file is not None:
         return _from_file(name, file), f"file {file.name}"
     if name == SMALLNET:
-        raise WeightsError(f"There are no pretrained weights of '{name}'; add --mode scratch.")
+        raise WeightsError(f"There are no pretrained weights for '{name}'; use --mode scratch.")
     cached = _in_hub_cache(name)
     if cached is not None:
         return _from_file(name, cached), f"hub {_hub_id(name)}"
@@ -99,9 +99,9 @@ def _nowhere(name: str) -> str:
         "pip install 'ilk[weights]')"
     )
     return (
-        f"No pretrained weights for '{name}' on this machine, and the Hugging Face hub does not "
-        f"answer. Three ways to get them: pass --weights FILE; connect to the network once, so "
-        f"that they are fetched and kept; or {package}."
+        f"No pretrained weights for '{name}' on this machine, and the Hugging Face hub cannot be "
+        f"reached. Either pass --weights FILE; or connect to the network once, so that they are "
+        f"downloaded and cached; or {package}."
     )
 
 
@@ -111,8 +111,8 @@ def _from_package(name: str, package: Package) -> Any:
     path = Path(spec.origin).parent / package.file
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != package.sha256:
         raise WeightsError(
-            f"The weights in the package {package.project} are not the ones that ilk knows "
-            f"(SHA-256 differs from {package.sha256[:12]}…). Install it again."
+            f"The weights in the package {package.project} have been altered "
+            f"(SHA-256 is not {package.sha256[:12]}…). Install it again."
         )
     import torch
 
@@ -133,8 +133,8 @@ def _from_file(name: str, path: Path) -> Any:
     try:
         state = timm.models.load_state_dict(str(path), weights_only=True)
     except (
-        Exception
-    ) as error:  # torch and safetensors meet a damaged file with errors of many kinds
+        Exception  # torch and safetensors raise many kinds for a damaged file
+    ) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f"{escaped(path)} cannot be read as weights ({first}). "
@@ -184,20 +184,17 @@ def _in_hub_cache(name: str) -> Path | None:
 
 
 def _hub_answers() -> bool:
-    """Say within seconds whether the hub can be reached; its own client retries for a minute."""
-    import socket
-    from urllib.parse import urlsplit
-
+    """Return within seconds whether the hub can be reached; its own client retries for a minute."""
+    import httpx2
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return False
-    host = urlsplit(constants.ENDPOINT)
     try:
-        with socket.create_connection((host.hostname or "", host.port or 443), timeout=3):
-            return True
-    except OSError:
+        httpx2.head(constants.ENDPOINT, timeout=3)  # through a proxy, where one is set
+    except (httpx2.HTTPError, httpx2.InvalidURL):
         return False
+    return True
 
 
 def _from_hub(name: str) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ilk.data.split import subsample
 from ilk.evaluation.calibration import fit_temperature
 from ilk.inference import novelty
-from ilk.inference.hellinger import roots
+from ilk.inference.hellinger import hellinger
 from ilk.models.bundle import KNOWN_FEATURES, Bundle
 from ilk.training.trained import Answers, Trained
 
@@ -37,7 +37,7 @@ def calibrated(trained: Trained) -> Bundle:
     temperature = fit_temperature(held_out.logits, targets)
     spec = bundle.spec.model_copy(update={"temperature": temperature, "novelty": detector})
     if detector:
-        tensors = {**bundle.tensors, KNOWN_FEATURES: roots(known.features).astype(np.float16)}
+        tensors = {**bundle.tensors, KNOWN_FEATURES: hellinger(known.features).astype(np.float16)}
         bundle = replace(bundle, tensors=tensors)
     kept = subsample(np.arange(len(targets)), seed=0, most=max(1, MOST // len(spec.classes)))
     return replace(bundle, spec=spec).with_held_out(held_out.logits[kept], targets[kept])

@@ -6,7 +6,7 @@ from scipy.linalg import solve
 
 from ilk.checking import out_of_fold as module
 from ilk.checking.out_of_fold import FOLDS, out_of_fold
-from ilk.inference.hellinger import roots
+from ilk.inference.hellinger import hellinger
 
 
 def blobs(n=300, classes=3, width=8, noise=1.0, seed=0):
@@ -46,7 +46,7 @@ def test_it_is_as_if_each_fold_had_been_left_out(monkeypatch):
     features, targets = blobs(n=40)
     found = out_of_fold(features, targets, 3)
     fold = module._dealt(targets, np.arange(40), 0)
-    inputs = np.hstack([roots(features), np.ones((40, 1))])
+    inputs = np.hstack([hellinger(features), np.ones((40, 1))])
     inputs[:, :-1] -= inputs[:, :-1].mean(axis=0)
     indicators = np.eye(3)[targets] - 1 / 3
     scores = np.empty((40, 3))

@@ -165,3 +165,40 @@ def test_a_limit_that_is_no_number_is_refused(monkeypatch, text):
     monkeypatch.setenv("ILK_CACHE_GB", text)
     with pytest.raises(UsageError, match="ILK_CACHE_GB"):
         limit_bytes()
+
+
+def test_a_shard_that_cannot_be_opened_for_a_moment_is_kept(cache, monkeypatch):
+    store = FeatureCache("net")
+    store.add(digests(1), features(1))
+    (shard,) = shards(cache)
+    shard.chmod(0o000)
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.safe_open", _no_more_files)
+        assert filled(store, 1)[0] == [False]
+    shard.chmod(0o600)
+    assert filled(store, 1)[0] == [True]
+
+
+def _no_more_files(*_):
+    raise OSError(24, "Too many open files")
+
+
+def test_a_shard_that_is_not_asked_for_is_the_first_to_go(cache):
+    store = FeatureCache("net")
+    store.add(digests(1), features(1))
+    store.add(digests(2), features(2))
+    for shard in shards(cache):
+        os.utime(shard, (1e9, 1e9))
+    filled(store, 2)
+    prune(limit=size() - 1)
+    assert filled(store, 1, 2)[0] == [False, True]
+
+
+def test_rows_are_looked_up_by_digest():
+    store = FeatureCache("net")
+    store.add(digests(1, 256), features(1, 256))  # one digest ends in zeros
+    store.add(digests(3), features(3, width=3))
+    rows = store.index(width=4)
+    assert np.array_equal(rows.get(digests(256)[0]), features(256)[0])
+    assert rows.get(digests(2)[0]) is None
+    assert rows.get(digests(3)[0]) is None

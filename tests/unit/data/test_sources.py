@@ -90,7 +90,7 @@ def test_classes_are_searched_in_depth(tree, root):
 
 
 def test_a_strange_folder_beside_the_splits_is_refused_by_name(tree):
-    with pytest.raises(DataError, match="beside them: extra"):
+    with pytest.raises(DataError, match="next to them: extra"):
         open_catalog(tree("train/cat/1.png", "test/cat/2.png", "extra/3.png"))
 
 
@@ -128,7 +128,7 @@ def test_nothing_beside_the_classes_vanishes_without_a_word(tree, root, names, p
     assert [(Path(x.path).name, x.reason, x.kind) for x in data.left_out] == [
         ("gone", "is a broken link, to /nowhere", "file.link"),
         ("loop", "is a broken link, to loop", "file.link"),
-        ("notes.txt", "its ending is not a picture's", "file.ignored"),
+        ("notes.txt", "is not a picture, by its suffix", "file.ignored"),
     ]
     assert {(x.label, x.split, x.unreadable) for x in data.left_out} == {
         (None, place or None, False)
@@ -197,7 +197,7 @@ def test_a_picture_outside_the_classes_is_left_out_for_want_of_a_label(
 
 
 def test_pictures_a_level_too_high_are_refused_with_a_hint(tree):
-    with pytest.raises(DataError, match=r"1 files, but no folders of classes.* you mean"):
+    with pytest.raises(DataError, match=r"1 files, but no class folders.*you mean"):
         open_catalog(tree("1.png"))
 
 
@@ -409,7 +409,7 @@ def test_an_unknown_split_is_refused_by_name(table):
 
 
 def test_a_split_given_to_some_rows_only_is_refused(table):
-    with pytest.raises(DataError, match=r"some rows a split and others none.*dog/2\.png"):
+    with pytest.raises(DataError, match=r"a split for some rows only.*dog/2\.png"):
         open_catalog(table("path,label,split\ncat/1.png,cat,train\ndog/2.png,dog,\n"))
 
 
@@ -454,9 +454,9 @@ def test_rows_that_the_table_leaves_out_are_left_out_and_not_held_against_the_da
 
 
 def test_a_table_without_a_usable_picture_says_why(table):
-    with pytest.raises(DataError, match=r"names no picture.*nope\.png is named in the table but"):
+    with pytest.raises(DataError, match=r"usable picture.*nope\.png is named in the table but"):
         open_catalog(table("path,label\nnope.png,cat\n"))
-    with pytest.raises(DataError, match="names no picture"):
+    with pytest.raises(DataError, match="lists no usable picture"):
         open_catalog(table("path,label\n"))
 
 

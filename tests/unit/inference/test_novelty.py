@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ilk.inference.hellinger import roots
-from ilk.inference.novelty import FEWEST, NoveltyDetector, fit
+from ilk.inference.hellinger import hellinger
+from ilk.inference.novelty import MIN_HELD_OUT, NoveltyDetector, fit
 
 
 def pictures(n, shift=0.0, seed=0, width=16):
@@ -24,7 +24,7 @@ def detector():
     known, _ = pictures(200)
     held_out, logits = pictures(100, seed=1)
     spec = fit(known, names(200), held_out, names(100, 500), logits)
-    return NoveltyDetector(spec, roots(known).astype(np.float16))
+    return NoveltyDetector(spec, hellinger(known).astype(np.float16))
 
 
 def test_what_is_unlike_all_that_was_learned_is_stranger(detector):
@@ -50,7 +50,7 @@ def test_a_copy_of_a_known_picture_is_not_its_own_neighbour():
     assert apart.distance.mean == pytest.approx(fresh.distance.mean, rel=0.15)
 
 
-@pytest.mark.parametrize(("known", "held_out"), [(1, 50), (50, FEWEST - 1), (0, 0)])
+@pytest.mark.parametrize(("known", "held_out"), [(1, 50), (50, MIN_HELD_OUT - 1), (0, 0)])
 def test_with_too_few_pictures_nothing_can_be_told(known, held_out):
     one, (other, logits) = pictures(known)[0], pictures(held_out, seed=1)
     assert fit(one, names(known), other, names(held_out, 100), logits) is None
@@ -60,5 +60,5 @@ def test_features_that_never_change_do_no_harm():
     same = np.ones((30, 4), np.float32)
     logits = np.zeros((30, 2), np.float32)
     spec = fit(same, names(30), same, names(30, 50), logits)
-    scores = NoveltyDetector(spec, roots(same)).scores(same, logits)
+    scores = NoveltyDetector(spec, hellinger(same)).scores(same, logits)
     assert np.isfinite(scores).all()

@@ -4,6 +4,8 @@ import importlib
 import os
 import pickle
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -161,7 +163,7 @@ def test_a_package_is_used_without_being_imported(package, state):
 @pytest.mark.usefixtures("nowhere")
 def test_a_package_with_other_bytes_is_refused(package):
     package.write_bytes(package.read_bytes() + b"x")
-    with pytest.raises(WeightsError, match=r"fake-weights are not the ones.*SHA-256"):
+    with pytest.raises(WeightsError, match=r"fake-weights have been altered.*SHA-256"):
         pretrained(NAME)
     package.unlink()
     with pytest.raises(WeightsError, match="Install it again"):
@@ -177,21 +179,61 @@ def test_what_lies_in_the_hub_cache_comes_first(state, tmp_path, monkeypatch):
     assert source.startswith("hub timm/")
 
 
-def test_offline_is_believed_without_a_connection(monkeypatch):
+@pytest.fixture
+def answering():
+    """Return the address of a server that answers each request with 404, and what it was asked."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Return a function that says where the hub is."""
     from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert not weights._hub_answers()
-
-
-def test_a_hub_that_does_not_answer(monkeypatch):
-    import socket
-
-    from huggingface_hub import constants
-
-    def refuse(*_args, **_kwargs):
-        raise OSError("unreachable")
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(socket, "create_connection", refuse)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return lambda address: monkeypatch.setattr(constants, "ENDPOINT", address)
+
+
+def test_offline_is_believed_without_a_connection(monkeypatch, hub, answering):
+    from huggingface_hub import constants
+
+    address, asked = answering
+    hub(address)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert not weights._hub_answers()
+    assert asked == []
+
+
+def test_a_hub_that_answers(hub, answering):
+    hub(answering[0])
+    assert weights._hub_answers()
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://hub.invalid", "nonsense"])
+def test_a_hub_that_does_not_answer(hub, address):
+    hub(address)
+    assert not weights._hub_answers()
+
+
+def test_a_hub_behind_a_proxy_is_asked_through_it(hub, answering, monkeypatch):
+    address, asked = answering
+    hub("http://hub.invalid")
+    monkeypatch.setenv("http_proxy", address)
+    assert weights._hub_answers()
+    assert asked == ["http://hub.invalid/"]

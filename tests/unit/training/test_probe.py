@@ -103,6 +103,6 @@ def test_a_class_that_loses_its_last_training_picture_is_refused():
 
 
 def test_files_that_never_were_pictures_do_not_count_as_unreadable():
-    notes = LeftOut("notes.txt", "its ending is not a picture's", unreadable=False)
+    notes = LeftOut("notes.txt", "is not a picture, by its suffix", unreadable=False)
     catalog = Catalog(from_arrays(np.zeros((2, 4, 4, 3), np.uint8)).pictures, (notes,) * 50)
     catalog.refuse_unreadable(0.0)

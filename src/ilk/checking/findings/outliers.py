@@ -10,7 +10,7 @@ from ilk.arrays import Floats, Targets
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.records import Finding
 from ilk.checking.findings.spread import middle_and_spread
-from ilk.inference.hellinger import mean_distances, roots
+from ilk.inference.hellinger import hellinger, mean_distances
 from ilk.text import escaped
 
 NEIGHBOURS = 10
@@ -49,7 +49,7 @@ def distances(features: Floats, targets: Targets) -> Floats:
     Returns
     -------
     float32 array [N]
-        Between `roots` of features, 0 to 2; NaN of what has no class, or is alone in it.
+        Between `hellinger` of features, 0 to 2; NaN of what has no class, or is alone in it.
 
     Notes
     -----
@@ -68,7 +68,7 @@ def distances(features: Floats, targets: Targets) -> Floats:
 
 def _within(features: Floats) -> Floats:
     """Return the distances [N] within one class."""
-    units = roots(features)
+    units = hellinger(features)
     number = len(units)
     sample = np.arange(number)
     if number > SAMPLE:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ilk.arrays import Floats
-from ilk.data.cache import FeatureCache
+from ilk.data.cache import CachedRows, FeatureCache
 from ilk.data.catalog import Catalog, LeftOut, Picture, digest_of
 from ilk.data.inspection.facts import Facts, facts_of
 from ilk.data.inspection.statistics import STATISTICS, WIDTH, statistics_of
@@ -70,7 +70,8 @@ def inspect(
     A picture whose content was looked at before is not decoded again.
     """
     cache = FeatureCache(f"statistics-{VERSION}")
-    known = cache.known(WIDTH)
+    cached = cache.index(WIDTH)
+    new: dict[str, Floats] = {}  # copies further on are not decoded again
     pictures: list[Picture] = []
     gone: list[LeftOut] = []
     facts: list[Facts] = []
@@ -84,7 +85,7 @@ def inspect(
     ):
         # What Pillow warns of leaves a file out, or does no harm.
         warnings.filterwarnings("ignore", module="PIL")
-        for part in pool.map(lambda part: [_inspected(p, known) for p in part], work):
+        for part in pool.map(lambda part: [_inspected(p, cached, new) for p in part], work):
             tick(len(part))
             for result in part:
                 if isinstance(result, LeftOut):
@@ -94,9 +95,8 @@ def inspect(
                 rows[len(pictures)] = row
                 pictures.append(picture)
                 facts.append(fact)
-                key = bytes.fromhex(picture.digest)
-                if key not in known:
-                    known[key] = row  # a copy further on is not decoded again
+                if picture.digest not in new and cached.get(picture.digest) is None:
+                    new[picture.digest] = row
                     collect([picture.digest], row[None])
     return Inspection(
         replace(catalog, pictures=tuple(pictures), left_out=(*catalog.left_out, *gone)),
@@ -107,7 +107,7 @@ def inspect(
 
 
 def _inspected(
-    picture: Picture, known: dict[bytes, Floats]
+    picture: Picture, cached: CachedRows, new: Mapping[str, Floats]
 ) -> tuple[Picture, Facts, Floats] | LeftOut:
     try:
         modified = 0 if picture.content is not None else Path(picture.path).stat().st_mtime_ns
@@ -118,7 +118,8 @@ def _inspected(
         return _left_out(picture, reason, "file.unreadable")
     try:
         facts = facts_of(content, modified)
-        row = known.get(bytes.fromhex(digest))
+        row = new.get(digest)
+        row = cached.get(digest) if row is None else row
         row = statistics_of(content) if row is None else row
     except DecodeError as error:
         if isinstance(content, bytes) and content and ends_early(content):

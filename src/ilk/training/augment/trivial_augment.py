@@ -23,9 +23,9 @@ from ilk.training.augment.transforms import (
     blend,
     brightness,
     by_parts,
+    contrast,
     histogram,
     lookup,
-    mean_grey,
     saturation,
     smooth,
     warp,
@@ -111,12 +111,11 @@ def _factors(magnitude: Tensor) -> Tensor:
 
 
 def _brightness(pixels: Tensor, magnitude: Tensor) -> Tensor:
-    return _toned(pixels, brightness(_levels(pixels), _factors(magnitude)))
+    return as_pixels(brightness(pixels.float(), _factors(magnitude)))
 
 
 def _contrast(pixels: Tensor, magnitude: Tensor) -> Tensor:
-    mean = mean_grey(pixels.float())[:, None, None]
-    return _toned(pixels, blend(mean, _levels(pixels), _factors(magnitude)))
+    return as_pixels(contrast(pixels.float(), _factors(magnitude)))
 
 
 def _colour(pixels: Tensor, magnitude: Tensor) -> Tensor:
@@ -130,14 +129,14 @@ def _sharpness(pixels: Tensor, magnitude: Tensor) -> Tensor:
 
 def _posterize(pixels: Tensor, magnitude: Tensor) -> Tensor:
     bits = (BITS - ((BITS - LEAST_BITS) * magnitude.abs()).round()).clamp(min=1)
-    step = (2 ** (BITS - bits))[:, None, None]
-    return _toned(pixels, _levels(pixels).div(step).floor() * step)
+    mask = (LEVELS - 2 ** (BITS - bits)).to(torch.uint8)
+    return pixels & mask[:, None, None, None]
 
 
 def _solarize(pixels: Tensor, magnitude: Tensor) -> Tensor:
-    levels = _levels(pixels)
-    threshold = LEVELS * (1 - magnitude.abs())[:, None, None]
-    return _toned(pixels, torch.where(levels < threshold, levels, 255 - levels))
+    threshold = LEVELS * (1 - magnitude.abs())[:, None, None, None]
+    inverted = (pixels >= threshold).to(torch.uint8)
+    return pixels ^ (inverted * 255)  # `where` takes three times as long
 
 
 def _autocontrast(pixels: Tensor, magnitude: Tensor) -> Tensor:
@@ -167,12 +166,9 @@ def _levels(pixels: Tensor) -> Tensor:
     return levels.expand(len(pixels), 3, -1)
 
 
-def _toned(pixels: Tensor, tables: Tensor) -> Tensor:
-    return lookup(pixels, as_pixels(tables))
-
-
 def _partly(pixels: Tensor, tables: Tensor, magnitude: Tensor) -> Tensor:
-    return _toned(pixels, blend(_levels(pixels), tables, magnitude.clamp(max=1)))
+    blended = blend(_levels(pixels), tables, magnitude.clamp(max=1))
+    return lookup(pixels, as_pixels(blended))
 
 
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

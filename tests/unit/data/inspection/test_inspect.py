@@ -112,7 +112,7 @@ def test_a_bomb_is_left_out_by_its_header(folder, encoded, monkeypatch):
 
 
 def test_what_was_left_out_before_stays_so(folder, encoded):
-    before = (LeftOut("notes.txt", "its ending is not a picture's", unreadable=False),)
+    before = (LeftOut("notes.txt", "is not a picture, by its suffix", unreadable=False),)
     data = folder(x=encoded(scene(), "PNG"))
     assert inspect(Catalog(data.pictures, before)).catalog.left_out == before
 
