@@ -12,6 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -111,20 +112,21 @@ def _pictures(record: dict[str, Any], tail: bytes, most: int) -> list[Content]:
     shape = _shape(tensor)
     raw = _binary(tensor, tail)
     kind = (tensor.get("name"), tensor.get("datatype"))
-    found: list[Content]
     if kind == ("pixels", "UINT8"):
         if len(shape) != 4 or shape[3] != 3:
             raise Refusal(400, f"pixels has the shape {shape}; send [N, height, width, 3].")
-        found = list(_pixels(tensor, raw, shape))
+        number = shape[0]
     elif kind == ("images", "BYTES"):
-        found = list(_encoded(tensor, raw))
-        if len(shape) > 2 or len(found) != math.prod(shape):
-            raise Refusal(400, f"images has the shape {shape}, but {len(found)} came.")
+        if len(shape) > 2:
+            raise Refusal(400, f"images has the shape {shape}; send [N].")
+        number = math.prod(shape)
     else:
-        raise Refusal(400, f"No input {kind}; send pixels as UINT8, or images as BYTES.")
-    if len(found) > most:
-        raise Refusal(413, f"{len(found)} pictures came; a request takes {most}.")
-    return found
+        raise Refusal(400, f"No input {kind!r:.100}; send pixels as UINT8, or images as BYTES.")
+    if number > most:  # before any of them is looked at
+        raise Refusal(413, f"{number} pictures came; a request takes {most}.")
+    if kind[0] == "pixels":
+        return list(_pixels(tensor, raw, shape))
+    return list(_encoded(tensor, raw, shape))
 
 
 def _binary(tensor: dict[str, Any], tail: bytes) -> bytes | None:
@@ -138,25 +140,49 @@ def _binary(tensor: dict[str, Any], tail: bytes) -> bytes | None:
 
 
 def _pixels(tensor: dict[str, Any], raw: bytes | None, shape: list[int]) -> NDArray[np.uint8]:
-    refusal = Refusal(400, f"The data of pixels are no {shape} whole numbers of 0 to 255.")
-    try:
-        values = np.asarray(tensor.get("data")) if raw is None else np.frombuffer(raw, np.uint8)
-        pixels = values.reshape(shape)
-    except (ValueError, TypeError):
-        raise refusal from None
-    if not np.issubdtype(pixels.dtype, np.integer) or pixels.min() < 0 or pixels.max() > 255:
-        raise refusal
-    return pixels.astype(np.uint8)
+    if raw is None:
+        leaves = _leaves(tensor, shape)
+        try:
+            raw = bytes(leaves) if set(map(type, leaves)) == {int} else None
+        except ValueError:  # out of range
+            raw = None
+        if raw is None:
+            raise Refusal(400, "The data of pixels holds more than whole numbers of 0 to 255.")
+    if len(raw) != math.prod(shape):
+        raise _not_of(tensor, shape, len(raw))
+    return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
-def _encoded(tensor: dict[str, Any], raw: bytes | None) -> list[bytes]:
+def _encoded(tensor: dict[str, Any], raw: bytes | None, shape: list[int]) -> list[bytes]:
     if raw is not None:
-        return _split(raw)
+        number = math.prod(shape)
+        found = _split(raw, number)
+        if len(found) != number:
+            raise _not_of(tensor, shape, "more" if len(found) > number else len(found))
+        return found
     try:
-        data = np.asarray(tensor.get("data"), object).reshape(-1).tolist()
-        return [base64.b64decode(text, validate=True) for text in data]
+        return [base64.b64decode(text, validate=True) for text in _leaves(tensor, shape)]
     except (binascii.Error, ValueError, TypeError):
-        raise Refusal(400, "The data of images are no base64 texts.") from None
+        raise Refusal(400, "The data of images holds more than base64 texts.") from None
+
+
+def _leaves(tensor: dict[str, Any], shape: list[int]) -> list[Any]:
+    """Return what a tensor's lists hold, flat or nested, once their number is that of its shape."""
+    number = math.prod(shape)
+    data = tensor.get("data")
+    if not isinstance(data, list):
+        raise Refusal(400, f"The data of {tensor['name']} is no list.")
+    while data and isinstance(data[0], list):
+        if set(map(type, data)) != {list} or len(set(map(len, data))) != 1:
+            raise Refusal(
+                400, f"The data of {tensor['name']} holds lists of unequal kind or length."
+            )
+        if len(data) * len(data[0]) > number:
+            break
+        data = list(chain.from_iterable(data))
+    if len(data) != number or isinstance(data[0], list):
+        raise _not_of(tensor, shape, len(data))
+    return data
 
 
 def _values(name: str, answers: Sequence[Answer]) -> NDArray[Any]:
@@ -178,9 +204,11 @@ def _joined(values: NDArray[Any]) -> bytes:
     return b"".join(struct.pack("<I", len(text)) + text for text in texts)
 
 
-def _split(raw: bytes) -> list[bytes]:
-    found, at = [], 0
-    while at < len(raw):
+def _split(raw: bytes, most: int) -> list[bytes]:
+    """Take binary data apart, into no more than one item over ``most``."""
+    found: list[bytes] = []
+    at = 0
+    while at < len(raw) and len(found) <= most:
         if len(raw) - at < 4:
             raise Refusal(400, "The binary data of images end within a length.")
         (length,) = struct.unpack_from("<I", raw, at)
@@ -189,6 +217,11 @@ def _split(raw: bytes) -> list[bytes]:
         found.append(raw[at + 4 : at + 4 + length])
         at += 4 + length
     return found
+
+
+def _not_of(tensor: dict[str, Any], shape: list[int], came: int | str) -> Refusal:
+    number = math.prod(shape)
+    return Refusal(400, f"{tensor['name']} has the shape {shape}: {number} values; {came} came.")
 
 
 def _objects(value: Any, name: str) -> list[dict[str, Any]]:

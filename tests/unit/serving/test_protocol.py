@@ -3,9 +3,14 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
+from starlette.requests import Request
+
+from ilk.serving.refusals import Refusal
+from ilk.serving.tensors import Asked
 
 PATH = "/v2/models/m/infer"
 
@@ -148,5 +153,102 @@ def test_an_id_that_is_no_text_is_not_given_back(client, pixels):
 def test_a_request_takes_so_many_pictures_whatever_their_shape(ask, make_service, png, shape):
     data = [base64.b64encode(png()).decode()] * 5
     tensor = {"name": "images", "datatype": "BYTES", "shape": shape, "data": data}
+    found = ask(make_service(files=4)).post(PATH, json={"inputs": [tensor]})
+    assert found.status_code == 413
+
+
+LONG = "a" * 300_000
+COSTLY = {
+    "one long text and many short": [LONG, *[""] * 1000],
+    "a long text among numbers": [LONG, *[1] * 191],
+    "lists of unequal length": [[1] * 191, [1]],
+    "lists and numbers": [[1], *[1] * 191],
+    "numbers and lists": [*[1] * 191, [1]],
+    "empty lists": [[]] * 192,
+    "many empty lists": [[]] * 100_000,
+    "many numbers": [1] * 100_000,
+    "many texts": [""] * 100_000,
+    "texts of the right number": ["1"] * 192,
+    "whole numbers of great length": [10**4000, *[1] * 191],
+    "more than 255": [256] * 192,
+    "less than 0": [-1] * 192,
+    "fractions": [1.0] * 192,
+    "one fraction": [1.5, *[1] * 191],
+    "no number": [float("nan")] * 192,
+    "truths": [True] * 192,
+    "one truth": [True, *[1] * 191],
+    "nothings": [None] * 192,
+    "objects": [{}] * 192,
+    "an object": {"a": 1},
+    "a text": "a" * 192,
+    "a number": 7,
+    "nothing": None,
+}
+
+
+def deep(leaf, levels):
+    for _ in range(levels):
+        leaf = [leaf]
+    return leaf
+
+
+@pytest.mark.parametrize("data", [*COSTLY.values(), deep(1, 500), deep([1] * 193, 500)],
+                         ids=[*COSTLY, "depth", "depth and too many"])  # fmt: skip
+@pytest.mark.parametrize("kind", ["pixels", "images"])
+def test_data_of_another_kind_is_refused_and_costs_little(data, kind):
+    tensor = {"name": kind, "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": data}
+    if kind == "images":
+        tensor |= {"datatype": "BYTES", "shape": [3]}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal) as refused:
+            Asked.read(Request({"type": "http", "headers": []}), body, 4)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert refused.value.status == 400
+    assert kind in refused.value.detail
+    assert len(refused.value.detail) < 200
+    assert peak < 50_000 + 40 * len(body)  # json.loads takes most of it
+
+
+@pytest.mark.parametrize("kind", [["pixels"], {"a": 300 * "b"}, 300 * "c", None])
+def test_a_name_of_another_kind_is_refused(client, pixels, kind):
+    found = client.post(PATH, json=changed(pixels, name=kind))
+    assert found.status_code == 400
+    assert len(found.text) < 300
+
+
+def nested(pixels, *shape):
+    return pixels.reshape(shape).tolist()
+
+
+@pytest.mark.parametrize("shape", [(576,), (3, 8, 8, 3), (3, 192), (1, 1, 576), (24, 24)])
+def test_pixels_may_be_nested(client, pixels, shape):
+    expected = client.post(PATH, json=request(pixels))
+    found = client.post(PATH, json=changed(pixels, data=nested(pixels, *shape)))
+    assert found.status_code == 200
+    assert found.json()["outputs"] == expected.json()["outputs"]
+
+
+def test_a_binary_tensor_is_taken_apart_no_further_than_its_shape_says():
+    record = {"name": "images", "datatype": "BYTES", "shape": [2]}
+    record["parameters"] = {"binary_data_size": 9_000_000}
+    head = json.dumps({"inputs": [record]}).encode()
+    length = (b"inference-header-content-length", str(len(head)).encode())
+    body = head + bytes(9_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal, match=r"images has the shape \[2\]: 2 values; more came"):
+            Asked.read(Request({"type": "http", "headers": [length]}), body, 4)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < len(body) + 50_000  # its one copy
+
+
+def test_too_many_pictures_are_refused_before_their_data_is_looked_at(ask, make_service):
+    tensor = {"name": "pixels", "datatype": "UINT8", "shape": [5, 8, 8, 3], "data": ["x"]}
     found = ask(make_service(files=4)).post(PATH, json={"inputs": [tensor]})
     assert found.status_code == 413
