@@ -9,6 +9,7 @@ from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ilk.serving.limits import Limits
+from ilk.serving.upgrade import Parser
 
 HEADER_BYTES = 64_000  # of one request
 
@@ -18,7 +19,7 @@ def patient(base: type[HttpToolsProtocol], limits: Limits) -> type[HttpToolsProt
 
     By itself uvicorn waits for ever for headers, and for the rest of a body whose request was
     answered before it had come. The protocol also notes when a request's first byte came, as
-    ``began`` in its state.
+    ``began`` in its state, and ignores upgrades.
     """
 
     class Patient(base):  # type: ignore[valid-type, misc]
@@ -29,6 +30,7 @@ def patient(base: type[HttpToolsProtocol], limits: Limits) -> type[HttpToolsProt
 
         def connection_made(self, transport: Transport) -> None:
             super().connection_made(transport)
+            self.parser = Parser(self)
             self._wait(limits.header_s)
 
         def connection_lost(self, exc: Exception | None) -> None:
