@@ -6,6 +6,7 @@ The one decoder: training, evaluation, prediction and serving all call `decode`.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from ilk.spec import Preprocess
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 GREY = (127, 127, 127)
 MOST_SCANS = 100  # of a JPEG; encoders write 10 or so
+MOST_SEGMENTS = 10_000  # of a JPEG; profiles and previews take some hundreds
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -28,7 +30,8 @@ RESAMPLING = {
 }
 _ORIENTATION_TAG = 0x0112
 _ORIENTATION_CARRIERS = (b"Exif\x00\x00", b"http://ns.adobe.com/xap")
-_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # how it starts, and how each of its scans does
+_JPEG, _SCAN, _END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # all but restarts and what has no meaning
 _HEADER_BYTES = 2**20  # colour profiles and thumbnails may come before the orientation
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -200,11 +203,21 @@ def _as_decode_error(formats: tuple[str, ...] = FORMATS) -> Iterator[None]:
 
 def _refuse_many_scans(data: bytes) -> None:
     """Refuse a JPEG that has thousands of passes over all its pixels: few bytes, and minutes."""
-    scans = data.count(_SCAN) if data.startswith(_JPEG) else 0
-    if scans > MOST_SCANS:
-        raise DecodeError(
-            f"has {scans} scans, over the limit of {MOST_SCANS}: save it again", "file.bomb"
-        )
+    if not data.startswith(_JPEG) or data.count(_SCAN) <= MOST_SCANS:
+        return
+    # Metadata, and what a phone puts behind the picture (a film, say), hold such bytes by chance.
+    scans = place = 0
+    for _ in range(MOST_SEGMENTS):
+        marker = _MARKER.search(data, place)
+        if marker is None or marker[0] == _END:
+            return
+        scans += marker[0] == _SCAN
+        if scans > MOST_SCANS:
+            raise DecodeError(f"has more than {MOST_SCANS} scans: save it again", "file.bomb")
+        place = marker.end()
+        if marker[0] != _JPEG:
+            place += max(2, int.from_bytes(data[place : place + 2]))  # its length comes first
+    raise DecodeError(f"has more than {MOST_SEGMENTS:,} segments: save it again", "file.bomb")
 
 
 def _refuse_if_too_large(image: Image.Image) -> None:

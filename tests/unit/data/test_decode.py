@@ -534,8 +534,39 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(noise, enc
     assert scans > 5
     assert decode(whole, SMALL).shape == (SIDE, SIDE, 3)
     last = whole[whole.rindex(b"\xff\xda") : -2]
-    with pytest.raises(DecodeError, match=f"has {scans + 1000} scans, over the limit of 100"):
-        decode(whole[:-2] + 1000 * last + whole[-2:], SMALL)
+    bomb = whole[:-2] + 1000 * last
+    for data in (bomb + whole[-2:], bomb, bomb + b"\xff\xd9" + bytes(9), with_payload(bomb)):
+        with pytest.raises(DecodeError, match="has more than 100 scans: save it again"):
+            decode(data, SMALL)
+
+
+def with_payload(data, payload=200 * b"\xff\xd9"):
+    """Put bytes into an APP1 segment, as a thumbnail is."""
+    return data[:2] + b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload + data[2:]
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
+def test_what_looks_like_scans_in_metadata_or_behind_a_jpeg_does_not_count(encoded, options):
+    image = smooth((SIDE, SIDE))
+    data = encoded(image, "JPEG", **options)
+    for other in (data + 8_000 * b"film\xff\xda", with_payload(data, 8_000 * b"\xff\xda")):
+        assert far(decode(other, SMALL), image) < 8
+
+
+def test_the_end_of_a_picture_does_not_hide_scans_that_are_decoded(encoded):
+    """An end within a segment, or a marker of no meaning, is passed over by decoders."""
+    whole = encoded(smooth((SIDE, SIDE)), "JPEG", progressive=True)
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    for between in (b"\xff\xfe\0\4\xff\xd9", b"\xff\x02\xff\xff", b"\xff\xff\xff", b"\xff\0"):
+        with pytest.raises(DecodeError, match="scans"):
+            decode(whole[:-2] + between + 1000 * last + whole[-2:], SMALL)
+
+
+def test_a_jpeg_of_countless_segments_is_refused(encoded):
+    data = encoded(smooth((SIDE, SIDE)), "JPEG")
+    hostile = data[:2] + 100_000 * b"\xff\xfe\0\2" + 200 * b"\xff\xda" + data[2:]
+    with pytest.raises(DecodeError, match="more than 10,000 segments"):
+        decode(hostile, SMALL)
 
 
 def test_transparent_parts_are_over_white():
