@@ -160,9 +160,10 @@ def _pixels(tensor: dict[str, Any], raw: bytes | None, shape: list[int]) -> NDAr
 
 def _encoded(tensor: dict[str, Any], raw: bytes | None, shape: list[int]) -> list[bytes]:
     if raw is not None:
-        found = _from_bytes(raw, math.prod(shape))
-        if len(found) != math.prod(shape):
-            raise _wrong_size(tensor, shape, len(found))
+        number = math.prod(shape)
+        found = _from_bytes(raw, number)
+        if len(found) != number:
+            raise _wrong_size(tensor, shape, "more" if len(found) > number else len(found))
         return found
     try:
         return [base64.b64decode(text, validate=True) for text in _leaves(tensor, shape)]
@@ -178,7 +179,7 @@ def _leaves(tensor: dict[str, Any], shape: list[int]) -> list[Any]:
         raise HTTPException(400, f"The data of {tensor['name']} is not a list.")
     while data and isinstance(data[0], list):
         if set(map(type, data)) != {list} or len(set(map(len, data))) != 1:
-            raise HTTPException(400, f"The nested lists of {tensor['name']} differ in length.")
+            raise HTTPException(400, f"The lists in {tensor['name']} differ in kind or length.")
         if len(data) * len(data[0]) > number:
             break
         data = list(chain.from_iterable(data))
@@ -220,11 +221,10 @@ def _from_bytes(raw: bytes, limit: int) -> list[bytes]:
     return found
 
 
-def _wrong_size(tensor: dict[str, Any], shape: list[int], number: int) -> HTTPException:
+def _wrong_size(tensor: dict[str, Any], shape: list[int], sent: int | str) -> HTTPException:
+    number = math.prod(shape)
     return HTTPException(
-        400,
-        f"{tensor['name']} has the shape {shape}, which is {math.prod(shape):,} values, but "
-        f"{number:,} were sent.",
+        400, f"{tensor['name']} has the shape {shape}, {number} values, but {sent} were sent."
     )
 
 

@@ -163,3 +163,28 @@ def test_the_work_for_an_answer_does_not_grow_with_its_batch(client, pixels, mon
     many = np.concatenate([pixels] * 8)
     assert client.post(PATH, json=request(many)).status_code == 200
     assert len(computed) <= 3  # for each output once, not for each picture
+
+
+@pytest.mark.parametrize("kind", [["pixels"], {"a": 300 * "b"}, 300 * "c", None])
+def test_an_invalid_name_is_refused(client, pixels, kind):
+    found = client.post(PATH, json=changed(pixels, name=kind))
+    assert found.status_code == 400
+    assert len(found.text) < 300
+
+
+def nested(pixels, *shape):
+    return pixels.reshape(shape).tolist()
+
+
+@pytest.mark.parametrize("shape", [(576,), (3, 8, 8, 3), (3, 192), (1, 1, 576), (24, 24)])
+def test_pixels_may_be_nested(client, pixels, shape):
+    expected = client.post(PATH, json=request(pixels))
+    found = client.post(PATH, json=changed(pixels, data=nested(pixels, *shape)))
+    assert found.status_code == 200
+    assert found.json()["outputs"] == expected.json()["outputs"]
+
+
+def test_too_many_pictures_are_refused_before_their_data_is_looked_at(ask, make_service):
+    tensor = {"name": "pixels", "datatype": "UINT8", "shape": [5, 8, 8, 3], "data": ["x"]}
+    found = ask(make_service(files=4)).post(PATH, json={"inputs": [tensor]})
+    assert found.status_code == 413

@@ -280,3 +280,103 @@ def test_a_client_that_leaves_frees_its_place_in_the_queue(listen, held, png):
         until(lambda: service.queue.held == 1)
         held.set()
         assert answer(first)[0] == 200
+
+
+UPGRADES = [
+    ("Connection: Upgrade", "Upgrade: anything"),
+    ("Upgrade: websocket", "Connection: keep-alive, Upgrade"),
+    ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"),
+]
+INNER = b"GET /v2/models HTTP/1.1\r\nHost: x\r\nX-Request-Id: inner\r\n\r\n"
+
+
+def chunked(body, *lines):
+    head = ["POST /predict HTTP/1.1", "Host: x", "Transfer-Encoding: chunked", *lines]
+    half = len(body) // 2
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(c), c) for c in (body[:half], body[half:], b""))
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + chunks
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+@pytest.mark.parametrize("made", [request, chunked])
+@pytest.mark.parametrize("pause", ["none", "after the head", "within the head", "within the body"])
+def test_a_body_behind_an_upgrade_is_the_body(usual, png, upgrade, made, pause):
+    _, port, seen = usual
+    whole = made(png(), "X-Request-Id: outer", *upgrade)
+    head = whole.index(b"\r\n\r\n") + 4
+    at = {"none": len(whole), "after the head": head, "within the head": head - 20}.get(
+        pause, head + 30
+    )
+    with connected(port) as connection:
+        for part in (whole[:at], whole[at:]):
+            connection.sendall(part)
+            time.sleep(0.05)
+        status, headers, _ = answer(connection)
+        assert (status, headers["x-request-id"]) == (200, "outer")
+        connection.sendall(INNER)  # the connection goes on
+        assert answer(connection)[1]["x-request-id"] == "inner"
+    assert seen == ["/predict", "/v2/models"]
+
+
+@pytest.mark.parametrize("pause", [0, 0.1])
+def test_a_body_that_looks_like_a_request_is_a_body(usual, pause):
+    _, port, seen = usual
+    with connected(port) as connection:
+        head, _, body = request(INNER, *UPGRADES[0]).partition(b"\r\n\r\n")
+        connection.sendall(head + b"\r\n\r\n")
+        time.sleep(pause)
+        connection.sendall(body)
+        assert answer(connection)[0] == 422
+        connection.sendall(INNER)
+        assert answer(connection)[1]["x-request-id"] == "inner"
+    assert seen == ["/predict", "/v2/models"]
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+def test_requests_behind_one_that_asks_for_an_upgrade_are_answered_in_turn(usual, png, upgrade):
+    _, port, seen = usual
+    first = "\r\n".join(["GET /v2 HTTP/1.1", "Host: x", *upgrade]).encode() + b"\r\n\r\n"
+    with connected(port) as connection:
+        connection.sendall(2 * first + request(png(), *upgrade) + INNER)
+        assert [answer(connection)[0] for _ in range(4)] == [200] * 4
+    assert seen == ["/v2", "/v2", "/predict", "/v2/models"]
+
+
+def test_a_full_service_refuses_what_asks_for_an_upgrade_and_keeps_the_connection(full, png):
+    with connected(full[1]) as connection:
+        for _ in range(2):
+            connection.sendall(request(png(), *UPGRADES[0]))
+            assert answer(connection)[0] == 429
+    assert full[2] == []
+
+
+def test_an_upgrade_in_a_trailer_changes_nothing(usual, png):
+    _, port, seen = usual
+    whole = chunked(png(), "Connection: Upgrade")[:-2] + b"Upgrade: foo\r\n\r\n"
+    with connected(port) as connection:
+        connection.sendall(whole + INNER)
+        assert [answer(connection)[0] for _ in range(2)] == [200, 200]
+    assert seen == ["/predict", "/v2/models"]
+
+
+def test_the_deadline_of_what_asks_for_an_upgrade_counts_from_the_first_byte(listen, png):
+    _, port, _ = listen(deadline_s=0.3)
+    whole = request(png(), *UPGRADES[0])
+    with connected(port) as connection:
+        connection.sendall(whole[:1])
+        time.sleep(0.5)  # past the deadline before the rest is sent
+        connection.sendall(whole[1:])
+        assert answer(connection)[0] == 504
+
+
+@pytest.mark.parametrize("body", [b"", INNER])
+def test_a_tunnel_is_refused_and_the_connection_ends(usual, body):
+    _, port, seen = usual
+    with connected(port) as connection:
+        connection.sendall(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n" + body)
+        found = b""
+        while more := connection.recv(9999):
+            found += more
+    assert found.startswith(b"HTTP/1.1 400")
+    assert found.count(b"HTTP/1.1") == 1
+    assert seen == []
