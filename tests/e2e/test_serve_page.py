@@ -13,7 +13,16 @@ from serving import Served
 def served(browser, trained, environment, tmp_path_factory):
     assert browser  # or skipped
     feedback = tmp_path_factory.mktemp("feedback") / "fixes.sqlite"
-    service = Served(trained.run, "--feedback", feedback, "--linger", "0", environment=environment)
+    service = Served(
+        trained.run,
+        "--feedback",
+        feedback,
+        "--linger",
+        "0",
+        "--deadline",
+        "120",
+        environment=environment,
+    )
     service.feedback = feedback
     yield service
     service.stop()
