@@ -62,7 +62,7 @@ def test_models_are_timed_beside_one_another(ilk, exported, trained):
         (("--format", "onnx", "--for", "size"), "apply to --format auto only"),
         (("--format", "onnx", "--max-drop", "2"), "max_drop = 2: give a share"),
         (("--format", "onnx", "--output", "m.pte"), "--output m.pte ends in .pte"),
-        (("--format", "onnx", "--output", "."), "is a folder of something else"),
+        (("--format", "onnx", "--output", "."), "is a folder with other contents"),
         (("--budget", "soon"), "--budget soon: give a time such as 90s or 2m"),
     ],
 )

@@ -10,8 +10,8 @@ from threading import Lock
 from fastapi import APIRouter, Request, Response
 
 from ilk.data.decode import decode
-from ilk.engines.files import digest_of
 from ilk.errors import DecodeError, IlkError
+from ilk.folder import digest_of
 from ilk.inference.explain import Explainer, overlay
 from ilk.models.bundle import Bundle
 from ilk.serving.bodies import body_of, pictures_in

@@ -18,8 +18,8 @@ from ilk.data.catalog import Catalog
 from ilk.data.decode import decode
 from ilk.data.stream import decoded
 from ilk.engines import Options
-from ilk.engines.files import digest_of
 from ilk.errors import ModelError, UsageError
+from ilk.folder import digest_of
 from ilk.inference import Classifier, fitting, load, model_file
 from ilk.runtime import cores
 from ilk.serving.batcher import Batcher
