@@ -42,7 +42,7 @@ def test_an_exported_file_is_a_model_like_any_other(ilk, exported, trained, pict
 
 def test_an_exported_file_cannot_be_explained(refused, exported, pictures, tmp_path):
     said = refused("predict", exported[1], pictures, "--explain", tmp_path / "x", code=2)
-    assert "was exported: it answers, but it cannot be explained" in said
+    assert "was exported: it can predict, but not be explained" in said
 
 
 @pytest.mark.slow

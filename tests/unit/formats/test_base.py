@@ -107,5 +107,5 @@ def test_several_models_take_options_as_far_as_they_have_a_choice(exported, tmp_
 
 def test_an_exported_file_cannot_be_looked_into(exported):
     classifier = load(exported.path)
-    with pytest.raises(UsageError, match="was exported: it answers, but it cannot be explained"):
+    with pytest.raises(UsageError, match="was exported: it can predict, but not be explained"):
         ilk.explain(classifier, [], [])
