@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Catalog": "ilk.data.catalog",
     "Classifier": "ilk.inference",
-    "Evaluation": "ilk.evaluation.metrics",
+    "Evaluation": "ilk.evaluation.result",
     "IlkError": "ilk.errors",
     "Predictions": "ilk.inference",
     "Recipe": "ilk.recipe",
@@ -87,7 +87,7 @@ if TYPE_CHECKING:
     from ilk.evaluation.compare import compare
     from ilk.evaluation.evaluate import evaluate
     from ilk.evaluation.explain import explain, explained_mistakes
-    from ilk.evaluation.metrics import Evaluation
+    from ilk.evaluation.result import Evaluation
     from ilk.evaluation.thresholds import (
         choose_threshold,
         refuse_read_only,

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter, validators
 
 from ilk.data.catalog import LeftOut, describe_left_out
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 from ilk.runtime import Tick
 from ilk.text import escaped, pluralize
 

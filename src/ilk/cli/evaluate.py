@@ -17,7 +17,7 @@ from ilk.cli.console import (
 )
 from ilk.cli.running import DEFAULT, Running
 from ilk.errors import UsageError
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 from ilk.text import escaped
 
 MOST_CLASSES = 50

@@ -14,7 +14,6 @@ from ilk.evaluation.intervals import Measured, resamples
 BINS = 15
 SPREAD = 0.5  # of the log of temperatures, before any picture is seen
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures beyond which pictures say nothing any more
-SMALLEST = 1e-12  # a probability that underflowed still has a log
 
 
 def fit_temperature(logits: Reals, targets: Targets) -> float:
@@ -140,18 +139,3 @@ def _error(confidence: Reals, right: Reals, of: Targets, bins: int, seed: int) -
     low, middle, high = np.quantile(found, [0.025, 0.5, 0.975])
     below, above = value - (middle - low), value + (high - middle)
     return Measured(value, max(0.0, float(below)), min(1.0, float(above)), number)
-
-
-def log_losses(probabilities: Reals, targets: Targets) -> Reals:
-    """Return -log p of the true class, in nats, ``float64 [N]``; p counts as at least 1e-12."""
-    of_truth = probabilities[np.arange(len(targets)), targets].astype(np.float64)
-    result: Reals = -np.log(np.maximum(of_truth, SMALLEST))
-    return result
-
-
-def brier_scores(probabilities: Reals, targets: Targets) -> Reals:
-    """Return squared distances from certainty of the true class, ``float64 [N]``, 0 to 2."""
-    distance = probabilities.astype(np.float64)
-    distance[np.arange(len(targets)), targets] -= 1
-    result: Reals = (distance**2).sum(axis=1)
-    return result

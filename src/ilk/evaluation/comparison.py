@@ -12,7 +12,7 @@ import numpy as np
 from ilk.arrays import Mask
 from ilk.errors import DataError
 from ilk.evaluation.intervals import Z95, Measured, wilson
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 
 POWER = 0.8
 Z_POWER = 0.8416  # of that

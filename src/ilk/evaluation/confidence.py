@@ -10,8 +10,9 @@ import numpy as np
 
 from ilk.arrays import Reals, Targets
 from ilk.evaluation.abstention import RiskCoverage, risk_coverage
-from ilk.evaluation.calibration import Reliability, brier_scores, log_losses, reliability
+from ilk.evaluation.calibration import Reliability, reliability
 from ilk.evaluation.intervals import Measured, mean, wilson
+from ilk.evaluation.metrics import brier_scores, log_losses
 
 TOP = (2, 3, 5)
 
@@ -77,8 +78,8 @@ def confidence(
     """
     precision, area = _by_class(probabilities, targets, classes)
     return Confidence(
-        log_loss=mean(log_losses(probabilities, targets)),
-        brier=mean(brier_scores(probabilities, targets)),
+        log_loss=mean(log_losses(targets, probabilities)),
+        brier=mean(brier_scores(targets, probabilities)),
         top=_top(probabilities, targets),
         average_precision=precision,
         roc_auc=area,

@@ -18,7 +18,7 @@ from ilk.errors import DataError, UsageError
 from ilk.evaluation.columns import column, refuse_unknown_columns, worth_showing
 from ilk.evaluation.corruptions import Corruptions, under_corruptions
 from ilk.evaluation.held_out import evaluation_pictures
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 from ilk.evaluation.scored import scored
 from ilk.evaluation.slices import all_sliced
 from ilk.evaluation.unknown import Alarms, alarms

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ilk.data.stream import Stream
 from ilk.errors import UsageError
-from ilk.evaluation.metrics import Evaluation
 from ilk.evaluation.report import WORST
+from ilk.evaluation.result import Evaluation
 from ilk.evaluation.thumbnails import as_data_uri
 from ilk.inference import Classifier, as_pictures
 from ilk.inference.explain import Explainer, overlay

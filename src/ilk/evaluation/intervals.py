@@ -14,7 +14,6 @@ Z95 = 1.959963984540054
 RESAMPLES = 1000
 # A draw takes time with the square of the classes: 20 ms for 1,000 of them.
 MANY_CLASSES, RESAMPLES_OF_MANY = 200, 200
-Confusion = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,9 @@ def mean(values: NDArray[np.floating[Any]], seed: int = 0) -> Measured:
 
 
 def bootstrap(
-    confusion: Confusion, score: Callable[[NDArray[np.float64]], NDArray[np.float64]], seed: int = 0
+    confusion: NDArray[np.int64],
+    score: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    seed: int = 0,
 ) -> Measured:
     """Return a score of a confusion matrix with its interval by a stratified Bayesian bootstrap.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ilk.evaluation.confidence import Confidence
 from ilk.evaluation.corruptions import Corruptions
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 from ilk.text import escaped
 
 # Above this the numbers in the cells, above the next the names on the axes, would not be readable.

@@ -12,8 +12,8 @@ from ilk.arrays import Floats
 from ilk.data.catalog import Picture
 from ilk.evaluation.abstention import at
 from ilk.evaluation.confidence import confidence
-from ilk.evaluation.metrics import Evaluation, score
 from ilk.evaluation.mistakes import find_mistakes
+from ilk.evaluation.result import Evaluation, score
 from ilk.evaluation.sets import set_scores
 from ilk.evaluation.unknown import alarms
 from ilk.inference import Records, softmax

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 
 
 def write(path: Path, evaluation: Evaluation, accept: float, strange: float) -> None:

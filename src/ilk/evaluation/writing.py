@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ilk import runtime
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 from ilk.folder import readable_errors, write_json
 from ilk.inference import Classifier
 from ilk.spec import Spec

@@ -10,7 +10,7 @@ from typing import Any
 
 from ilk import runtime
 from ilk.data.catalog import Catalog
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
 from ilk.text import escaped

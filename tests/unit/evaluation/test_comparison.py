@@ -9,7 +9,7 @@ from scipy.stats import binom
 from ilk.data.catalog import Picture
 from ilk.errors import DataError
 from ilk.evaluation.comparison import compared, duel
-from ilk.evaluation.metrics import score
+from ilk.evaluation.result import score
 
 
 def flags(both, only_a, only_b, neither):

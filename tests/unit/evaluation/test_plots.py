@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ilk.evaluation.metrics import score
 from ilk.evaluation.plots import confusion_heatmap
+from ilk.evaluation.result import score
 
 
 def evaluation_of(names, n=2000):

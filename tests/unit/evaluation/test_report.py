@@ -9,8 +9,8 @@ import pytest
 
 import ilk
 from ilk.evaluation import report
-from ilk.evaluation.metrics import score
 from ilk.evaluation.mistakes import find_mistakes
+from ilk.evaluation.result import score
 
 EVIL = "<script>alert('x')</script>"
 PNG = b"\x89PNG not really"

@@ -7,8 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ilk.evaluation.metrics import Evaluation
 from ilk.evaluation.report import verdict
+from ilk.evaluation.result import Evaluation
 from ilk.spec import Spec
 from ilk.text import escaped
 

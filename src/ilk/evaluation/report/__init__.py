@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ilk import page
-from ilk.evaluation.metrics import Evaluation
 from ilk.evaluation.mistakes import Mistake
 from ilk.evaluation.report.advice import advice
+from ilk.evaluation.result import Evaluation
 from ilk.evaluation.thumbnails import Thumbnails
 from ilk.text import pluralize
 

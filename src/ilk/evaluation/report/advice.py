@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ilk.evaluation.abstention import right_in_a_row
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 from ilk.text import escaped, pluralize
 
 FEW = 100  # pictures: their interval is some ten points wide
