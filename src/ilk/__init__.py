@@ -32,7 +32,6 @@ _HOMES = {
     "compare": "ilk.evaluation.compare",
     "evaluate": "ilk.evaluation.evaluate",
     "explain": "ilk.evaluation.explain",
-    "explained_mistakes": "ilk.evaluation.explain",
     "export": "ilk.exporting.export",
     "export_fastest": "ilk.exporting.fastest",
     "export_feedback": "ilk.serving.feedback",
@@ -40,7 +39,7 @@ _HOMES = {
     "from_arrays": "ilk.data.catalog",
     "load": "ilk.inference.loading",
     "open_catalog": "ilk.data.sources",
-    "refuse_read_only": "ilk.evaluation.thresholds",
+    "save_explanations": "ilk.evaluation.explain",
     "serve": "ilk.serving.serve",
     "store_threshold": "ilk.evaluation.thresholds",
     "train": "ilk.training.train",
@@ -64,7 +63,6 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
-    "explained_mistakes",
     "export",
     "export_fastest",
     "export_feedback",
@@ -72,7 +70,7 @@ __all__ = [
     "from_arrays",
     "load",
     "open_catalog",
-    "refuse_read_only",
+    "save_explanations",
     "serve",
     "store_threshold",
     "train",
@@ -86,11 +84,10 @@ if TYPE_CHECKING:
     from ilk.errors import IlkError
     from ilk.evaluation.compare import compare
     from ilk.evaluation.evaluate import evaluate
-    from ilk.evaluation.explain import explain, explained_mistakes
+    from ilk.evaluation.explain import explain, save_explanations
     from ilk.evaluation.result import Evaluation
     from ilk.evaluation.thresholds import (
         choose_threshold,
-        refuse_read_only,
         store_threshold,
         with_threshold,
     )

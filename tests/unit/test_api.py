@@ -14,7 +14,6 @@ from PIL import Image
 
 import ilk
 from ilk import recipes
-from ilk.data.catalog import Catalog
 from ilk.errors import DataError, OutputError, UsageError
 from ilk.evaluation import plots
 from ilk.inference import Classifier, Records
@@ -115,111 +114,6 @@ def test_the_model_says_what_it_was_trained_on(train, folder):
     assert str(folder.parent) not in json.dumps(found)
 
 
-@pytest.mark.parametrize("source", ["arrays", "folder", "train folder"])
-def test_evaluation_reproduces_the_training_s_own_score(
-    train, loaded, folder, colours, tmp_path, source
-):
-    if source == "train folder":
-        (tmp_path / "split").mkdir()
-        folder = folder.rename(tmp_path / "split" / "train").parent
-    data = colours(60) if source == "arrays" else folder
-    run = train(data)
-    again = ilk.evaluate(loaded(run), data)
-    assert again.split == run.evaluation.split == "test"
-    assert again.n == run.evaluation.n == 15
-    np.testing.assert_array_equal(again.confusion, run.evaluation.confusion)
-    assert again.accuracy == run.evaluation.accuracy
-    assert again.macro_f1 == run.evaluation.macro_f1
-
-
-def test_each_split_can_be_scored(train, loaded, colours):
-    data = colours(60)
-    classifier = loaded(train(data, val_share=0.2))
-    sizes = {s: ilk.evaluate(classifier, data, split=s).n for s in ("train", "val", "test", "all")}
-    assert sizes == {"train": 33, "val": 12, "test": 15, "all": 60}
-    with pytest.raises(UsageError, match="No split 'holdout'; give one of train, val, test, all"):
-        ilk.evaluate(classifier, data, split="holdout")
-
-
-def test_other_data_is_scored_whole_by_default(train, loaded, colours, caplog):
-    classifier = loaded(train(colours(60)))
-    found = ilk.evaluate(classifier, colours(30, seed=9))
-    assert (found.n, found.split) == (30, None)
-    assert caplog.text == ""
-    with pytest.raises(DataError, match="no pictures of the split 'test'"):
-        ilk.evaluate(classifier, colours(30, seed=9), split="test")
-
-
-def test_a_val_split_that_chose_is_not_scored_beside_test(train, loaded, colours):
-    images, labels = colours(60)
-    classifier = loaded(train((images, labels), val_share=0.2))
-    more, more_labels = colours(3, seed=9)
-    found = ilk.evaluate(classifier, ([*images, *more], [*labels, *more_labels]))
-    assert found.n == 15 + 3
-
-
-def test_pictures_that_either_model_learned_from_are_not_compared(train, loaded, colours):
-    images, labels = colours(60)
-    one = loaded(train((images, labels), name="one"))
-    other = loaded(train((images, labels), name="other", seed=5))
-    data = ilk.from_arrays(images, labels, splits=["test"] * 60)
-    found = ilk.compare(one, other, data)
-    assert 0 < found.overall.difference.n < 15
-    assert "that neither has learned from" in found.a.scored_on
-    turned = ilk.compare(other, one, data)
-    assert turned.overall.difference.n == found.overall.difference.n
-    pictures = ilk.from_arrays(images, labels).digested().pictures
-    learned = [i for i, p in enumerate(pictures) if one.records.seen(p.digest) == "train"]
-    with pytest.raises(DataError, match="One of the two has learned from each picture"):
-        ilk.compare(one, other, ([images[i] for i in learned], [labels[i] for i in learned]))
-
-
-def test_pictures_that_the_training_learned_from_are_never_scored_unasked(
-    train, loaded, colours, caplog
-):
-    images, labels = colours(60)
-    classifier = loaded(train((images, labels)))
-    more, more_labels = colours(30, seed=9)
-    grown = ([*images, *more], [*labels, *more_labels])
-    found = ilk.evaluate(classifier, grown)
-    assert (found.n, found.split) == (15 + 30, None)
-    assert "Left out 45 pictures that were in the training" in caplog.text
-    ilk.evaluate(classifier, grown, split="train")
-    assert "45 of these 45 pictures were in the training" in caplog.text
-
-
-def test_a_test_split_that_leaked_into_the_training_is_said(train, loaded, colours, caplog):
-    images, labels = colours(60)
-    classifier = loaded(train((images, labels)))
-    data = ilk.from_arrays(images, labels, splits=["train"] * 30 + ["test"] * 30)
-    ilk.evaluate(classifier, data)
-    assert "of these 30 pictures were in the training: the score flatters" in caplog.text
-
-
-def test_data_that_brings_its_splits_keeps_them(train, loaded, colours):
-    images, labels = colours(60)
-    splits = ["train"] * 40 + ["val"] * 20
-    data = ilk.from_arrays(images, labels, splits=splits)
-    run = train(data)
-    classifier = loaded(run)
-    assert run.evaluation.split == "val"
-    assert run.evaluation.n == ilk.evaluate(classifier, data).n == 20
-    with pytest.raises(DataError, match="no pictures of the split 'test'; its own splits: t"):
-        ilk.evaluate(classifier, data, split="test")
-
-
-def test_unknown_and_missing_classes_are_told(train, loaded, colours):
-    classifier = loaded(train(colours(60)))
-    images, labels = colours(30, seed=9)
-    renamed = [{"red": "violet", "green": "green", "blue": "blue"}[label] for label in labels]
-    found = ilk.evaluate(classifier, (images, renamed))
-    assert found.unknown == {"violet": 10}
-    assert found.missing == ("red",)
-    assert found.n == 20
-    with pytest.raises(DataError, match="matched by name"):
-        ilk.evaluate(classifier, (images, ["violet"] * 30))
-
-
 def test_unreadable_files_are_left_out_and_listed(train, loaded, folder):
     (folder / "red" / "broken.png").write_bytes(b"not a picture")
     (folder / "red" / "notes.txt").write_text("hello")
@@ -246,13 +140,6 @@ def test_too_many_unreadable_files_stop_the_training_and_leave_nothing(train, fo
         train(folder)
     assert not runs.exists() or list(runs.iterdir()) == []
     assert train(folder, max_unreadable=0.1).folder.name == "train"
-
-
-def test_no_picture_that_can_be_scored_is_an_error(train, loaded, catalog):
-    classifier = loaded(train(catalog))
-    junk = Catalog(tuple(p.__class__(p.path, p.label, content=b"x") for p in catalog.pictures))
-    with pytest.raises(DataError, match="60 of 60 files"):
-        ilk.evaluate(classifier, junk)
 
 
 def test_runs_are_numbered_named_and_never_overwritten(train, catalog):

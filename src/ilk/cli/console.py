@@ -72,32 +72,32 @@ def print_scores(evaluation: Evaluation) -> None:
 
 
 def print_confidence(evaluation: Evaluation) -> None:
-    """Print what the probabilities are worth, and what is accepted or unknown."""
-    if evaluation.confidence:
-        found = evaluation.confidence
-        print(f"calibration error  {found.after.error}; {100 * found.before.error.value:.1f} % raw")
+    """Print calibration, abstention and out-of-distribution detection."""
+    found = evaluation.confidence
+    raw = 100 * found.before.error.value
+    print(f"calibration error  {found.after.error}; {raw:.1f} % uncalibrated")
     if evaluation.abstention:
         accepted = evaluation.abstention
         print(f"accepted           {accepted.coverage}")
-        print(f"right among them   {accepted.precision}")
-    alarms = evaluation.alarms
-    if alarms and alarms.true and alarms.auroc:
-        area = alarms.auroc
-        print(f"unknown, rightly   {alarms.true}")
-        print(f"unknown, wrongly   {alarms.false}")
-        print(f"told apart, AUROC  {area.value:.3f} ({area.low:.3f} to {area.high:.3f})")
+        print(f"their precision    {accepted.precision}")
+    ood = evaluation.ood
+    if ood and ood.true_positive_rate and ood.auroc:
+        area = ood.auroc
+        print(f"unknown, detected  {ood.true_positive_rate}")
+        print(f"false positives    {ood.false_positive_rate}")
+        print(f"OOD AUROC          {area.value:.3f} ({area.low:.3f} to {area.high:.3f})")
 
 
 def print_troubles(evaluation: Evaluation) -> None:
-    """Say on stderr what makes the scores worth less than they seem."""
+    """Print to stderr what limits the meaning of the scores."""
     if evaluation.guesses:
-        say("The model may do no better than guessing: its score cannot be told from chance.")
-    suspects = evaluation.mistakes.suspects if evaluation.mistakes else ()
+        say("The model may be no better than guessing.")
+    suspects = evaluation.mistakes.suspects
     if suspects:
-        say(f"{pluralize(len(suspects), 'label')} among these may be wrong: see the report.")
+        say(f"{pluralize(len(suspects), 'label')} may be wrong: see the report.")
     if evaluation.unknown:
         names = ", ".join(f"{escaped(name)} ({n:,})" for name, n in evaluation.unknown.items())
-        say(f"Not scored, the model does not know these classes: {names}")
+        say(f"Not scored, as the model does not know these classes: {names}")
     if evaluation.missing:
         say(f"The data has no pictures of: {', '.join(map(escaped, evaluation.missing))}")
 

@@ -136,6 +136,29 @@ class Catalog:
         """Count the pictures of each class."""
         return Counter(p.label for p in self.pictures if p.label is not None)
 
+    def labelled(self) -> Catalog:
+        """Return the catalog with the pictures that have no label left out.
+
+        Raises
+        ------
+        DataError
+            No picture has a label.
+        """
+        bare = [p for p in self.pictures if p.label is None]
+        if bare and len(bare) == len(self.pictures):
+            raise DataError(
+                f"None of the {len(bare):,} pictures of {self.source} has a label. Put each into a "
+                "folder of its class, give a table with a column 'label', or pass labels."
+            )
+        gone = (
+            LeftOut(p.path, "has no label", None, p.split, False, "file.unlabelled") for p in bare
+        )
+        return replace(
+            self,
+            pictures=tuple(p for p in self.pictures if p.label is not None),
+            left_out=(*self.left_out, *gone),
+        )
+
     def without(self, reasons: Mapping[str, str]) -> Catalog:
         """Return the catalog less some pictures, given as path: reason, which it remembers."""
         if not reasons:

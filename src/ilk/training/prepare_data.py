@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from ilk.data.catalog import Catalog, LeftOut
+from ilk.data.catalog import Catalog
 from ilk.data.inspection.copies import grouped, leaks
 from ilk.data.inspection.inspect import inspect
 from ilk.data.inspection.near import near_pairs
@@ -35,7 +34,7 @@ def dealt(
     UsageError
         A flag in ``changes`` asks for a share where nothing is dealt out.
     """
-    inspection = inspect(_labelled(open_catalog(data)), recipe.workers, progress)
+    inspection = inspect(open_catalog(data).labelled(), recipe.workers, progress)
     inspection.catalog.refuse_unreadable(recipe.max_unreadable)
     _refuse_idle_shares(inspection.catalog, recipe, changes)
     pairs = near_pairs(inspection, workers=recipe.workers, progress=progress)
@@ -47,19 +46,6 @@ def dealt(
         val_share=recipe.val_share,
         test_share=recipe.test_share,
         seed=recipe.seed,
-    )
-
-
-def _labelled(catalog: Catalog) -> Catalog:
-    """Leave pictures without a label out: nothing can be learned from them."""
-    bare = [p for p in catalog.pictures if p.label is None]
-    if not bare:
-        return catalog
-    gone = (LeftOut(p.path, "has no label", None, p.split, False, "file.unlabelled") for p in bare)
-    return replace(
-        catalog,
-        pictures=tuple(p for p in catalog.pictures if p.label is not None),
-        left_out=(*catalog.left_out, *gone),
     )
 
 

@@ -18,8 +18,8 @@ from ilk.data.catalog import Catalog
 from ilk.data.named import NAMED
 from ilk.data.split import evaluation_split
 from ilk.errors import IlkError, Interrupted, UsageError
-from ilk.evaluation.scored import scored
-from ilk.evaluation.writing import remove_report, write_report
+from ilk.evaluation.result import score
+from ilk.evaluation.writing import remove_report, write_model_card, write_report
 from ilk.exporting.calibration_set import save_calibration_set
 from ilk.folder import new_folder, readable_errors, write_json
 from ilk.inference import Records, softmax
@@ -216,19 +216,23 @@ def _written(
     if not trained.held_out.pictures:
         facts["remarks"] = [*facts.get("remarks", ()), UNCALIBRATED]
     spec, records = bundle.spec, Records.of(bundle)
-    evaluation = scored(
-        trained.reported.pictures,
-        softmax(trained.reported.logits, spec.temperature),
-        records.novelty.scores(trained.reported.features, trained.reported.logits)
-        if records.novelty
-        else np.full(len(trained.reported.logits), np.nan, np.float32),
-        spec,
-        records,
-        model=str(model),
-        data=catalog.source,
-        split=split,
-        scored_on=f"the {split} split",
-        left_out=catalog.left_out,
+    evaluation = (
+        None
+        if not trained.reported.pictures
+        else score(
+            trained.reported.pictures,
+            softmax(trained.reported.logits, spec.temperature),
+            records.novelty.scores(trained.reported.features, trained.reported.logits)
+            if records.novelty
+            else np.full(len(trained.reported.logits), np.nan, np.float32),
+            spec,
+            records,
+            model=str(model),
+            data=catalog.source,
+            split=split,
+            scored_on=f"the {split} split",
+            left_out=catalog.left_out,
+        )
     )
     run = Run(folder, evaluation, catalog, facts)
     if not writes:
@@ -241,7 +245,9 @@ def _written(
         write_json(folder / "metrics.json", run.metrics)
         if evaluation:
             told = training_facts(catalog, facts)
-            write_report(folder, evaluation, bundle.spec, told, training=True)
+            curves = folder / "plots" / "curves.png"
+            write_report(folder, evaluation, bundle.spec, told, curves=curves)
+            write_model_card(folder, evaluation, bundle.spec, told)
         else:
             remove_report(folder)
         finish(folder)

@@ -7,7 +7,6 @@ import pytest
 from sklearn import metrics as sk
 
 from ilk.errors import DataError
-from ilk.evaluation.result import score
 
 NAMES = ("ant", "bee", "cat", "dog", "eel")
 
@@ -22,10 +21,10 @@ def answers(seed, n=200, true=NAMES, predicted=NAMES):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_scores_are_those_of_scikit_learn(seed):
+def test_scores_are_those_of_scikit_learn(evaluated, seed):
     labels, predicted = answers(seed)
     names = [NAMES[k] for k in predicted]
-    found = score(labels, predicted, NAMES)
+    found = evaluated(labels, predicted, NAMES)
     assert found.accuracy.value == pytest.approx(sk.accuracy_score(labels, names))
     assert found.balanced_accuracy.value == pytest.approx(sk.balanced_accuracy_score(labels, names))
     assert found.macro_f1.value == pytest.approx(sk.f1_score(labels, names, average="macro"))
@@ -39,10 +38,10 @@ def test_scores_are_those_of_scikit_learn(seed):
         assert own["support"] == reference[name]["support"]
 
 
-def test_classes_that_the_data_lacks_are_named_and_not_in_the_averages():
+def test_classes_that_the_data_lacks_are_named_and_not_in_the_averages(evaluated):
     labels, predicted = answers(1, true=NAMES[:3])
     names = [NAMES[k] for k in predicted]
-    found = score(labels, predicted, NAMES)
+    found = evaluated(labels, predicted, NAMES)
     assert found.missing == ("dog", "eel")
     reference = sk.f1_score(labels, names, average="macro", labels=NAMES[:3])
     assert found.macro_f1.value == pytest.approx(reference)
@@ -50,9 +49,9 @@ def test_classes_that_the_data_lacks_are_named_and_not_in_the_averages():
     assert found.balanced_accuracy.value == pytest.approx(recall)
 
 
-def test_unknown_labels_are_counted_by_name_and_not_scored():
+def test_unknown_labels_are_counted_by_name_and_not_scored(evaluated):
     labels, predicted = answers(2, true=(*NAMES, "fox", "gnu"))
-    found = score(labels, predicted, NAMES)
+    found = evaluated(labels, predicted, NAMES)
     assert found.unknown == {"fox": labels.count("fox"), "gnu": labels.count("gnu")}
     assert found.n == found.accuracy.n == len(labels) - sum(found.unknown.values())
     kept = [i for i, label in enumerate(labels) if label in NAMES]
@@ -60,23 +59,23 @@ def test_unknown_labels_are_counted_by_name_and_not_scored():
     assert found.accuracy.value == pytest.approx(right)
 
 
-def test_labels_are_matched_by_name_whatever_the_order_of_the_classes():
+def test_labels_are_matched_by_name_whatever_the_order_of_the_classes(evaluated):
     labels, predicted = answers(3)
     order = [3, 1, 4, 0, 2]
     classes = tuple(NAMES[k] for k in order)
-    again = score(labels, np.array([order.index(k) for k in predicted]), classes)
-    assert again.accuracy == score(labels, predicted, NAMES).accuracy
-    assert again.per_class["bee"] == score(labels, predicted, NAMES).per_class["bee"]
+    again = evaluated(labels, np.array([order.index(k) for k in predicted]), classes)
+    assert again.accuracy == evaluated(labels, predicted, NAMES).accuracy
+    assert again.per_class["bee"] == evaluated(labels, predicted, NAMES).per_class["bee"]
 
 
-def test_no_overlap_is_refused_naming_both_sides():
+def test_no_overlap_is_refused_naming_both_sides(evaluated):
     with pytest.raises(DataError, match=r"fox.*ant, bee"):
-        score(["fox", "gnu"], np.array([0, 1]), NAMES)
+        evaluated(["fox", "gnu"], np.array([0, 1]), NAMES)
 
 
-def test_most_confused_lists_mistakes_by_number():
+def test_most_confused_lists_mistakes_by_number(evaluated):
     labels = ["ant"] * 5 + ["bee"] * 4
-    found = score(labels, np.array([1, 1, 1, 0, 0, 2, 1, 1, 0]), NAMES)
+    found = evaluated(labels, np.array([1, 1, 1, 0, 0, 2, 1, 1, 0]), NAMES)
     assert found.most_confused == [
         {"true": "ant", "predicted": "bee", "count": 3},
         {"true": "bee", "predicted": "ant", "count": 1},
@@ -84,8 +83,8 @@ def test_most_confused_lists_mistakes_by_number():
     ]
 
 
-def test_the_record_has_the_keys_that_scripts_rely_on():
-    record = json.loads(json.dumps(score(*answers(4), NAMES).to_dict()))
+def test_the_record_has_the_keys_that_scripts_rely_on(evaluated):
+    record = json.loads(json.dumps(evaluated(*answers(4), NAMES).to_dict()))
     keys = ["model", "data", "split", "n", "classes", "accuracy", "balanced_accuracy", "macro_f1"]
     assert list(record)[:10] == [*keys, "per_class", "confusion"]
     assert set(record["accuracy"]) == {"value", "low", "high", "n"}
@@ -98,11 +97,11 @@ def test_the_record_has_the_keys_that_scripts_rely_on():
 @pytest.mark.parametrize(
     ("right", "n", "guesses"), [(5, 10, True), (7, 10, True), (10, 10, False), (70, 100, False)]
 )
-def test_a_score_is_told_from_guessing_only_where_enough_pictures_say_so(right, n, guesses):
+def test_few_pictures_do_not_show_that_a_model_beats_guessing(evaluated, right, n, guesses):
     labels = ["ant", "bee"] * n
     predicted = np.array([0, 1] * right + [1, 0] * (n - right))
-    assert score(labels, predicted, NAMES[:2]).guesses is guesses
+    assert evaluated(labels, predicted, NAMES[:2]).guesses is guesses
 
 
-def test_one_class_alone_is_not_told_from_guessing_at_all():
-    assert not score(["ant"] * 9, np.zeros(9, int), NAMES[:2]).guesses
+def test_one_class_alone_cannot_be_guessed(evaluated):
+    assert not evaluated(["ant"] * 9, np.zeros(9, int), NAMES[:2]).guesses

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.records import Finding, Severity
 from ilk.data.catalog import Catalog
-from ilk.evaluation.label_issues import suspicion
+from ilk.evaluation.label_issues import label_issues
 from ilk.text import escaped, join_limited
 
 UNLABELLED = "file.unlabelled"
-CONTRADICTED = -0.3  # of a margin: another class is about twice as likely, 0.65 to 0.35
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
@@ -87,7 +86,7 @@ def _suspects(evidence: Evidence) -> Iterator[Finding]:
     probabilities, targets = evidence.probabilities, evidence.targets
     if probabilities is None:
         return
-    found = suspicion(probabilities, targets)
+    found = label_issues(probabilities, targets)
     paths, classes = evidence.paths, [escaped(name) for name in evidence.catalog.classes]
     action = "Look at it; if the label is wrong, move it to its class, else leave it."
     for row in found.ranking[found.suspects[found.ranking]]:
