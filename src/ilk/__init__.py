@@ -20,6 +20,7 @@ _HOMES = {
     "Catalog": "ilk.data.catalog",
     "Classifier": "ilk.inference",
     "Evaluation": "ilk.evaluation.result",
+    "Findings": "ilk.checking.findings",
     "IlkError": "ilk.errors",
     "Predictions": "ilk.inference",
     "Recipe": "ilk.recipe",
@@ -39,17 +40,21 @@ _HOMES = {
     "from_arrays": "ilk.data.catalog",
     "load": "ilk.inference.loading",
     "open_catalog": "ilk.data.sources",
+    "quarantine": "ilk.checking.quarantine",
     "save_explanations": "ilk.evaluation.explain",
     "serve": "ilk.serving.serve",
     "store_threshold": "ilk.evaluation.thresholds",
     "train": "ilk.training.train",
+    "undo_quarantine": "ilk.checking.quarantine",
     "with_threshold": "ilk.evaluation.thresholds",
+    "write_catalog": "ilk.checking.write_catalog",
 }
 
 __all__ = [
     "Catalog",
     "Classifier",
     "Evaluation",
+    "Findings",
     "IlkError",
     "Predictions",
     "Recipe",
@@ -70,15 +75,21 @@ __all__ = [
     "from_arrays",
     "load",
     "open_catalog",
+    "quarantine",
     "save_explanations",
     "serve",
     "store_threshold",
     "train",
+    "undo_quarantine",
     "with_threshold",
+    "write_catalog",
 ]
 
 if TYPE_CHECKING:
     from ilk.checking.check import check
+    from ilk.checking.findings import Findings
+    from ilk.checking.quarantine import quarantine, undo_quarantine
+    from ilk.checking.write_catalog import write_catalog
     from ilk.data.catalog import Catalog, from_arrays
     from ilk.data.sources import open_catalog
     from ilk.errors import IlkError

@@ -85,6 +85,7 @@ class LeftOut:
     split: str | None = None
     unreadable: bool = True
     kind: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ class Catalog:
                 "folder of its class, give a table with a column 'label', or pass labels."
             )
         gone = (
-            LeftOut(p.path, "has no label", None, p.split, False, "file.unlabelled") for p in bare
+            LeftOut(p.path, "has no label", None, p.split, False, "file.unlabelled", p.columns)
+            for p in bare
         )
         return replace(
             self,
@@ -164,7 +166,7 @@ class Catalog:
         if not reasons:
             return self
         gone = [
-            LeftOut(p.path, reasons[p.path], p.label, p.split)
+            LeftOut(p.path, reasons[p.path], p.label, p.split, columns=p.columns)
             for p in self.pictures
             if p.path in reasons
         ]
@@ -184,7 +186,7 @@ class Catalog:
             if not reason
         ]
         gone = [
-            LeftOut(p.path, reason, p.label, p.split)
+            LeftOut(p.path, reason, p.label, p.split, columns=p.columns)
             for p, (_, reason) in zip(self.pictures, results, strict=True)
             if reason
         ]
@@ -196,18 +198,20 @@ class Catalog:
         What else is known of the pictures follows, a column each. Paths of files are absolute, so
         that the table can be read from where it lies.
         """
+        every: tuple[Picture | LeftOut, ...] = (*self.pictures, *self.left_out)
         # newline="" and surrogateescape keep any file name that the system allows intact.
         with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:
             writer = csv.writer(out)
-            more = sorted({name for p in self.pictures for name in p.columns})
+            more = sorted({name for x in every for name in x.columns})
             writer.writerow([*OWN_COLUMNS, *more])
             for p in self.pictures:
                 path = os.path.abspath(p.path) if p.content is None else p.path  # noqa: PTH100
-                known = [p.columns.get(name, "") for name in more]
-                writer.writerow([path, p.label, p.split, p.digest, "", *known])
+                values = [p.columns.get(name, "") for name in more]
+                writer.writerow([path, p.label, p.split, p.digest, "", *values])
             for x in self.left_out:
                 path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
-                writer.writerow([path, x.label, x.split, "", x.reason])
+                values = [x.columns.get(name, "") for name in more]
+                writer.writerow([path, x.label, x.split, "", x.reason, *values])
 
 
 def _digest(picture: Picture) -> tuple[str, str]:

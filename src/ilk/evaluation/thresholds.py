@@ -50,7 +50,7 @@ def choose_threshold(
     records = classifier.records
     if not len(records.targets):
         raise DataError(
-            f"{classifier.source} has no predictions on held-out pictures to choose a threshold "
+            f"{classifier.source} has no record of held-out pictures to choose a threshold "
             "on. Train it again, with at least two pictures of each class."
         )
     probabilities = softmax(records.logits, classifier.spec.temperature)
