@@ -1,4 +1,4 @@
-"""Console: what the commands share in speaking to people. Results on stdout, progress on stderr."""
+"""Console: output shared by the commands: results on stdout, progress and remarks on stderr."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Tick]:
-    """Show a bar on stderr for what takes longer than a second; nothing if it is no terminal."""
+    """Show a progress bar on stderr after a second, if it is a terminal."""
     from tqdm import tqdm
 
-    # Both fit 80 columns; a remark says itself how long the whole will take.
+    # Both fit 80 columns; a remark includes the remaining time.
     plain = "{desc} {percentage:3.0f}% |{bar:10}| {n_fmt} of {total_fmt}, {remaining} left"
     remarked = "{desc} {percentage:3.0f}% |{bar:5}| {rate_noinv_fmt}{postfix}"
     with tqdm(
@@ -46,7 +46,7 @@ def print_json(record: Any) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: the first column to the left, the others to the right."""
+    """Print a table: the first column left-aligned, the others right-aligned."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -65,7 +65,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_scores(evaluation: Evaluation) -> None:
-    """Print the three scores, one a line."""
+    """Print the three scores, one per line."""
     print(f"accuracy           {evaluation.accuracy}  on {evaluation.scored_on}")
     print(f"balanced accuracy  {evaluation.balanced_accuracy}")
     print(f"macro F1           {evaluation.macro_f1}")
@@ -88,7 +88,7 @@ def print_confidence(evaluation: Evaluation) -> None:
         print(f"OOD AUROC          {area.value:.3f} ({area.low:.3f} to {area.high:.3f})")
 
 
-def print_troubles(evaluation: Evaluation) -> None:
+def print_caveats(evaluation: Evaluation) -> None:
     """Print to stderr what limits the meaning of the scores."""
     if evaluation.guesses:
         say("The model may be no better than guessing.")
@@ -103,7 +103,7 @@ def print_troubles(evaluation: Evaluation) -> None:
 
 
 def print_left_out(left_out: Sequence[LeftOut]) -> None:
-    """Say on stderr which files were left out, and why."""
+    """Print to stderr which files were left out, and why."""
     if left_out:
         folders = any(Path(x.path).is_dir() for x in left_out)
         what = (
@@ -115,5 +115,5 @@ def print_left_out(left_out: Sequence[LeftOut]) -> None:
 
 
 def say(text: str) -> None:
-    """Say something that is no result, on stderr."""
+    """Print a remark to stderr."""
     print(text, file=sys.stderr)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from ilk.cli.console import (
     Count,
+    print_caveats,
     print_confidence,
     print_json,
     print_left_out,
     print_scores,
     print_table,
-    print_troubles,
     progress,
     say,
 )
@@ -115,7 +115,7 @@ def evaluate(
         progress=progress,
     )
     print_left_out(result.left_out)
-    print_troubles(result)
+    print_caveats(result)
     if json:
         print_json(result.to_dict())
         return

@@ -1,4 +1,4 @@
-"""Flags: the fields of a Recipe as flags of ``ilk train``, in groups."""
+"""Flags: the fields of Recipe as grouped flags of ``ilk train``."""
 
 from __future__ import annotations
 
@@ -10,37 +10,36 @@ from pydantic import create_model
 
 from ilk.recipe import Recipe
 
-# The first field of each group; the fields stand in that order.
+# The first field of each group, in the order of the fields.
 GROUPS = {
     "mode": "What is trained",
     "epochs": "How long (finetune, scratch, guide; defaults: 'ilk recipes MODE')",
-    "optimizer": "Learning rate and optimizer (likewise)",
-    "freeze": "What stays as pretrained (finetune, guide)",
+    "optimizer": "Learning rate and optimizer (same modes)",
+    "freeze": "What is frozen (finetune, guide)",
     "class_weights": "Objective",
     "augment": "Augmentation (finetune, scratch, guide)",
     "val_share": "Data",
     "device": "Machine",
-    "cache": "Keeping (finetune, scratch, guide)",
+    "cache": "Cache and checkpoints (finetune, scratch, guide)",
 }
-BY_MODE = {"model", "batch", "val_share"}  # apply to all modes, but with other defaults
+BY_MODE = {"model", "batch", "val_share"}  # whose defaults depend on the mode
 
 
 def is_shown(name: str, default: Any) -> bool:
-    """Say whether the help page shows the default of a field."""
+    """Return whether the help page shows the default of a field."""
     return default is not False and not Recipe.modes_of(name) and name not in BY_MODE
 
 
 def grouped_flags() -> type[Recipe]:
-    """Return Recipe with its fields dealt out to groups of the help page.
+    """Return Recipe with its fields in groups for the help page.
 
-    A default that depends on the mode is not shown: it stands in the recipe. That a switch is off
-    goes without saying.
+    Defaults that depend on the mode are not shown: see ``ilk recipes MODE``.
     """
     fields: dict[str, Any] = {}
     group: Group | None = None
-    for place, (name, field) in enumerate(Recipe.model_fields.items()):
+    for position, (name, field) in enumerate(Recipe.model_fields.items()):
         if name in GROUPS:
-            group = Group(GROUPS[name], sort_key=place)
+            group = Group(GROUPS[name], sort_key=position)
         flag = Parameter(
             group=group,
             show_default=None if is_shown(name, field.default) else False,

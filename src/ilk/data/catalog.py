@@ -92,7 +92,13 @@ class LeftOut:
 class Catalog:
     """Pictures with their labels and splits, and the files that were left out.
 
-    ``source`` is what the user called the data, for messages and reports.
+    Attributes
+    ----------
+    pictures : tuple of Picture
+    left_out : tuple of LeftOut
+        Files that are not used, with reasons.
+    source : str
+        What the user called the data, for messages and reports.
     """
 
     pictures: tuple[Picture, ...]
@@ -249,6 +255,10 @@ def from_arrays(
         One entry a picture. Labels that are numbers are turned into names.
     name : str
         What messages and reports call the data.
+
+    Returns
+    -------
+    Catalog
 
     Raises
     ------

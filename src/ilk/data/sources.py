@@ -39,6 +39,10 @@ def open_catalog(data: Any) -> Catalog:
         ``root/{train,val,test}/class/*``, ``root/class/*``, a ``.csv`` or ``.parquet`` table with
         the columns ``path,label[,split]``, or one of the names in `NAMED`.
 
+    Returns
+    -------
+    Catalog
+
     Raises
     ------
     UsageError

@@ -11,7 +11,7 @@ from ilk.errors import DataError, UsageError
 from ilk.evaluation.comparison import PairwiseComparison, compare_evaluations
 from ilk.evaluation.evaluate import Runner
 from ilk.evaluation.held_out import evaluation_pictures
-from ilk.inference import Classifier, Seen
+from ilk.inference import Classifier, SplitLookup
 from ilk.inference.loading import load
 from ilk.runtime import Progress, silent
 from ilk.spec import SPLITS
@@ -80,11 +80,11 @@ def compare(
     )
 
 
-def _split_in_either(a: Classifier, b: Classifier) -> Seen:
+def _split_in_either(a: Classifier, b: Classifier) -> SplitLookup:
     """Return a lookup of the split that a picture had in either training; train takes priority."""
 
     def split_of(digest: str) -> str | None:
-        splits = {a.records.seen(digest), b.records.seen(digest)}
+        splits = {a.records.split_of(digest), b.records.split_of(digest)}
         return next((name for name in SPLITS if name in splits), None)
 
     return split_of

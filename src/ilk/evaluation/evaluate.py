@@ -123,7 +123,7 @@ def evaluate(
         catalog = open_catalog(data).labelled()
         refuse_unknown_columns(catalog.pictures, slices)
         catalog, chosen, words = evaluation_pictures(
-            catalog, classifier.records.seen, split, workers
+            catalog, classifier.records.split_of, split, workers
         )
         evaluation = Runner(classifier, batch, workers, progress).score(
             catalog,

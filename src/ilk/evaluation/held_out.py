@@ -9,14 +9,14 @@ from dataclasses import replace
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import evaluation_split
 from ilk.errors import DataError, UsageError
-from ilk.inference import Seen
+from ilk.inference import SplitLookup
 from ilk.spec import SPLITS
 
 log = logging.getLogger("ilk")
 
 
 def evaluation_pictures(
-    catalog: Catalog, split_of: Seen, split: str | None, workers: int | None
+    catalog: Catalog, split_of: SplitLookup, split: str | None, workers: int | None
 ) -> tuple[Catalog, str | None, str]:
     """Return the pictures to score, the name of their split (None: several), and both in words.
 
@@ -66,7 +66,7 @@ def evaluation_pictures(
     return replace(catalog, pictures=pictures, left_out=left_out), chosen, words
 
 
-def _warn_of_training_pictures(pictures: Sequence[Picture], split_of: Seen) -> None:
+def _warn_of_training_pictures(pictures: Sequence[Picture], split_of: SplitLookup) -> None:
     number = sum(split_of(p.digest) == "train" for p in pictures)
     if number:
         log.warning(
@@ -76,7 +76,7 @@ def _warn_of_training_pictures(pictures: Sequence[Picture], split_of: Seen) -> N
 
 
 def _held_out(
-    catalog: Catalog, split_of: Seen, split: str | None
+    catalog: Catalog, split_of: SplitLookup, split: str | None
 ) -> tuple[tuple[Picture, ...], str | None]:
     """Return the pictures that the model was not trained on, and their split if it is only one.
 

@@ -111,7 +111,7 @@ def test_models_are_not_compared_on_pictures_that_either_was_trained_on(train, l
     turned = ilk.compare(other, one, data)
     assert turned.overall.difference.n == found.overall.difference.n
     pictures = ilk.from_arrays(images, labels).digested().pictures
-    learned = [i for i, p in enumerate(pictures) if one.records.seen(p.digest) == "train"]
+    learned = [i for i, p in enumerate(pictures) if one.records.split_of(p.digest) == "train"]
     with pytest.raises(DataError, match="was in the training of one of the two"):
         ilk.compare(one, other, ([images[i] for i in learned], [labels[i] for i in learned]))
 
