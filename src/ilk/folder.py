@@ -1,8 +1,9 @@
-"""Folders that ilk writes to: numbered names, whole or not at all, errors that name the path."""
+"""Files and folders that ilk writes: numbered names, errors that name the path, sizes, digests."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -90,3 +91,23 @@ def readable_errors(path: Path, flag: str = "--runs") -> Iterator[None]:
 def write_json(path: Path, record: Any) -> None:
     """Write a record as JSON that people can read too."""
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file; for a folder, of its files' names and digests in order."""
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    hasher = hashlib.sha256()
+    for file in _files(path):
+        name = file.relative_to(path).as_posix()
+        hasher.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return hasher.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]

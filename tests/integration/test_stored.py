@@ -233,7 +233,7 @@ def test_a_stored_run_is_exported_by_the_pictures_that_it_kept(stored, tmp_path)
     shutil.copytree(stored.folder / "runs" / "probe" / "kept", run / "kept")
     receipt = ilk.export(run, "torchscript", output=tmp_path / "m.torchscript")
     assert receipt.executed
-    assert "those that its run kept" in receipt.pictures
+    assert "kept by its run" in receipt.pictures
     assert receipt.top1_agreement.value == 1
 
 

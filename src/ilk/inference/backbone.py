@@ -10,7 +10,7 @@ from typing import cast
 from ilk.data.catalog import Picture
 from ilk.engines import Engine, Options, is_prepared, open_backbone
 from ilk.engines.base import Precision
-from ilk.engines.prepare import ended_on_error
+from ilk.engines.prepare import Processes, terminated_on_error
 from ilk.inference.features import Extracted, extract
 from ilk.models.backbones import describe
 from ilk.models.bundle import Bundle
@@ -32,8 +32,8 @@ def run_backbone(
         The backbone's weights cannot be had.
     """
     preprocess = describe(recipe.model).preprocess(recipe.imgsz, recipe.resize)
-    with ThreadPoolExecutor(1) as background, ended_on_error():
-        opening = _open(background, recipe, preprocess)
+    with ThreadPoolExecutor(1) as background, terminated_on_error() as processes:
+        opening = _open(background, recipe, preprocess, processes)
         extracted = extract(
             pictures,
             opening,
@@ -46,7 +46,10 @@ def run_backbone(
 
 
 def _open(
-    background: ThreadPoolExecutor, recipe: Recipe, preprocess: Preprocess
+    background: ThreadPoolExecutor,
+    recipe: Recipe,
+    preprocess: Preprocess,
+    processes: Processes,
 ) -> Future[tuple[Bundle, Engine]]:
     """Start preparing the backbone; wait for it only if it is in the cache."""
     options = Options(recipe.device, recipe.engine, cast(Precision, recipe.precision))
@@ -54,7 +57,7 @@ def _open(
     quick = is_prepared(*arguments)
     if not quick:
         log.info("Preparing %s for this machine (once)", recipe.model)
-    opening = background.submit(open_backbone, *arguments)
+    opening = background.submit(open_backbone, *arguments, processes)
     if quick:
         wait([opening])
     return opening

@@ -18,8 +18,9 @@ from ilk.data.catalog import Picture, rgb
 from ilk.data.sources import find_pictures
 from ilk.data.stream import Stream
 from ilk.engines import Engine, Options, open_engine
-from ilk.engines.files import Kind, kind_of, open_file
 from ilk.errors import ModelError, UsageError
+from ilk.formats import format_of
+from ilk.formats.base import Format
 from ilk.inference.novelty import NoveltyDetector
 from ilk.inference.predictions import Predictions, gathered
 from ilk.models.bundle import KNOWN_FEATURES, Bundle
@@ -216,9 +217,9 @@ def load(path: str | PathLike[str], options: Options | None = None) -> Classifie
     """Load a trained model or an exported file; see `ilk.load`."""
     options = options or Options()
     file = model_file(Path(path))
-    kind = kind_of(file)
-    if kind is not None:
-        return _exported(file, kind, options)
+    form = format_of(file)
+    if form is not None:
+        return _exported(file, form, options)
     bundle = Bundle.load(file)
     if not bundle.spec.classes:
         raise UsageError(f"{file} is a bare backbone without classes, not a classifier.")
@@ -231,7 +232,7 @@ def fitting(path: str | PathLike[str], options: Options) -> Options:
 
     For commands that run several models.
     """
-    if kind_of(model_file(Path(path))) is None:
+    if format_of(model_file(Path(path))) is None:
         return options
     return Options(trust=options.trust)
 
@@ -246,10 +247,10 @@ def model_file(path: Path) -> Path:
     return path
 
 
-def _exported(file: Path, kind: Kind, options: Options) -> Classifier:
+def _exported(file: Path, form: Format, options: Options) -> Classifier:
     if options.engine != "auto" or options.device not in {"auto", "cpu"}:
         raise UsageError(f"{file} brings its own runtime; drop --engine and --device.")
-    bundle, engine = open_file(file, kind, options.precision, options.trust)
+    bundle, engine = form.load(file, options.precision, options.trust)
     return Classifier(bundle.spec, engine, str(file), Records.of(bundle), exported=True)
 
 

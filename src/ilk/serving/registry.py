@@ -20,8 +20,8 @@ from ilk.data.catalog import Catalog
 from ilk.data.decode import decode
 from ilk.data.stream import Stream
 from ilk.engines import Options
-from ilk.engines.files import digest_of
 from ilk.errors import ModelError, UsageError
+from ilk.folder import digest_of
 from ilk.inference import Classifier, fitting, load, model_file
 from ilk.runtime import cores
 from ilk.serving.batcher import Batcher, lower_thread_priority, run_at_lower_priority

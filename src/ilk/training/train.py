@@ -20,7 +20,7 @@ from ilk.data.split import evaluation_split
 from ilk.errors import IlkError, Interrupted, UsageError
 from ilk.evaluation.scored import scored
 from ilk.evaluation.writing import remove_report, write_report
-from ilk.exporting.calibration_set import keep_pictures
+from ilk.exporting.calibration_set import save_calibration_set
 from ilk.folder import new_folder, readable_errors, write_json
 from ilk.inference import Records, softmax
 from ilk.recipe import Recipe
@@ -237,7 +237,7 @@ def _written(
         write_inputs(folder, recipe, catalog)
         bundle = signed(bundle, recipe, catalog, whole, evaluation)
         bundle.save(model)
-        keep_pictures(folder, catalog, spec.preprocess)
+        save_calibration_set(folder, catalog, spec.preprocess)
         write_json(folder / "metrics.json", run.metrics)
         if evaluation:
             told = training_facts(catalog, facts)

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
 
-from ilk.engines.files import digest_of, size_of
 from ilk.errors import OutputError, UsageError
-from ilk.exporting.formats import FORMATS
-from ilk.exporting.place import hidden_folder, put, target_of, writing
+from ilk.exporting.publish import hidden_folder, output_path, replace_atomically, writing
+from ilk.formats import format_named
 
 MODEL = Path("runs/cd/model.safetensors")
 
@@ -27,25 +25,25 @@ MODEL = Path("runs/cd/model.safetensors")
     ],
 )
 def test_it_lies_beside_its_model_or_where_it_was_told_to(name, output, target):
-    found = target_of(Path(output) if output else None, MODEL, FORMATS[name])
+    found = output_path(Path(output) if output else None, MODEL, format_named(name))
     assert found == Path(target)
 
 
 @pytest.mark.parametrize("name, output", [("onnx", "m.pte"), ("openvino", "m.onnx")])
 def test_the_name_of_another_kind_of_file_is_refused(name, output):
     with pytest.raises(UsageError, match=f"--output {output} ends in"):
-        target_of(Path(output), MODEL, FORMATS[name])
+        output_path(Path(output), MODEL, format_named(name))
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "web"])
 @pytest.mark.parametrize("files", [(), ("model.safetensors", "model.onnx"), ("cat.jpg",)])
 def test_a_folder_of_something_else_is_refused(name, files, tmp_path):
-    folder = tmp_path / f"m{FORMATS[name].ending}"
+    folder = tmp_path / f"m{format_named(name).suffix}"
     folder.mkdir()
     for file in files:
         (folder / file).touch()
-    with pytest.raises(UsageError, match="is a folder of something else"):
-        target_of(folder, MODEL, FORMATS[name])
+    with pytest.raises(UsageError, match="is a folder with other contents"):
+        output_path(folder, MODEL, format_named(name))
     assert {entry.name for entry in folder.iterdir()} == set(files)
 
 
@@ -58,9 +56,9 @@ def exported(folder, text):
 
 def test_an_exported_folder_is_replaced(tmp_path):
     old = exported(tmp_path / "m-openvino", "old")
-    assert target_of(old, MODEL, FORMATS["openvino"]) == old
+    assert output_path(old, MODEL, format_named("openvino")) == old
     with hidden_folder(tmp_path) as folder:
-        put(exported(folder / "new", "new"), old)
+        replace_atomically(exported(folder / "new", "new"), old)
     assert (old / "model.xml").read_text() == "new"
     assert list(tmp_path.iterdir()) == [old]
 
@@ -70,7 +68,7 @@ def test_a_finished_file_takes_its_name(tmp_path):
     with hidden_folder(target.parent) as folder:
         (folder / "part").write_bytes(b"network")
         assert not target.exists()
-        put(folder / "part", target)
+        replace_atomically(folder / "part", target)
     assert target.read_bytes() == b"network"
     assert list(target.parent.iterdir()) == [target]
 
@@ -85,8 +83,14 @@ def test_what_fails_leaves_nothing_behind(tmp_path):
 @pytest.mark.parametrize(
     "error, said",
     [
-        (OSError(28, "No space left on device"), r"No space left on device\. Choose another place"),
-        (RuntimeError("unexpected pos 64 vs 0"), r"unexpected pos 64 vs 0\. Choose another place"),
+        (
+            OSError(28, "No space left on device"),
+            r"No space left on device\. Choose another location",
+        ),
+        (
+            RuntimeError("unexpected pos 64 vs 0"),
+            r"unexpected pos 64 vs 0\. Choose another location",
+        ),
     ],
 )
 def test_what_cannot_be_written_says_why(error, said):
@@ -101,21 +105,3 @@ def test_a_place_that_cannot_be_made_is_named(tmp_path):
         hidden_folder(tmp_path / "file"),
     ):
         pass
-
-
-def test_a_files_digest_is_sha256(tmp_path):
-    (tmp_path / "m.onnx").write_bytes(b"network")
-    assert digest_of(tmp_path / "m.onnx") == hashlib.sha256(b"network").hexdigest()
-    assert size_of(tmp_path / "m.onnx") == 7
-
-
-def test_a_folders_digest_sees_names_and_contents(tmp_path):
-    found = set()
-    for names in (("a", "b"), ("a", "c"), ("b", "a")):
-        folder = tmp_path / "-".join(names)
-        folder.mkdir()
-        for i, name in enumerate(names):
-            (folder / name).write_bytes(bytes([i]))
-        found.add(digest_of(folder))
-        assert size_of(folder) == 2
-    assert len(found) == 3

@@ -1,4 +1,4 @@
-"""Exportable: a Network as it leaves the house, from raw pixels to calibrated probabilities."""
+"""The Network wrapped for export: raw pixels in, calibrated probabilities out. Imports torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ilk.models.network import Network, build
 class Exportable(nn.Module):
     """Takes pixels ``uint8 [N, H, W, 3]`` in sRGB.
 
-    Gives probabilities ``[N, K]``, made honest by the model's temperature, the logits ``[N, K]``
-    that they come from, and the features ``[N, D]`` by which unknown pictures are told.
+    Returns probabilities ``[N, K]``, calibrated by the model's temperature; the logits ``[N, K]``
+    that they come from; and the features ``[N, D]`` used to detect out-of-distribution pictures.
     """
 
     def __init__(self, network: Network, temperature: float) -> None:
@@ -27,5 +27,5 @@ class Exportable(nn.Module):
 
 
 def exportable(bundle: Bundle) -> Exportable:
-    """Make a Bundle's Network ready to be exported: in eval mode, nothing to be trained."""
+    """Wrap a Bundle's Network for export, in eval mode and without gradients."""
     return Exportable(build(bundle), bundle.spec.temperature).eval().requires_grad_(False)
