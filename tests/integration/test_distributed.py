@@ -28,8 +28,8 @@ RANKS = Path(__file__).with_name("ranks.py")
 SAME_IN_ALL = {
     "mode": "scratch", "model": "test_vit", "imgsz": 16, "batch": 8, "epochs": 2, "rates": {},
     "accumulate": 2, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "schedule": "cosine",
-    "label_smoothing": 0.1, "augment": "none", "flip": 0, "alternate": False, "tta_views": "one", "val_share": 0.19,
-    "precision": "fp32",
+    "label_smoothing": 0.1, "augment": "none", "flip": 0, "alternate": False, "tta_views": "one",
+    "val_share": 0.19, "precision": "fp32",
 }  # fmt: skip
 # With all of that; decoded anew in each epoch, which finds the broken picture later.
 USUAL = {
