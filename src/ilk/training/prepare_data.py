@@ -124,7 +124,7 @@ def _refuse_leakage(catalog: Catalog, recipe: Recipe) -> None:
     near = " nearly" * (one.digest != other.digest)
     several = len(found) > 1
     what = (
-        f"{len(found):,} picture{'s' * several} of {catalog.source} lie{'s' * (not several)} in "
+        f"{pluralize(len(found), 'picture')} of {catalog.source} {'are' if several else 'is'} in "
         f"more than one split{', the first' * several}: {escaped(one.path)} in {one.split} "
         f"is{near} the same as {escaped(other.path)} in {other.split}"
     )

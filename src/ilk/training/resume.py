@@ -58,10 +58,8 @@ def recorded(plan: Plan, data: Any) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted(f"Interrupted. {how_to_resume(folder)}") from None
-    except Interrupted:
-        raise
-    except IlkError:
-        if main and not plan.resume:
+    except IlkError as error:
+        if main and not plan.resume and not isinstance(error, Interrupted):
             discard_start(folder)
         raise
 
@@ -152,10 +150,12 @@ def reopen(
     UsageError
         There is no such run, it has finished, its data must be given, or the recipe differs.
     """
-    if not folder.exists() and (runs / folder).is_dir():
-        raise UsageError(f"--resume takes a run's folder: give {escaped(runs / folder)}.")
     if not folder.exists():
-        raise UsageError(f"--resume: there is no {escaped(folder)}. Give the folder of a run.")
+        there = (runs / folder).is_dir()
+        raise UsageError(
+            f"--resume: there is no {escaped(folder)}. Give the folder of a run"
+            f"{f': {escaped(runs / folder)}' if there else ''}."
+        )
     record = _read(folder)
     if record.get("finished"):
         raise UsageError(

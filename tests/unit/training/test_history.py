@@ -68,7 +68,7 @@ def test_a_failed_write_leaves_the_table_of_before(tmp_path, monkeypatch):
     assert file.read_text() == before
 
 
-def test_an_epoch_is_told_in_a_line():
+def test_an_epoch_is_printed_as_a_line():
     assert epoch_line(ROW, 30, 125) == (
         "epoch  3/30   loss 0.412   accuracy  86.1 %   val loss 0.300   val accuracy  88.0 %   "
         "lr 0.0100      1,240 pictures/s   2 min left"
@@ -96,7 +96,7 @@ def test_lines_form_a_table():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (-3, "0 s"),
         (0.4, "0 s"),
@@ -108,5 +108,5 @@ def test_lines_form_a_table():
         (100_000, "27 h 47 min"),
     ],
 )
-def test_a_time_is_said_as_people_say_it(seconds, said):
-    assert duration(seconds) == said
+def test_a_duration_is_written_as_people_say_it(seconds, text):
+    assert duration(seconds) == text

@@ -106,3 +106,9 @@ def test_files_that_never_were_pictures_do_not_count_as_unreadable():
     notes = LeftOut("notes.txt", "is not a picture, by its suffix", unreadable=False)
     catalog = Catalog(from_arrays(np.zeros((2, 4, 4, 3), np.uint8)).pictures, (notes,) * 50)
     catalog.refuse_unreadable(0.0)
+
+
+def test_a_catalog_without_pictures_is_refused_by_what_was_left_out():
+    notes = LeftOut("notes.txt", "its ending is not a picture's", unreadable=False)
+    with pytest.raises(DataError, match=r"^mixed has no pictures .* notes.txt its ending is"):
+        Catalog((), (notes,), "mixed").refuse_unreadable(0.0)

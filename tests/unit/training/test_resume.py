@@ -373,7 +373,7 @@ def test_pictures_that_moved_as_they_are_are_the_same(run, photos, tmp_path):
 
 
 def test_a_name_instead_of_a_folder_is_understood(run):
-    with pytest.raises(UsageError, match=r"takes a run's folder: give .*train"):
+    with pytest.raises(UsageError, match=r"Give the folder of a run: .*runs/train"):
         reopen(Path("train"), None, None, {}, run.parent)
 
 

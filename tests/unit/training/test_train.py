@@ -172,7 +172,7 @@ def leaky(request, colours):
 
 
 def test_pictures_in_two_of_the_data_s_own_splits_stop_a_training(train, leaky, runs):
-    with pytest.raises(DataError, match="2 pictures of arrays lie in more than one") as caught:
+    with pytest.raises(DataError, match="2 pictures of arrays are in more than one") as caught:
         train(leaky)
     message = str(caught.value)
     assert "arrays/00 in test is" in message
@@ -186,7 +186,7 @@ def test_pictures_in_two_of_the_data_s_own_splits_stop_a_training(train, leaky, 
 def test_a_training_in_spite_of_leakage_warns_of_its_score(train, leaky, caplog):
     run = train(leaky, allow_leakage=True)
     assert run.evaluation.n == 20
-    assert "2 pictures of arrays lie in more than one split" in caplog.text
+    assert "2 pictures of arrays are in more than one split" in caplog.text
     assert "too high" in caplog.text
 
 

@@ -8,8 +8,8 @@ are those of the unfolded network, up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from ilk.models.network import Network
+from ilk.training.optim.layers import eval_mode
 
 Pairs = Mapping[nn.Conv2d, _BatchNorm]
 TOLERANCE = 1e-3  # of the largest feature, in float32
@@ -91,7 +92,7 @@ def foldable(network: Network, pixels: Tensor) -> Pairs:
             pairs[conv] = norm
 
     # TF32 alone would differ by the tolerance.
-    with _in_eval_mode(network), torch.backends.cudnn.flags(allow_tf32=False):
+    with eval_mode(network), torch.backends.cudnn.flags(allow_tf32=False):
         with ExitStack() as hooks:
             for module in network.modules():
                 if isinstance(module, nn.Conv2d):
@@ -107,15 +108,3 @@ def foldable(network: Network, pixels: Tensor) -> Pairs:
 
 def _is_fixed(norm: _BatchNorm) -> bool:
     return not norm.training and norm.running_mean is not None and norm.running_var is not None
-
-
-@contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    """Switch dropout and the updates of batch norms off."""
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

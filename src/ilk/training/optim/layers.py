@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ilk.errors import UsageError
@@ -97,6 +99,18 @@ def set_training_mode(network: Network, frozen: frozenset[str], frozen_norms: bo
         all_frozen = bool(own) and frozen.issuperset(own)
         if all_frozen or (frozen_norms and isinstance(module, _BatchNorm)):
             module.eval()
+
+
+@contextmanager
+def eval_mode(network: nn.Module) -> Iterator[None]:
+    """Put a network into eval mode, without dropout and updates of batch norms, for a while."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def belongs(name: str, part: str) -> bool:

@@ -22,7 +22,7 @@ GUESSING_EPOCHS = 3
 FIRST_EPOCHS = 5
 FEW_PICTURES = 200
 FAR_ABOVE_GUESSING = 5  # ratio to the loss of uniform guessing
-MANY_PARAMETERS = 1000  # per picture: a head alone has fewer, any whole backbone more
+MANY_PARAMETERS = 1000  # per picture: a head alone has fewer, any backbone more
 
 
 class Advisor:

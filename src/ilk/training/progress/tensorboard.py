@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ilk.errors import UsageError
 from ilk.models.network import Network
 from ilk.text import escaped
 from ilk.training.history import Row
+from ilk.training.optim.layers import eval_mode
 
 # A histogram of so many values looks like one of millions. A prime, so that the stride does not
 # coincide with rows or channels.
@@ -185,7 +185,7 @@ def _children(network: Network) -> dict[str, nn.Module]:
 
 
 def _tokens(network: Network) -> dict[str, list[nn.Parameter]]:
-    """Return the parameters that lie in none of the backbone's children."""
+    """Return the parameters that belong to none of the backbone's children."""
     own = list(network.backbone.parameters(recurse=False))
     return {"tokens": own} if own else {}
 
@@ -220,7 +220,7 @@ def _activations(
 
     hooks = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]
     try:
-        with _in_eval_mode(network), torch.no_grad():
+        with eval_mode(network), torch.no_grad():
             network(pixels)
     finally:
         for hook in hooks:
@@ -228,24 +228,12 @@ def _activations(
     return samples
 
 
-@contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode for a while; parts of it may have been in it before."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 def _sample(values: Tensor) -> Tensor:
     """Return values, evenly spread if they are too many: ``float32 [M]``, on the CPU."""
     flat = values.detach().flatten()
     if len(flat) > MOST_VALUES:
         flat = flat[torch.arange(MOST_VALUES, device=flat.device) * len(flat) // MOST_VALUES]
-    # Copied, because the next layer may work in place.
+    # Copied, because the next layer may operate in place.
     return flat.to("cpu", torch.float32, copy=True)
 
 

@@ -29,10 +29,10 @@ class Live:
 
     @contextmanager
     def __call__(self, what, total):
-        line = {"what": what, "total": total, "told": [], "remarks": [], "open": True}
+        line = {"what": what, "total": total, "ticks": [], "remarks": [], "open": True}
 
         def tick(number, remark=""):
-            line["told"].append(number)
+            line["ticks"].append(number)
             line["remarks"].append(remark)
 
         self.lines.append(line)
@@ -62,8 +62,8 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def told(caplog):
-    """Return ``told(level)``: what was said so far."""
+def logged(caplog):
+    """Return ``logged(level)``: the messages so far."""
     caplog.set_level(logging.INFO, "ilk")
     return lambda level: [r.getMessage() for r in caplog.records if r.levelname == level]
 
@@ -100,7 +100,7 @@ def test_each_epoch_has_a_live_line_that_counts_its_pictures(lab, state, clock):
         [line] = live.lines
         assert not line["open"]
         assert line["what"] == "epoch 1/3"
-        assert line["total"] == sum(line["told"]) == 16
+        assert line["total"] == sum(line["ticks"]) == 16
         assert line["remarks"][-1].startswith("loss 0.500, acc 75.0 %, ")
         assert line["remarks"][-1].endswith(" left")
 
@@ -114,8 +114,8 @@ def test_the_live_line_changes_a_few_times_a_second_and_forgets_no_picture(lab, 
             state.sums.add(2.0, 3, 4)
             monitor.step(state, StepSums(2.0, 3, 4))
     [line] = live.lines
-    assert 10 <= len(line["told"]) <= 20
-    assert sum(line["told"]) + 4 * 5 > 400
+    assert 10 <= len(line["ticks"]) <= 20
+    assert sum(line["ticks"]) + 4 * 5 > 400
 
 
 def test_the_line_of_an_epoch_that_was_begun_before_counts_what_was_had(lab, state, clock):
@@ -129,7 +129,7 @@ def test_the_line_of_an_epoch_that_was_begun_before_counts_what_was_had(lab, sta
             state.sums.add(2.0, 3, 4)
             monitor.step(state, StepSums(2.0, 3, 4))
     [line] = live.lines
-    assert line["total"] == sum(line["told"]) == 16
+    assert line["total"] == sum(line["ticks"]) == 16
 
 
 def test_a_line_is_closed_when_a_training_breaks_off(lab, state):
@@ -143,24 +143,24 @@ def test_a_line_is_closed_when_a_training_breaks_off(lab, state):
     assert not live.lines[0]["open"]
 
 
-def test_the_end_of_an_epoch_is_a_line_and_a_row(lab, state, told):
+def test_the_end_of_an_epoch_is_a_line_and_a_row(lab, state, logged):
     monitor = Monitor(lab.folder, lab.examples(), lab.recipe())
     for epoch in (1, 2):
         state.history.append(row(epoch))
         monitor.end_epoch(state)
-    assert [line[:9] for line in told("INFO")] == ["epoch 1/3", "epoch 2/3"]
-    assert "val accuracy  80.0 %" in told("INFO")[0]
+    assert [line[:9] for line in logged("INFO")] == ["epoch 1/3", "epoch 2/3"]
+    assert "val accuracy  80.0 %" in logged("INFO")[0]
     table = list(csv.DictReader((lab.folder / "history.csv").read_text().splitlines()))
     assert [line["epoch"] for line in table] == ["1", "2"]
-    assert not told("WARNING")
+    assert not logged("WARNING")
 
 
-def test_what_goes_wrong_is_said_once(lab, state, told):
+def test_a_problem_is_reported_once(lab, state, logged):
     monitor = Monitor(lab.folder, lab.examples(), lab.recipe())
     for epoch in range(1, 8):
         state.history.append(row(epoch, loss=1.0 + epoch / 10, val_loss=None, val_accuracy=None))
         monitor.end_epoch(state)
-    [remark] = told("WARNING")
+    [remark] = logged("WARNING")
     assert "training loss has not fallen in the first 5 epochs" in remark
 
 
@@ -168,7 +168,7 @@ def test_what_goes_wrong_is_said_once(lab, state, told):
     ("targets", "said"),
     [([0, 1] * 8, "worse than tossing a coin"), ([0] * 12 + [1] * 4, "no better than the 75.0 %")],
 )
-def test_guessing_is_judged_by_the_classes_as_they_are_in_train(lab, state, told, targets, said):
+def test_guessing_is_judged_by_the_classes_as_they_are_in_train(lab, state, logged, targets, said):
     examples = lab.examples(val=30)
     examples.targets[:16] = targets
     examples = dataclasses.replace(examples, classes=("a", "b"))
@@ -176,11 +176,11 @@ def test_guessing_is_judged_by_the_classes_as_they_are_in_train(lab, state, told
     for epoch in (1, 2, 3):
         state.history.append(row(epoch, loss=1 / epoch, val_accuracy=0.49, val_loss=1 / epoch))
         monitor.end_epoch(state)
-    [remark] = told("WARNING")
+    [remark] = logged("WARNING")
     assert said in remark
 
 
-def test_a_full_disk_costs_the_table_but_not_the_training(lab, state, told, monkeypatch):
+def test_a_full_disk_costs_the_table_but_not_the_training(lab, state, logged, monkeypatch):
     def no_room(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -188,7 +188,7 @@ def test_a_full_disk_costs_the_table_but_not_the_training(lab, state, told, monk
     monitor = Monitor(lab.folder, lab.examples(), lab.recipe())
     state.history.append(row())
     monitor.end_epoch(state)
-    [warning] = told("WARNING")
+    [warning] = logged("WARNING")
     assert "history.csv could not be written (No space left on device)" in warning
 
 
@@ -209,7 +209,7 @@ def test_a_training_without_an_epoch_has_no_curves(lab, state):
     assert list(lab.folder.iterdir()) == []
 
 
-def test_only_the_main_process_prints_and_writes(lab, state, told, board, clock):
+def test_only_the_main_process_prints_and_writes(lab, state, logged, board, clock):
     live = Live()
     recipe = lab.recipe(tensorboard=True)
     with Monitor(lab.folder, lab.examples(), recipe, live, enabled=False) as monitor:
@@ -221,7 +221,7 @@ def test_only_the_main_process_prints_and_writes(lab, state, told, board, clock)
         monitor.end_epoch(state)
         monitor.end(state)
     assert live.lines == []
-    assert told("INFO") == told("WARNING") == []
+    assert logged("INFO") == logged("WARNING") == []
     assert list(lab.folder.iterdir()) == []
     assert board.shown == []
 
