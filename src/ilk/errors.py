@@ -51,11 +51,11 @@ class WeightsError(IlkError):
 
 
 class TrainingError(IlkError):
-    """A training went astray: its loss is not finite."""
+    """A training diverged: its loss became NaN or infinite."""
 
 
 class Interrupted(IlkError):  # noqa: N818 -- no error: someone asked for it
-    """Someone stopped a training, and it has been saved."""
+    """The user interrupted a training; its state has been saved."""
 
     exit_code = 130
 

@@ -10,15 +10,14 @@ import numpy as np
 from ilk.evaluation.confidence import Confidence
 from ilk.evaluation.corruptions import Corruptions
 from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.style import BLUE, DASHES, INK, LINE, ORANGE, SOFT
 from ilk.text import escaped
 
 # Above this the numbers in the cells, above the next the names on the axes, would not be readable.
 MAX_NUMBERED = 20
 MAX_NAMED = 110
 LONGEST_NAME = 24
-SOFT, LINE = "#6b7280", "#e5e7eb"
-BEFORE, AFTER = "#d97706", "#2f6fb3"
-DASHES = (0, (4, 3))
+BEFORE, AFTER = ORANGE, BLUE
 
 
 def confusion_heatmap(evaluation: Evaluation, path: Path) -> None:
@@ -54,7 +53,7 @@ def confusion_heatmap(evaluation: Evaluation, path: Path) -> None:
             if counts[row, column]:
                 dark = shares[row, column] > 0.3
                 text = f"{counts[row, column]:,}"
-                colour = "white" if dark else "#1b1f24"
+                colour = "white" if dark else INK
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=font)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -117,7 +116,7 @@ def corruptions(found: Corruptions, path: Path) -> None:
     axes.set_xticks(range(table.shape[1]), [str(k + 1) for k in range(table.shape[1])])
     axes.set_xlabel("severity")
     for row, column in np.ndindex(table.shape):
-        colour = "white" if table[row, column] > 0.6 else "#1b1f24"
+        colour = "white" if table[row, column] > 0.6 else INK
         text = f"{100 * table[row, column]:.0f}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     figure.colorbar(image, ax=axes, label="accuracy", shrink=0.8)
