@@ -194,7 +194,7 @@ class Catalog:
 
 
 def _digest(picture: Picture) -> tuple[str, str]:
-    """Return (digest, reason why there is none)."""
+    """Return (digest, ""), or ("", the reason why the file cannot be read)."""
     try:
         content = picture.read()
     except OSError as error:

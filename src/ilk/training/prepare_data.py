@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ilk.data.catalog import Catalog, LeftOut
-from ilk.data.inspection.copies import grouped, leaks, spare
+from ilk.data.inspection.copies import count_redundant, grouped, leaks
 from ilk.data.inspection.inspect import inspect
 from ilk.data.inspection.near import near_pairs
 from ilk.data.sources import open_catalog
@@ -59,7 +59,7 @@ def data_warnings(catalog: Catalog) -> list[str]:
         labels[picture.digest].add(picture.label or "")
     conflicting = sum(len(names) > 1 for names in labels.values())
     few = [f"{name} ({n})" for name, n in sorted(catalog.counts().items()) if n < FEW_PICTURES]
-    copies = spare(catalog)
+    copies = count_redundant(catalog)
     warnings = []
     if conflicting:
         verb = "has" if conflicting == 1 else "have"
