@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ilk.errors import OutputError, UsageError
+from ilk.runtime import write_whole
 from ilk.text import escaped
 
 
@@ -90,8 +91,8 @@ def readable_errors(path: Path, flag: str = "--runs") -> Iterator[None]:
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write a record as indented JSON."""
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    """Write a record as indented JSON, completely or not at all."""
+    write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
 def size_of(path: Path) -> int:

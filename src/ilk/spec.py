@@ -1,4 +1,4 @@
-"""Spec: all that is needed to use a trained model besides its weights, as one JSON record."""
+"""Spec: everything besides the weights that is needed to use a model, as one JSON record."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ class Backbone(_Record):
 
 
 class Spread(_Record):
-    """How a score is spread over pictures of the kind that was learned."""
+    """Mean and standard deviation of a score over held-out pictures."""
 
     mean: float
     std: PositiveFloat
 
 
 class Novelty(_Record):
-    """How it is told that a picture is like nothing that was learned: see `ilk.inference.novelty`.
+    """Parameters of the out-of-distribution detector: see `ilk.inference.novelty`.
 
-    Above ``threshold`` a picture counts as unknown.
+    Pictures that score above ``threshold`` count as unknown.
     """
 
     neighbours: int = Field(gt=0, le=1000)
@@ -121,7 +121,7 @@ class Spec(_Record):
         Raises
         ------
         ModelError
-            The text is no Spec, or one of a newer version. ``source`` names it in the message.
+            The text is not a Spec, or of a newer version. ``source`` names it in the message.
         """
         version = _VersionOnly.read(text, source)
         if version > SPEC_VERSION:

@@ -72,17 +72,19 @@ def test_a_shipped_recipe_runs_and_is_written_down(ilk, recipe, flags, pictures,
 
 def test_a_training_by_epochs_tells_of_each_and_leaves_its_history(ilk, pictures, tmp_path):
     done = ilk("train", pictures, "--mode", "scratch", "--epochs", "2", "--batch", "6", "--imgsz",
-               "16", "--runs", tmp_path, "--name", "run", "--tensorboard", "--json")  # fmt: skip
-    told = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
-    assert len(told) == 2
-    assert "val accuracy" in told[-1]
+               "16", "--views", "one", "--runs", tmp_path, "--name", "run", "--tensorboard",
+               "--json")  # fmt: skip
+    lines = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 2
+    assert "val accuracy" in lines[-1]
     assert json.loads(done.stdout)["training"]["epochs"] == 2
     folder = tmp_path / "run"
     assert (folder / "history.csv").read_text().count("\n") == 3
     assert list((folder / "tensorboard").iterdir())
+    assert "tta_views: one" in (folder / "recipe.yaml").read_text()
     assert "How the training went" in (folder / "report.html").read_text()
     again = ilk("train", "--resume", folder, code=2)
-    assert "has come to its end" in again.stderr
+    assert "has finished" in again.stderr
 
 
 def test_a_probe_over_an_older_run_leaves_nothing_of_it(ilk, pictures, tmp_path):
@@ -324,7 +326,7 @@ def test_ctrl_c_while_the_backbone_is_prepared(environment, pictures, tmp_path, 
     (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err == "ilk: interrupted; nothing half-written is left behind\n"
+    assert err == "ilk: interrupted; no partial files are left\n"
     assert out == ""
     with pytest.raises(ProcessLookupError):  # no process is left of its group
         os.killpg(process.pid, 0)
@@ -354,5 +356,5 @@ def test_ctrl_c_while_features_are_computed(tiny, environment, trained, tmp_path
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines() == ["ilk: interrupted; nothing half-written is left behind"]
+    assert err.splitlines() == ["ilk: interrupted; no partial files are left"]
     assert not run.exists()

@@ -20,7 +20,7 @@ from serving import Load, Served, connected, raw, until
 
 SLOW = bool(os.environ.get("ILK_TEST_SLOW"))
 HOSTILE = 10_000 if SLOW else 600
-RESTARTS = 50 if SLOW else 3
+RESTARTS = 50 if SLOW else 1
 DOCUMENTED = {400, 404, 405, 408, 413, 415, 422, 429}
 
 

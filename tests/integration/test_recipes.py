@@ -50,7 +50,7 @@ def test_a_shipped_recipe_trains_and_its_model_can_be_used(name, few, tmp_path, 
 
 def test_finetune_says_which_it_kept_and_why(few, tmp_path):
     run = ilk.train(few, "finetune", runs=tmp_path, **QUICK)
-    facts = run.facts
+    facts = run.metrics["training"]
     assert facts["kept"] in {"probe", "finetune"}
     better = facts["best"]["accuracy"] > facts["probe"]["accuracy"]
     if facts["best"]["accuracy"] != facts["probe"]["accuracy"]:
@@ -60,7 +60,7 @@ def test_finetune_says_which_it_kept_and_why(few, tmp_path):
 
 def test_a_budget_is_kept(few, tmp_path):
     run = ilk.train(few, "scratch", runs=tmp_path, budget="3s", imgsz=16, batch=16)
-    assert run.facts["training_seconds"] < 6
+    assert run.facts.loop.training_seconds < 6
 
 
 def test_the_rate_that_is_found_lies_where_the_loss_falls(few, tmp_path):

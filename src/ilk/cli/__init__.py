@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 COMMANDS = {
-    "check": "Find problems in the data before they ruin the model.",
+    "check": "Find problems in the pictures: broken files, copies, leakage, wrong labels.",
     "train": "Train a classifier on labelled pictures, and evaluate it.",
     "evaluate": "Score a trained model on labelled pictures.",
-    "compare": "Test which of two models is better on the same pictures.",
-    "predict": "Classify the pictures in files and folders.",
-    "export": "Convert a trained model to another format, and verify it in its own runtime.",
-    "serve": "Serve models over HTTP, with a page to try them.",
-    "export-feedback": "Write the corrections that a server received as a data set.",
-    "benchmark": "Compare the speed of models and exported files.",
-    "recipes": "List the training recipes, or show one.",
-    "backbones": "List backbones, or show the parts of one.",
+    "compare": "Compare two models on the same pictures.",
+    "predict": "Classify pictures in files and folders.",
+    "export": "Export a trained model to another format, verified in its own runtime.",
+    "serve": "Serve models over HTTP, with a web page to try them.",
+    "export-feedback": "Turn corrections that a service received into a catalog.",
+    "benchmark": "Time models and exported files side by side.",
+    "recipes": "List the recipes, or print one in full.",
+    "backbones": "List backbones, or the parts of one.",
     "cache": "Show the size of the cache, or clear it.",
-    "demo": "Try the main commands on a small real data set, without a download.",
+    "demo": "Run the whole workflow on a small real data set, without any download.",
 }
 ALIASES = {"evaluate": ("evaluate", "val")}
 USAGE = 2  # the exit code
-EPILOGUE = "Start with: ilk train FOLDER, where FOLDER has a subfolder of pictures for each class."
+EPILOGUE = "Start with: ilk train FOLDER, where FOLDER has one subfolder of pictures per class."
 
 
 def build_app() -> App:
@@ -50,19 +50,19 @@ def build_app() -> App:
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
     )
-    for position, (name, summary) in enumerate(COMMANDS.items()):
+    for place, (name, summary) in enumerate(COMMANDS.items()):
         app.command(
             f"ilk.cli.{name.replace('-', '_')}:{name.replace('-', '_')}",
             name=ALIASES.get(name, name),
             help=summary,
             help_epilogue="",
-            sort_key=position,
+            sort_key=place,
         )
     return app
 
 
 def _worth_showing(default: object) -> str | None:
-    """Return a default for the help page; None and False are not shown."""
+    """Return a default as the help shows it; flags that are off or unset show none."""
     return None if default is None or default is False else str(default)
 
 
@@ -82,11 +82,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         return _fail(_usage_message(error), USAGE) if _is_main_process() else USAGE
     except IlkError as error:
-        silent = isinstance(error, Interrupted) and not _is_main_process()
-        return error.exit_code if silent else _fail(str(error), error.exit_code)
+        said_once = isinstance(error, Interrupted) and not _is_main_process()
+        return error.exit_code if said_once else _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; no partial files are left", 130)
-    except BrokenPipeError:  # the reader (head, say) has closed the pipe
+    except BrokenPipeError:  # the reader (head, say) has had enough
         _flush_or_forget()
         return 0
     except OSError as error:  # a full disk, a folder that may not be read
@@ -96,7 +96,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
+    """Run the command that the process was started with, and exit with its code."""
     sys.exit(run())
 
 
@@ -106,13 +106,13 @@ def _fail(message: str, code: int) -> int:
 
 
 def _is_main_process() -> bool:
-    """Return whether this is the main process, if torchrun started several."""
+    """Return whether this is the main process, under torchrun or not."""
     several = os.environ.get("WORLD_SIZE", "1") not in {"", "1"}
     return not several or os.environ.get("RANK", "0") == "0"
 
 
 def _flush_or_forget() -> None:
-    """Flush stdout; if that fails, keep Python from failing again when it exits."""
+    """Flush stdout; if that fails, replace it, so that Python does not fail on it at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -120,7 +120,7 @@ def _flush_or_forget() -> None:
 
 
 def _usage_message(error: Exception) -> str:
-    """Return in one sentence what is wrong with the command line."""
+    """Describe the error in the command line in one sentence."""
     from pydantic import ValidationError
 
     from ilk.recipes import explained
@@ -139,5 +139,5 @@ def _log_to_stderr() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-    # Pillow warns of large pictures before it refuses them; ilk names them itself.
+    # Pillow warns about large pictures before it rejects them; ilk reports the rejection.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")

@@ -1,4 +1,4 @@
-"""Flags: the fields of Recipe as grouped flags of ``ilk train``."""
+"""Flags: the fields of a Recipe as flags of ``ilk train``, in groups."""
 
 from __future__ import annotations
 
@@ -8,42 +8,46 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 from pydantic import create_model
 
-from ilk.recipe import Recipe
+from ilk.recipe import RENAMED, Recipe
 
-# The first field of each group, in the order of the fields.
+# The first field of each group; the fields stand in that order.
 GROUPS = {
     "mode": "What is trained",
     "epochs": "How long (finetune, scratch, guide; defaults: 'ilk recipes MODE')",
-    "optimizer": "Learning rate and optimizer (same modes)",
-    "freeze": "What is frozen (finetune, guide)",
+    "optimizer": "Learning rate and optimizer (likewise)",
+    "freeze": "What stays as pretrained (finetune, guide)",
     "class_weights": "Objective",
     "augment": "Augmentation (finetune, scratch, guide)",
     "val_share": "Data",
     "device": "Machine",
-    "cache": "Cache and checkpoints (finetune, scratch, guide)",
+    "cache": "Keeping (finetune, scratch, guide)",
 }
-BY_MODE = {"model", "batch", "val_share"}  # whose defaults depend on the mode
+BY_MODE = {"model", "batch", "val_share"}  # apply to all modes, but with other defaults
 
 
 def is_shown(name: str, default: Any) -> bool:
-    """Return whether the help page shows the default of a field."""
+    """Say whether the help page shows the default of a field."""
     return default is not False and not Recipe.modes_of(name) and name not in BY_MODE
 
 
 def grouped_flags() -> type[Recipe]:
-    """Return Recipe with its fields in groups for the help page.
+    """Return Recipe with its fields sorted into the groups of the help page.
 
-    Defaults that depend on the mode are not shown: see ``ilk recipes MODE``.
+    A default that depends on the mode is not shown: it is in the recipe. Nor are switches that are
+    off. Old names of fields are accepted but not shown.
     """
     fields: dict[str, Any] = {}
     group: Group | None = None
-    for position, (name, field) in enumerate(Recipe.model_fields.items()):
+    for place, (name, field) in enumerate(Recipe.model_fields.items()):
         if name in GROUPS:
-            group = Group(GROUPS[name], sort_key=position)
+            group = Group(GROUPS[name], sort_key=place)
         flag = Parameter(
             group=group,
             show_default=None if is_shown(name, field.default) else False,
             negative="--no-" + name.replace("_", "-") if field.annotation is bool else (),
         )
         fields[name] = (Annotated[field.annotation, flag], copy(field))
+    for old, new in RENAMED.items():
+        field = Recipe.model_fields[new]
+        fields[old] = (Annotated[field.annotation, Parameter(show=False)], copy(field))
     return create_model("Flags", __base__=Recipe, **fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import os
 import stat
 from collections import Counter
@@ -18,7 +19,7 @@ import numpy as np
 
 from ilk.arrays import Pixels
 from ilk.errors import DataError
-from ilk.runtime import cores
+from ilk.runtime import cores, write_whole
 from ilk.spec import SPLITS
 from ilk.text import escaped, join_limited
 
@@ -120,8 +121,12 @@ class Catalog:
         return bad / max(1, bad + len(self.pictures))
 
     def refuse_unreadable(self, limit: float) -> None:
-        """Raise a DataError if more than a share of the pictures cannot be read."""
+        """Raise a DataError if there are no pictures, or too large a share cannot be read."""
         bad = [x for x in self.left_out if x.unreadable]
+        if not self.pictures and not bad:
+            reasons = [f"{escaped(x.path)} {x.reason}" for x in self.left_out]
+            first = f" The first file: {reasons[0]}." if reasons else ""
+            raise DataError(f"{self.source} has no pictures that can be used.{first}")
         if self.unreadable_share > limit or not self.pictures:
             raise DataError(
                 f"{len(bad):,} of {len(bad) + len(self.pictures):,} files of {self.source} "
@@ -199,29 +204,30 @@ class Catalog:
         return replace(self, pictures=tuple(pictures), left_out=(*self.left_out, *gone))
 
     def save(self, file: Path) -> None:
-        """Write the table ``path,label,split,digest,left_out``, one row a file.
+        """Write the table ``path,label,split,digest,left_out``, one row per file.
 
-        What else is known of the pictures follows, a column each. Paths of files are absolute, so
-        that the table can be read from where it lies.
+        Further columns of the pictures follow. Paths of files are absolute, so that the table can
+        be read from where it is. It is written completely or not at all.
         """
         every: tuple[Picture | LeftOut, ...] = (*self.pictures, *self.left_out)
-        # newline="" and surrogateescape keep any file name that the system allows intact.
-        with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:
-            writer = csv.writer(out)
-            more = sorted({name for x in every for name in x.columns})
-            writer.writerow([*OWN_COLUMNS, *more])
-            for p in self.pictures:
-                path = os.path.abspath(p.path) if p.content is None else p.path  # noqa: PTH100
-                values = [p.columns.get(name, "") for name in more]
-                writer.writerow([path, p.label, p.split, p.digest, "", *values])
-            for x in self.left_out:
-                path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
-                values = [x.columns.get(name, "") for name in more]
-                writer.writerow([path, x.label, x.split, "", x.reason, *values])
+        more = sorted({name for x in every for name in x.columns})
+        out = io.StringIO(newline="")
+        writer = csv.writer(out)
+        writer.writerow([*OWN_COLUMNS, *more])
+        for p in self.pictures:
+            path = os.path.abspath(p.path) if p.content is None else p.path  # noqa: PTH100
+            values = [p.columns.get(name, "") for name in more]
+            writer.writerow([path, p.label, p.split, p.digest, "", *values])
+        for x in self.left_out:
+            path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
+            values = [x.columns.get(name, "") for name in more]
+            writer.writerow([path, x.label, x.split, "", x.reason, *values])
+        # surrogateescape keeps any file name that the system allows intact.
+        write_whole(file, out.getvalue().encode(errors="surrogateescape"))
 
 
 def _digest(picture: Picture) -> tuple[str, str]:
-    """Return (digest, reason why there is none)."""
+    """Return (digest, ""), or ("", the reason why the file cannot be read)."""
     try:
         content = picture.read()
     except OSError as error:

@@ -161,7 +161,7 @@ def _class_folders(
     for name in names:
         folder = root / name
         if folder.is_symlink() and root.resolve().is_relative_to(folder.resolve()):
-            reason = "is a link that leads back to a folder above it"
+            reason = "is a link to one of its parent folders"
             yield LeftOut(str(folder), reason, name, split, False, "file.link")
         else:
             found = list(_files(folder, name, split))

@@ -11,6 +11,7 @@ import numpy as np
 from ilk.evaluation.confidence import Confidence
 from ilk.evaluation.corruptions import Corruptions
 from ilk.evaluation.result import Evaluation
+from ilk.evaluation.style import BLUE, DASHES, INK, LINE, ORANGE, SOFT
 from ilk.text import escaped
 
 if TYPE_CHECKING:
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 MAX_NUMBERED = 20  # classes, above which the counts in the cells would be illegible
 MAX_NAMED = 110  # names on an axis, above which they would be
 LONGEST_NAME = 24
-INK, SOFT, LINE = "#1b1f24", "#6b7280", "#e5e7eb"
-BEFORE, AFTER = "#d97706", "#2f6fb3"
-DASHES = (0, (4, 3))
+BEFORE, AFTER = ORANGE, BLUE
 
 
 def confusion_heatmap(evaluation: Evaluation, path: Path) -> None:

@@ -73,7 +73,7 @@ class CoreML(Format):
     def save(self, converted: Any, path: Path, metadata: Mapping[str, str]) -> None:
         converted.user_defined_metadata.update(metadata)
         converted.save(str(path))
-        (path / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)  # nobody reads it
+        (path / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)  # unused
 
     def open(self, path: Path, spec: Spec, precision: Precision = "auto") -> ChunkedEngine:
         raise EngineError(self.runs_elsewhere)

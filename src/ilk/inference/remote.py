@@ -204,7 +204,7 @@ class Remote:
 
 
 def _record(response: httpx2.Response) -> dict[str, Any]:
-    """Return the JSON object in a response; empty if there is none, as from a proxy."""
+    """Return the JSON object in a response; empty if there is no object, as from a proxy."""
     try:
         record = response.json()
     except ValueError:

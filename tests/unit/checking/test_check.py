@@ -17,7 +17,7 @@ from ilk.data.inspection.inspect import inspect
 from ilk.data.inspection.near import near_pairs
 from ilk.data.sources import open_catalog
 from ilk.errors import OutputError, UsageError
-from ilk.training.data_warnings import remarks
+from ilk.training.prepare_data import data_warnings
 
 
 def picture(path, label, split=None, seed=0, side=48):
@@ -100,12 +100,12 @@ def test_a_folder_from_end_to_end(tmp_path):
     assert found.n == 22
 
 
-def test_a_training_is_told_of_the_gravest_things_alone(clean):
+def test_a_training_warns_of_the_gravest_findings_only(clean):
     wrong = copy_of(clean[0], label="eel")
-    told = remarks(Catalog((*clean, wrong)).digested())
-    assert "1 picture lies under more than one label" in told[0]
-    assert told[1] == "Hardly any pictures of eel (1): do not trust it there"
-    assert remarks(Catalog(clean).digested()) == []
+    told = data_warnings(Catalog((*clean, wrong)).digested())
+    assert "1 picture has more than one label" in told[0]
+    assert told[1] == "Very few pictures of eel (1): expect poor results for these classes"
+    assert data_warnings(Catalog(clean).digested()) == []
 
 
 def test_a_check_writes_its_report_to_a_folder(clean, tmp_path):

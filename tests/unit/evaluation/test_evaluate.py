@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,3 +238,31 @@ def test_a_table_s_remarks_of_a_check_are_not_sliced_by(train, loaded, folder, t
     (tmp_path / "table.csv").write_text("\n".join(table))
     found = ilk.evaluate(classifier, tmp_path / "table.csv", split="all")
     assert set(found.slices) == {"site"}
+
+
+def test_unreadable_files_are_left_out_and_listed(train, loaded, folder):
+    (folder / "red" / "broken.png").write_bytes(b"not a picture")
+    (folder / "red" / "notes.txt").write_text("hello")
+    run = train(folder)
+    reasons = {Path(x.path).name: x.reason for x in run.catalog.left_out}
+    assert set(reasons) == {"broken.png", "notes.txt"}
+    with (run.folder / "catalog.csv").open(newline="") as file:
+        rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
+    assert len(rows) == 62
+    assert rows["broken.png"]["left_out"] == reasons["broken.png"]
+    assert rows["notes.txt"]["left_out"] == reasons["notes.txt"]
+    assert sum(not row["left_out"] for row in rows.values()) == 60
+    again = ilk.evaluate(loaded(run), folder, max_unreadable=0.5)
+    np.testing.assert_array_equal(again.confusion, run.evaluation.confusion)
+    everything = ilk.evaluate(loaded(run), folder, split="all")
+    assert everything.n == 60
+    assert "broken.png" in str(everything.left_out)
+
+
+def test_progress_counts_every_picture_once(train, loaded, catalog, telling):
+    ticks = []
+    run = train(catalog, progress=telling(ticks))
+    assert sum(ticks) == 60 + 60  # read, and run through the backbone
+    ticks.clear()
+    ilk.evaluate(loaded(run), catalog, split="all", progress=telling(ticks))
+    assert sum(ticks) == 60

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ilk.training import lr_find as module
+from ilk.training import find_rate as module
 from ilk.training.examples import Examples
-from ilk.training.lr_find import ABOVE, BELOW, SMOOTHING, STEPS, RangeTest, range_test
+from ilk.training.find_rate import ABOVE, BELOW, SMOOTHING, STEPS, RangeTest, range_test
+from ilk.training.step import Step, StepSums
 
 
 @pytest.fixture
@@ -18,18 +19,17 @@ def find(lab, monkeypatch):
     """Return ``find(losses)``: a range test; the losses are those given, if any are."""
 
     def run(losses=None, examples=None, **fields):
-        recipe = lab.recipe(**fields)
+        plan = lab.plan(**fields)
         rates = []
         if losses is not None:
             given = iter(losses)
 
-            class Told(module.Step):
-                def __call__(self, state, pixels, rows, targets, rate):
-                    rates.append(rate * (recipe.lr or 0.01))
-                    return next(given), 0
+            def step(self, state, batch, lr_factor):
+                rates.append(lr_factor * (plan.recipe.lr or 0.01))
+                return StepSums(next(given), 0, 1)
 
-            monkeypatch.setattr(module, "Step", Told)
-        found = range_test(lab.start(), examples or lab.examples(), recipe, lab.precision)
+            monkeypatch.setattr(Step, "__call__", step)
+        found = range_test(lab.start(), examples or lab.examples(), plan)
         return (found, rates) if losses is not None else found
 
     return run
@@ -53,15 +53,15 @@ def test_the_rates_are_those_of_the_optimizer_whatever_the_recipe_says(find, lr)
 
 def test_a_network_is_really_trained_at_those_rates(lab, monkeypatch):
     seen = []
-    real = module.Step.__call__
+    real = Step.__call__
 
     def watched(self, state, *arguments):
         found = real(self, state, *arguments)
-        seen.append(state.rate)
+        seen.append(state.lr)
         return found
 
-    monkeypatch.setattr(module.Step, "__call__", watched)
-    found = range_test(lab.start(), lab.examples(), lab.recipe(lr=0.3), lab.precision)
+    monkeypatch.setattr(Step, "__call__", watched)
+    found = range_test(lab.start(), lab.examples(), lab.plan(lr=0.3))
     assert seen[: len(found.rates)] == pytest.approx(found.rates)
 
 
@@ -107,13 +107,13 @@ def test_a_loss_that_only_scatters_suggests_nothing(find):
     given = np.random.default_rng(0).normal(1, 0.1, STEPS)
     found, _ = find(given.tolist())
     assert found.suggestion is None
-    assert "fell at no rate" in found.why_none
+    assert "At no learning rate" in found.why_none
 
 
 def test_a_loss_that_only_rises_suggests_nothing(find):
     found, _ = find(FLAT + [1.0 + step / 10 for step in range(STEPS - 12)])
     assert found.suggestion is None
-    assert "fell at no rate" in found.why_none
+    assert "At no learning rate" in found.why_none
 
 
 def test_a_loss_that_never_rises_again_suggests_nothing(find):
@@ -130,8 +130,8 @@ def test_it_shows_how_far_it_has_come(lab):
         shown.append((what, total))
         yield lambda number, remark="": shown.append(number)
 
-    found = range_test(lab.start(), lab.examples(), lab.recipe(), lab.precision, progress)
-    assert shown[0] == ("trying rates", STEPS)
+    found = range_test(lab.start(), lab.examples(), lab.plan(progress=progress))
+    assert shown[0] == ("trying learning rates", STEPS)
     assert sum(shown[1:]) in (len(found.rates), len(found.rates) - 1)
 
 
@@ -145,13 +145,13 @@ def test_a_range_test_of_a_real_network_suggests_a_rate_that_trains_it(lab, find
 
 def test_it_goes_through_the_pictures_as_often_as_it_takes(find, monkeypatch):
     epochs = []
-    real = Examples.lots
+    real = Examples.epoch_batches
 
     def watched(examples, recipe, epoch):
         epochs.append(epoch)
         return real(examples, recipe, epoch)
 
-    monkeypatch.setattr(Examples, "lots", watched)
+    monkeypatch.setattr(Examples, "epoch_batches", watched)
     find([1.0] * STEPS)  # 4 steps an epoch
     assert epochs == list(range(STEPS // 4))
 
@@ -173,7 +173,7 @@ def test_a_table_and_a_plot_are_written(tmp_path, monkeypatch):
     found.write(tmp_path)
     lines = list(csv.reader((tmp_path / "lr_find.csv").read_text().splitlines()))
     assert lines == [
-        ["rate", "loss", "smoothed_loss"],
+        ["lr", "loss", "smoothed_loss"],
         ["0.001", "3.0", "3.0"],
         ["0.01", "1.0", "2.0"],
     ]
@@ -182,5 +182,5 @@ def test_a_table_and_a_plot_are_written(tmp_path, monkeypatch):
 
 def test_a_test_that_saw_nothing_is_written_too(tmp_path):
     RangeTest([], [], [], None).write(tmp_path)
-    assert (tmp_path / "lr_find.csv").read_text().split() == ["rate,loss,smoothed_loss"]
+    assert (tmp_path / "lr_find.csv").read_text().split() == ["lr,loss,smoothed_loss"]
     assert (tmp_path / "plots" / "lr_find.png").stat().st_size > 0

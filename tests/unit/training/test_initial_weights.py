@@ -13,18 +13,18 @@ from ilk.models import network as networks
 from ilk.models.network import build
 from ilk.models.smallnet import smallnet
 from ilk.spec import Preprocess
-from ilk.training import start as module
-from ilk.training.pixels import Kept
-from ilk.training.start import (
+from ilk.training import initial_weights as module
+from ilk.training.initial_weights import (
     LARGEST,
     SMALLEST,
+    check_parts,
+    common_side,
     from_pretrained,
     from_scratch,
     preprocess_for,
-    refuse_misfit,
-    usual_side,
     with_new_head,
 )
+from ilk.training.pixels import CachedPixels
 
 PREPROCESS = Preprocess(imgsz=8)
 
@@ -59,12 +59,12 @@ def catalog_of(*sides):
     ],
 )
 def test_the_usual_side_is_the_commonest_longer_one_within_limits(sides, usual):
-    assert usual_side(catalog_of(*sides)) == usual
+    assert common_side(catalog_of(*sides)) == usual
 
 
 @pytest.mark.parametrize(("side", "warnings"), [(64, 0), (65, 1)])
 def test_who_trains_from_scratch_on_photos_is_warned(caplog, side, warnings):
-    usual_side(catalog_of(side))
+    common_side(catalog_of(side))
     assert len(caplog.records) == warnings
     if warnings:
         assert "Most pictures are 65 pixels" in caplog.text
@@ -76,8 +76,8 @@ def test_the_side_is_read_from_the_head_of_a_file_and_bad_ones_are_passed_over(t
     Image.new("RGB", (20, 24)).save(good)
     (tmp_path / "bad.png").write_bytes(b"no picture")
     paths = [tmp_path / "bad.png", tmp_path / "gone.png", good]
-    assert usual_side(Catalog(tuple(Picture(str(path), "cat") for path in paths))) == 24
-    assert usual_side(Catalog(tuple(Picture(str(path), "cat") for path in paths[:2]))) == LARGEST
+    assert common_side(Catalog(tuple(Picture(str(path), "cat") for path in paths))) == 24
+    assert common_side(Catalog(tuple(Picture(str(path), "cat") for path in paths[:2]))) == LARGEST
 
 
 def test_of_many_pictures_some_are_looked_at():
@@ -87,7 +87,7 @@ def test_of_many_pictures_some_are_looked_at():
             return np.zeros((30, 30, 3), np.uint8)
 
     read = []
-    assert usual_side(Catalog(tuple(Counted(f"{i}.png") for i in range(5000)))) == 30
+    assert common_side(Catalog(tuple(Counted(f"{i}.png") for i in range(5000)))) == 30
     assert 50 <= len(read) <= 200
 
 
@@ -174,7 +174,7 @@ def test_the_first_layer_is_whitened(lab, scratch):
 def test_pictures_of_one_colour_do_not_divide_by_nothing(lab, scratch):
     examples = lab.examples(train=40)
     grey = np.full_like(examples.source.pixels, 200)
-    bundle = scratch(examples=replace(examples, source=Kept(grey, {})))
+    bundle = scratch(examples=replace(examples, source=CachedPixels(grey, {})))
     assert min(bundle.spec.backbone.std) == 0.05
     assert all(np.isfinite(value).all() for value in bundle.tensors.values())
 
@@ -218,9 +218,9 @@ def test_a_guide_begins_with_a_pretrained_backbone(lab, monkeypatch, tmp_path):
 )
 def test_what_does_not_fit_the_network_is_refused_before_the_work_begins(lab, fields, message):
     with pytest.raises(UsageError, match=message):
-        refuse_misfit(lab.recipe(**{"model": "resnet18", **fields}))
+        check_parts(lab.recipe(**{"model": "resnet18", **fields}))
 
 
 def test_what_fits_is_not_refused(lab):
-    refuse_misfit(lab.recipe(model="resnet18", freeze="layer2", rates={"layer4": 2.0}))
-    refuse_misfit(lab.recipe(mode="scratch", model="smallnet", optimizer="muon"))
+    check_parts(lab.recipe(model="resnet18", freeze="layer2", rates={"layer4": 2.0}))
+    check_parts(lab.recipe(mode="scratch", model="smallnet", optimizer="muon"))

@@ -1,11 +1,9 @@
-"""Training and evaluation from end to end, with a backbone that needs no torch."""
+"""Training from end to end, with a backbone that needs no torch."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +14,11 @@ import ilk
 from ilk import recipes
 from ilk.errors import DataError, OutputError, UsageError
 from ilk.evaluation import plots
-from ilk.inference import Classifier, Records
 from ilk.models.bundle import Bundle
-from ilk.training.prepare_data import dealt
+from ilk.training.prepare_data import prepare_data
+from ilk.training.result import Choice, HeadFacts, LoopFacts, TrainingFacts
+from ilk.training.scoring import Scores
+from ilk.training.train import recipe_of
 
 ARTEFACTS = [
     "catalog.csv",
@@ -50,7 +50,7 @@ def train(fake_backbone, runs):
 
 @pytest.fixture(autouse=True)
 def quick_plots(monkeypatch):
-    """Spare each run half a second of drawing."""
+    """Save each run half a second of drawing."""
 
     def draw(_, path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,23 +59,17 @@ def quick_plots(monkeypatch):
     monkeypatch.setattr(plots, "confusion_heatmap", draw)
 
 
-@pytest.fixture
-def loaded(as_engine):
-    def call(run):
-        bundle = Bundle.load(run.model)
-        return Classifier(bundle.spec, as_engine(bundle), str(run.model), Records.of(bundle))
-
-    return call
-
-
-@pytest.fixture
-def folder(catalog, tmp_path):
-    root = tmp_path / "photos"
+def write_folder(catalog, root):
     for i, picture in enumerate(catalog.pictures):
         file = root / picture.label / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture.content).save(file)
     return root
+
+
+@pytest.fixture
+def folder(catalog, tmp_path):
+    return write_folder(catalog, tmp_path / "photos")
 
 
 def test_the_run_folder_holds_what_the_design_says(train, folder):
@@ -112,25 +106,6 @@ def test_the_model_says_what_it_was_trained_on(train, folder):
     assert {"ilk", "numpy", "python"} <= set(found["versions"])
     assert not {"weights", "device", "workers"} & set(found["recipe"])
     assert str(folder.parent) not in json.dumps(found)
-
-
-def test_unreadable_files_are_left_out_and_listed(train, loaded, folder):
-    (folder / "red" / "broken.png").write_bytes(b"not a picture")
-    (folder / "red" / "notes.txt").write_text("hello")
-    run = train(folder)
-    reasons = {Path(x.path).name: x.reason for x in run.catalog.left_out}
-    assert set(reasons) == {"broken.png", "notes.txt"}
-    with (run.folder / "catalog.csv").open(newline="") as file:
-        rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
-    assert len(rows) == 62
-    assert rows["broken.png"]["left_out"] == reasons["broken.png"]
-    assert rows["notes.txt"]["left_out"] == reasons["notes.txt"]
-    assert sum(not row["left_out"] for row in rows.values()) == 60
-    again = ilk.evaluate(loaded(run), folder, max_unreadable=0.5)
-    np.testing.assert_array_equal(again.confusion, run.evaluation.confusion)
-    everything = ilk.evaluate(loaded(run), folder, split="all")
-    assert everything.n == 60
-    assert "broken.png" in str(everything.left_out)
 
 
 def test_too_many_unreadable_files_stop_the_training_and_leave_nothing(train, folder, runs):
@@ -183,15 +158,6 @@ def test_the_same_training_gives_the_same_model(train, catalog):
     assert one.spec == two.spec
 
 
-def test_everything_is_ticked_once(train, loaded, catalog, telling):
-    ticks = []
-    run = train(catalog, progress=telling(ticks))
-    assert sum(ticks) == 60 + 60  # read, and run through the backbone
-    ticks.clear()
-    ilk.evaluate(loaded(run), catalog, split="all", progress=telling(ticks))
-    assert sum(ticks) == 60
-
-
 def darker(picture):
     return (picture * 0.8).astype(np.uint8)
 
@@ -206,7 +172,7 @@ def leaky(request, colours):
 
 
 def test_pictures_in_two_of_the_data_s_own_splits_stop_a_training(train, leaky, runs):
-    with pytest.raises(DataError, match="2 pictures of arrays lie in more than one") as caught:
+    with pytest.raises(DataError, match="2 pictures of arrays are in more than one") as caught:
         train(leaky)
     message = str(caught.value)
     assert "arrays/00 in test is" in message
@@ -220,8 +186,8 @@ def test_pictures_in_two_of_the_data_s_own_splits_stop_a_training(train, leaky, 
 def test_a_training_in_spite_of_leakage_warns_of_its_score(train, leaky, caplog):
     run = train(leaky, allow_leakage=True)
     assert run.evaluation.n == 20
-    assert "2 pictures of arrays lie in more than one split" in caplog.text
-    assert "flatters" in caplog.text
+    assert "2 pictures of arrays are in more than one split" in caplog.text
+    assert "too high" in caplog.text
 
 
 def test_copies_land_in_one_split_and_that_is_said(train, colours, caplog):
@@ -242,6 +208,73 @@ def test_a_wrong_field_is_refused_before_anything_is_made(train, catalog, runs, 
 
 def test_pictures_without_a_label_take_no_part_and_are_named(colours):
     pictures, labels = colours(60)
-    catalog = dealt((pictures, [None, *labels[1:]]), recipes.load("probe"), {})
+    catalog = prepare_data((pictures, [None, *labels[1:]]), recipes.load("probe"), {})
     assert len(catalog) == 59
     assert [x.reason for x in catalog.left_out] == ["has no label"]
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_a_folder_with_the_name_of_a_data_set_comes_before_it(
+    train, catalog, tmp_path, monkeypatch, name
+):
+    write_folder(catalog, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    run = train(name)
+    assert {p.label for p in run.catalog.pictures} == {"blue", "green", "red"}
+    recipe = yaml.safe_load((run.folder / "recipe.yaml").read_text())
+    assert recipe["mode"] == "probe"
+    assert recipe["allow_leakage"] is False
+
+
+def test_a_file_with_the_name_of_a_data_set_comes_before_it(train, tmp_path, monkeypatch):
+    (tmp_path / "cifar10").write_text("notes")
+    monkeypatch.chdir(tmp_path)
+    assert recipe_of("cifar10", None, {}).mode == "probe"
+    with pytest.raises(UsageError, match="cifar10 is not a folder or a table"):
+        train("cifar10")
+
+
+def test_a_data_set_is_trained_by_the_recipe_of_its_name_unless_another_mode_is_given(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert recipe_of("digits", None, {}) == recipes.load("digits")
+    assert recipe_of("digits", None, {"mode": "probe"}) == recipes.load("probe", mode="probe")
+    assert recipe_of("digits", "finetune", {}) == recipes.load("finetune")
+
+
+def test_pictures_without_any_label_are_refused_as_such(train, colours, runs):
+    images, _ = colours(60)
+    with pytest.raises(DataError, match=r"None of the 60 pictures of arrays has a label") as caught:
+        train(ilk.from_arrays(images))
+    assert "0 of 0" not in str(caught.value)
+    assert not runs.exists() or list(runs.iterdir()) == []
+
+
+def test_what_scripts_read_in_metrics_json_has_its_names():
+    head = HeadFacts(10.0, {"10": 0.3}, 60)
+    scores = Scores(loss=0.5, accuracy=0.9, macro_f1=0.8, n=40)
+    loop = LoopFacts(3, 2, scores, 1.5, None)
+    probe = TrainingFacts("openvino", 2.0, ("few pictures",), head=head)
+    assert probe.to_dict() == {
+        "engine": "openvino",
+        "regularisation": 10.0,
+        "cross_validation_log_loss": {"10": 0.3},
+        "features_computed": 60,
+        "remarks": ["few pictures"],
+        "seconds": 2.0,
+    }
+    finetuned = TrainingFacts("pytorch", loop=loop, choice=Choice("finetune", "it is better", None))
+    assert finetuned.to_dict() == {
+        "engine": "pytorch",
+        "epochs": 3,
+        "best_epoch": 2,
+        "best": {"loss": 0.5, "accuracy": 0.9, "macro_f1": 0.8, "n": 40},
+        "training_seconds": 1.5,
+        "astray": None,
+        "kept": "finetune",
+        "why": "it is better",
+        "probe": None,
+        "remarks": [],
+        "seconds": 0.0,
+    }

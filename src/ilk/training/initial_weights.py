@@ -1,4 +1,4 @@
-"""Start: the weights that a training begins with."""
+"""Initial weights: what a training by the loop starts from."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from ilk.training.optim.optimizers import make_optimizers
 from ilk.training.randomness import key, numpy_generator
 
 log = logging.getLogger("ilk")
-SMALLEST, LARGEST = 16, 64  # sides that scratch takes by itself
-SAMPLE = 5000  # pictures that the first layer is whitened with, if small
+SMALLEST, LARGEST = 16, 64  # sides in pixels that scratch chooses by default
+SAMPLE = 5000  # pictures for whitening the first layer, if they are small
 SAMPLE_PIXELS = 2**23
 
 
-def refuse_misfit(recipe: Recipe) -> None:
+def check_parts(recipe: Recipe) -> None:
     """Check, before the work begins, that the network has the parts that the recipe names.
 
     Raises
     ------
     UsageError
-        It has not, or nothing would be trained.
+        It lacks one, or nothing would be trained.
     """
     info = describe(recipe.model)
     with torch.device("meta"):
@@ -50,18 +50,18 @@ def refuse_misfit(recipe: Recipe) -> None:
 
 
 def preprocess_for(catalog: Catalog, recipe: Recipe) -> Preprocess:
-    """Return how pictures are made ready: from scratch, at about the size that they have."""
+    """Return how pictures are preprocessed; from scratch, at about their own size."""
     info = describe(recipe.model)
     imgsz = recipe.imgsz
     if imgsz is None and recipe.mode == "scratch":
-        imgsz = usual_side(catalog)
+        imgsz = common_side(catalog)
     if imgsz is not None and imgsz != info.imgsz:
         check_size(recipe.model, imgsz)
     return info.preprocess(imgsz, recipe.resize)
 
 
-def usual_side(catalog: Catalog) -> int:
-    """Return the commonest longer side of some pictures, within 16 to 64 pixels."""
+def common_side(catalog: Catalog) -> int:
+    """Return the most common longer side of a sample of pictures, clipped to 16 to 64 pixels."""
     sides: Counter[int] = Counter()
     for picture in catalog.pictures[:: max(1, len(catalog) // 100)]:
         try:
@@ -71,7 +71,7 @@ def usual_side(catalog: Catalog) -> int:
     side = sides.most_common(1)[0][0] if sides else LARGEST
     if side > LARGEST:
         log.warning(
-            "Most pictures are %d pixels wide or high; training from scratch shrinks them to %d. "
+            "Most pictures are %d pixels wide or high; training from scratch resizes them to %d. "
             "For photos, --mode probe or finetune is the better choice.", side, LARGEST,
         )  # fmt: skip
     return min(LARGEST, max(SMALLEST, side))
@@ -83,16 +83,16 @@ def from_pretrained(classes: tuple[str, ...], preprocess: Preprocess, recipe: Re
     Raises
     ------
     WeightsError
-        There are no pretrained weights to be had.
+        The pretrained weights cannot be found.
     """
     bundle = prepared_backbone(recipe.model, recipe.weights, preprocess)
     return with_new_head(bundle, classes, recipe)
 
 
 def from_scratch(examples: Examples, preprocess: Preprocess, recipe: Recipe) -> Bundle:
-    """Return a network with random weights, for pixels as these examples have them."""
-    some = _sample(examples, preprocess.imgsz, recipe.seed)
-    flat = some.reshape(-1, 3).astype(np.float32) / 255
+    """Return a network with random weights, normalising and whitening for these examples."""
+    sample = _sample(examples, preprocess.imgsz, recipe.seed)
+    flat = sample.reshape(-1, 3).astype(np.float32) / 255
     info = replace(
         describe(recipe.model),
         mean=tuple(flat.mean(axis=0, dtype=np.float64).round(4).tolist()),
@@ -102,7 +102,7 @@ def from_scratch(examples: Examples, preprocess: Preprocess, recipe: Recipe) -> 
         torch.manual_seed(key(recipe.seed, "backbone"))
         backbone = create(recipe.model)
     if recipe.model == SMALLNET:
-        pixels = torch.from_numpy(some).permute(0, 3, 1, 2).float() / 255
+        pixels = torch.from_numpy(sample).permute(0, 3, 1, 2).float() / 255
         mean, std = (torch.tensor(x).view(3, 1, 1) for x in (info.mean, info.std))
         whiten(backbone, (pixels - mean) / std)
     spec = Spec(backbone=info.spec("random"), preprocess=preprocess)
@@ -110,11 +110,11 @@ def from_scratch(examples: Examples, preprocess: Preprocess, recipe: Recipe) -> 
 
 
 def with_new_head(bundle: Bundle, classes: tuple[str, ...], recipe: Recipe) -> Bundle:
-    """Return the bundle with a random head, as torch begins a linear layer."""
+    """Return the bundle with a random head, initialised as torch does a linear layer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(recipe.seed, "head"))
         head = nn.Linear(bundle.spec.backbone.features, len(classes))
-    update = {"classes": classes, "views": recipe.views}
+    update = {"classes": classes, "views": recipe.tta_views}
     return replace(
         bundle,
         spec=bundle.spec.model_copy(update=update),
@@ -128,6 +128,6 @@ def with_new_head(bundle: Bundle, classes: tuple[str, ...], recipe: Recipe) -> B
 
 def _sample(examples: Examples, imgsz: int, seed: int) -> Pixels:
     number = min(SAMPLE, len(examples.train), 1 + SAMPLE_PIXELS // imgsz**2)
-    rows = numpy_generator(seed, "sample").choice(examples.train, number, replace=False)
-    lots = [rows[i : i + 500] for i in range(0, number, 500)]
-    return np.concatenate([pixels for pixels, _ in examples.source.batches(lots)])
+    indices = numpy_generator(seed, "sample").choice(examples.train, number, replace=False)
+    batches = [indices[i : i + 500] for i in range(0, number, 500)]
+    return np.concatenate([batch.pixels for batch in examples.load(batches)])
