@@ -72,6 +72,7 @@ def check(
     """
     import ilk
     from ilk.checking.findings.kinds import select
+    from ilk.checking.quarantine import refuse_memory
     from ilk.cli.findings import print_findings
 
     if undo is not None:
@@ -88,8 +89,12 @@ def check(
     gate = select(fail_on, "--fail-on") if fail_on is not None else None
     to_move = select(kinds, "--kinds") if kinds is not None else None
     _refuse_early(data, quick, gate, to_move, quarantine, write_catalog)
+    catalog = ilk.open_catalog(data)
+    for flag, given in (("--quarantine", quarantine), ("--write-catalog", write_catalog)):
+        if given is not None:
+            refuse_memory(catalog, flag)
     result = ilk.check(
-        data,
+        catalog,
         quick=quick,
         model=model,
         out=out,
