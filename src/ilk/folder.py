@@ -24,18 +24,19 @@ def new_folder(
     default: str = "train",
     flags: tuple[str, str] = ("--name", "--runs"),
 ) -> Iterator[Path]:
-    """Make a run's folder before the work begins; take it away again if the work fails at once.
+    """Make a run's folder before the work begins; remove it again if nothing is written to it.
 
-    ``flags`` are those by which people choose the name and the parent.
+    ``flags`` are the command-line flags of the name and the parent, for messages.
 
     Raises
     ------
     OutputError
-        The folder is there already, or cannot be made.
+        The folder exists already or cannot be made.
     """
     if name is not None and (Path(name).name != name or name in {"", ".", ".."}):
         raise UsageError(
-            f"{flags[0]} '{escaped(name)}' is no folder's name; {flags[1]} says where it lies."
+            f"{flags[0]} '{escaped(name)}' is not a valid name of a folder; {flags[1]} sets its "
+            "parent."
         )
     existed = name is not None and (parent / name).is_dir()
     with readable_errors(parent, flags[1]):
@@ -51,7 +52,7 @@ def new_folder(
         yield folder
     finally:
         if not existed:
-            with contextlib.suppress(OSError):  # not empty: there is something to keep
+            with contextlib.suppress(OSError):  # not empty: keep it
                 folder.rmdir()
                 if not parent_existed:
                     parent.rmdir()
@@ -60,31 +61,31 @@ def new_folder(
 def _make(folder: Path, exist_ok: bool, flag: str) -> Path:
     if folder.exists() and not (exist_ok and folder.is_dir()):
         raise OutputError(
-            f"{escaped(folder)} is there already. Choose another {flag}, or pass --exist-ok to "
-            "replace what it holds."
+            f"{escaped(folder)} already exists. Choose another {flag}, or pass --exist-ok to "
+            "replace its contents."
         )
     folder.mkdir(exist_ok=True)
     return folder
 
 
 def _make_free(parent: Path, name: str) -> Path:
-    """Make the first of name, name-2, name-3, … that is free, also if others do so meanwhile."""
+    """Make the first of name, name-2, name-3, … that is free, safely in several processes."""
     for number in itertools.count(1):
         folder = parent / (name if number == 1 else f"{name}-{number}")
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
-    raise AssertionError("there are always more numbers")
+    raise AssertionError("unreachable: the numbers are endless")
 
 
 @contextmanager
 def readable_errors(path: Path, flag: str = "--runs") -> Iterator[None]:
-    """Turn an OSError into an OutputError that names where ilk wanted to write."""
+    """Turn an OSError into an OutputError that names the path."""
     try:
         yield
     except OSError as error:
         raise OutputError(
-            f"{escaped(path)} cannot be written: {error.strerror}. Choose another place with "
+            f"{escaped(path)} cannot be written: {error.strerror}. Choose another folder with "
             f"{flag}."
         ) from None
 

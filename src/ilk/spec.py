@@ -71,13 +71,26 @@ class Novelty(_Record):
 
 
 class Spec(_Record):
-    """The record that travels in the artefact's own metadata.
+    """All that is needed to use a trained model besides its weights, in the file's metadata.
 
-    ``classes`` are in the order of the logits. A Spec without classes belongs to a bare backbone.
-    ``views`` says what the network averages its features over: the picture as it is, also its
-    mirror image, or both of them also shifted by a pixel. Logits are divided by ``temperature``
-    before they become probabilities. ``thresholds`` may hold ``accept``: the lowest
-    probability that is accepted.
+    Attributes
+    ----------
+    version : int
+    backbone : Backbone
+    preprocess : Preprocess
+    classes : tuple of str
+        In the order of the logits; empty for a bare backbone.
+    views : {"one", "mirror", "mirror-shift"}
+        What features are averaged over: the picture as it is, also its mirror image, or both also
+        shifted by a pixel.
+    temperature : float
+        What logits are divided by before they become probabilities.
+    thresholds : dict of str to float
+        May have ``accept``: the lowest probability at which an answer is accepted.
+    novelty : Novelty or None
+        How pictures unlike the training data are detected.
+    provenance : dict
+        Data, recipe, accuracy and versions of the training.
     """
 
     version: int = SPEC_VERSION

@@ -298,7 +298,7 @@ def test_an_existing_run_is_kept_unless_told(ilk, refused, trained, pictures, tm
     shutil.copytree(trained.run, runs / "mine")
     before = contents(runs)
     message = refused("train", pictures, "--name", "mine", code=1, cwd=tmp_path)
-    assert "runs/mine is there already" in message
+    assert "runs/mine already exists" in message
     assert "--exist-ok" in message
     refused("train", "nowhere", "--name", "mine", "--exist-ok", code=2, cwd=tmp_path)
     assert contents(runs) == before

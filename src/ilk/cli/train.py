@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from ilk.cli.console import (
+    print_caveats,
     print_json,
     print_left_out,
     print_scores,
-    print_troubles,
     progress,
     say,
 )
@@ -86,7 +86,7 @@ def train(
         return
     print_left_out(run.catalog.left_out)
     if run.evaluation:
-        print_troubles(run.evaluation)
+        print_caveats(run.evaluation)
     if json:
         print_json(run.metrics)
         return

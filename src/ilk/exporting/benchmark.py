@@ -97,6 +97,11 @@ def benchmark(
     options : Options, optional
         How to run the models that were not exported; exported files bring their runtime.
 
+    Returns
+    -------
+    list of Benchmarked
+        One for each model, in their order.
+
     Raises
     ------
     UsageError
@@ -120,7 +125,7 @@ def benchmark(
                 "benchmark them separately."
             )
     pictures = pictures_for(
-        first.spec, first.records.seen, Path(first.source), data, split, workers
+        first.spec, first.records.split_of, Path(first.source), data, split, workers
     )
     files = in_memory(pictures.files[:FILES])
     speeds = benchmark_interleaved(classifiers, pictures.pixels, files)

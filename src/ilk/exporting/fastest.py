@@ -137,6 +137,10 @@ def export_fastest(
     model, output, data, split, max_drop, workers
         As for `export`.
 
+    Returns
+    -------
+    Choice
+
     Raises
     ------
     GateError

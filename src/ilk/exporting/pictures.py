@@ -18,7 +18,7 @@ from ilk.errors import DataError, UsageError
 from ilk.evaluation.held_out import evaluation_pictures
 from ilk.exporting.calibration_set import KEPT
 from ilk.formats.graphs import MIN_CALIBRATION
-from ilk.inference import Seen
+from ilk.inference import SplitLookup
 from ilk.spec import Spec
 from ilk.text import escaped
 
@@ -51,7 +51,12 @@ class Pictures:
 
 
 def pictures_for(
-    spec: Spec, seen: Seen, model: Path, data: Any, split: str | None, workers: int | None
+    spec: Spec,
+    split_of: SplitLookup,
+    model: Path,
+    data: Any,
+    split: str | None,
+    workers: int | None,
 ) -> Pictures:
     """Choose and decode pictures: at most 128 to calibrate with, and 500 to verify on.
 
@@ -64,7 +69,7 @@ def pictures_for(
         There are none.
     """
     catalog = _training_catalog(model) if data is None else open_catalog(data)
-    chosen, _, words = evaluation_pictures(catalog, seen, split, workers)
+    chosen, _, words = evaluation_pictures(catalog, split_of, split, workers)
     index = {label: k for k, label in enumerate(spec.classes)}
     verified = [p for p in chosen.pictures if p.label in index]
     if not verified:

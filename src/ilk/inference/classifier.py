@@ -29,10 +29,10 @@ from ilk.spec import Spec
 ENCODED = (bytes, bytearray, memoryview)
 
 
-Seen = Callable[[str], str | None]
+SplitLookup = Callable[[str], str | None]
 
 
-def _nothing_seen(digest: str) -> None:
+def _not_trained_on(digest: str) -> None:
     """Say that no picture was in the training."""
 
 
@@ -42,7 +42,7 @@ class Records:
 
     Attributes
     ----------
-    seen : callable
+    split_of : callable
         Returns the split that a picture, given by digest, was in; None if it was not used.
     logits, targets : arrays [M, K] and [M]
         Of held-out pictures, to choose thresholds on.
@@ -50,7 +50,7 @@ class Records:
         Detects out-of-distribution pictures.
     """
 
-    seen: Seen
+    split_of: SplitLookup
     logits: Floats
     targets: NDArray[np.int64]
     novelty: NoveltyDetector | None
@@ -58,7 +58,7 @@ class Records:
     @classmethod
     def none(cls, classes: int) -> Records:
         """Return the records of a model that stores none."""
-        return cls(_nothing_seen, np.zeros((0, classes), np.float32), np.zeros(0, np.int64), None)
+        return cls(_not_trained_on, np.zeros((0, classes), np.float32), np.zeros(0, np.int64), None)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Records:

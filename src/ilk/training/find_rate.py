@@ -84,8 +84,13 @@ def find_rate(
 ) -> tuple[RangeTest, Path]:
     """Look for a good learning rate by the range test (Smith 2017), without training.
 
-    Takes the arguments of `train`, and writes ``lr_find.csv`` and ``plots/lr_find.png`` to a folder
-    ``lr-find``, ``lr-find-2``, … of ``runs``.
+    It writes ``lr_find.csv`` and ``plots/lr_find.png`` to a folder ``lr-find``, ``lr-find-2``, … of
+    ``runs``.
+
+    Parameters
+    ----------
+    data, recipe, name, runs, exist_ok, progress, **changes
+        As for `train`.
 
     Returns
     -------

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from ilk.data.catalog import Catalog, LeftOut
+from ilk.data.catalog import Catalog
 from ilk.data.inspection.copies import count_redundant, grouped, leaks
 from ilk.data.inspection.inspect import inspect
 from ilk.data.inspection.near import near_pairs
@@ -37,7 +36,7 @@ def prepare_data(
     UsageError
         ``changes`` ask for a share that cannot be held out, as the data has splits of its own.
     """
-    inspection = inspect(_labelled(open_catalog(data)), recipe.workers, progress)
+    inspection = inspect(open_catalog(data).labelled(), recipe.workers, progress)
     inspection.catalog.refuse_unreadable(recipe.max_unreadable)
     _refuse_unused_shares(inspection.catalog, recipe, changes)
     pairs = near_pairs(inspection, workers=recipe.workers, progress=progress)
@@ -95,24 +94,6 @@ def drop_unreadable(catalog: Catalog, errors: Mapping[int, str], limit: float) -
             f"{escaped(first.path)}, {first.reason}. Repair them, or remove the class."
         )
     return checked(rest)
-
-
-def _labelled(catalog: Catalog) -> Catalog:
-    """Leave pictures without a label out: nothing can be learned from them."""
-    bare = [p for p in catalog.pictures if p.label is None]
-    if not bare:
-        return catalog
-    if len(bare) == len(catalog):
-        raise DataError(
-            f"None of the {pluralize(len(bare), 'picture')} of {catalog.source} has a label. Sort "
-            "them into a folder per class, add a label column, or pass (images, labels)."
-        )
-    gone = (LeftOut(p.path, "has no label", None, p.split, False, "file.unlabelled") for p in bare)
-    return replace(
-        catalog,
-        pictures=tuple(p for p in catalog.pictures if p.label is not None),
-        left_out=(*catalog.left_out, *gone),
-    )
 
 
 def _refuse_leakage(catalog: Catalog, recipe: Recipe) -> None:

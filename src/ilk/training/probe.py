@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from ilk.arrays import Floats, Indices
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import evaluation_split, subsample
+from ilk.engines import Options
+from ilk.engines.base import Precision
 from ilk.inference import run_backbone
+from ilk.models.backbones import describe
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
@@ -38,7 +42,16 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
     pictures = catalog.pictures
     with ThreadPoolExecutor(1) as background:
         background.submit(_import_solver)
-        extracted, backbone, engine = run_backbone(pictures, recipe, progress)
+        extracted, backbone, engine = run_backbone(
+            pictures,
+            recipe.model,
+            describe(recipe.model).preprocess(recipe.imgsz, recipe.resize),
+            weights=recipe.weights,
+            options=Options(recipe.device, recipe.engine, cast(Precision, recipe.precision)),
+            batch=recipe.batch,
+            workers=recipe.workers,
+            progress=progress,
+        )
 
     catalog = drop_unreadable(catalog, extracted.errors, recipe.max_unreadable)
     train, val, evaluated = (

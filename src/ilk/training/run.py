@@ -12,9 +12,8 @@ import numpy as np
 from ilk import runtime
 from ilk.data.catalog import Catalog
 from ilk.data.split import evaluation_split
-from ilk.evaluation.metrics import Evaluation
-from ilk.evaluation.scored import scored
-from ilk.evaluation.writing import remove_report, write_report
+from ilk.evaluation.result import Evaluation, score
+from ilk.evaluation.writing import remove_report, write_model_card, write_report
 from ilk.exporting.calibration_set import save_calibration_set
 from ilk.folder import readable_errors, write_json
 from ilk.inference import Records, softmax
@@ -101,7 +100,9 @@ def write_run(
         save_calibration_set(folder, run.catalog, bundle.spec.preprocess)
         write_json(folder / "metrics.json", run.metrics)
         if run.evaluation:
-            write_report(folder, run.evaluation, bundle.spec, report_facts(run), training=True)
+            rows, curves = report_facts(run), folder / "plots" / "curves.png"
+            write_report(folder, run.evaluation, bundle.spec, rows, curves=curves)
+            write_model_card(folder, run.evaluation, bundle.spec, rows)
         else:
             remove_report(folder)
         resume.mark_finished(folder)
@@ -111,8 +112,10 @@ def write_run(
 def _evaluation(folder: Path, result: TrainingResult, bundle: Bundle) -> Evaluation | None:
     """Score the calibrated model on the evaluation split."""
     spec, records, outputs = bundle.spec, Records.of(bundle), result.evaluated
+    if not outputs.pictures:
+        return None
     split = evaluation_split(result.catalog)
-    return scored(
+    return score(
         outputs.pictures,
         softmax(outputs.logits, spec.temperature),
         records.novelty.scores(outputs.features, outputs.logits)

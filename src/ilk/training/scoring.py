@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ilk.arrays import Floats, Targets
-from ilk.evaluation.calibration import log_losses
-from ilk.evaluation.metrics import macro_f1
+from ilk.evaluation.metrics import accuracy, log_loss, macro_f1
 from ilk.inference import softmax
 
 FEW_VAL = 30  # validation pictures; with fewer, a single picture decides
@@ -53,13 +52,12 @@ def chosen_metric(metric: str, targets: Targets) -> str:
 
 def scores_of(logits: Floats, targets: Targets) -> Scores:
     """Score logits ``float32 [N, K]`` against classes ``int64 [N]``."""
-    confusion = np.zeros((logits.shape[1],) * 2)
-    np.add.at(confusion, (targets, logits.argmax(axis=1)), 1)
+    predicted = logits.argmax(axis=1)
     with np.errstate(invalid="ignore"):  # of a training that diverged: the loss will be NaN
         probabilities = softmax(logits)
     return Scores(
-        loss=float(log_losses(probabilities, targets).mean()),
-        accuracy=float(np.trace(confusion) / len(targets)),
-        macro_f1=float(macro_f1(confusion)),
+        loss=log_loss(targets, probabilities),
+        accuracy=accuracy(targets, predicted),
+        macro_f1=macro_f1(targets, predicted),
         n=len(targets),
     )

@@ -129,4 +129,6 @@ def _inspected(
 
 
 def _left_out(picture: Picture, reason: str, kind: str) -> LeftOut:
-    return LeftOut(picture.path, reason, picture.label, picture.split, kind=kind)
+    return LeftOut(
+        picture.path, reason, picture.label, picture.split, kind=kind, columns=picture.columns
+    )

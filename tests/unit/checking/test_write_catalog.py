@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ilk.checking import marked
+import ilk
 from ilk.checking.findings import Findings
+from ilk.checking.quarantine import refuse_memory
+from ilk.checking.write_catalog import refuse_table, write_catalog
 from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
 from ilk.data.sources import open_catalog
 from ilk.errors import OutputError, UsageError
@@ -36,10 +38,10 @@ def rows(file):
         return {Path(row["path"]).name: row for row in csv.DictReader(lines)}
 
 
-def test_suspects_are_marked_with_what_was_found(checked, tmp_path):
-    assert marked.write(tmp_path / "table.csv", checked) == 2
+def test_suspects_are_marked_with_their_findings(checked, tmp_path):
+    assert write_catalog(checked, tmp_path / "table.csv") == 2
     table = rows(tmp_path / "table.csv")
-    assert tuple(table["good.png"]) == marked.HEADER
+    assert list(table["good.png"]) == ["path", "label", "split", "suspect", "why", "left_out"]
     assert table["good.png"]["suspect"] == "duplicate.near"
     odd = table["odd\udcff,\n.png"]
     assert odd["suspect"] == "label.suspect duplicate.near"
@@ -52,7 +54,7 @@ def test_suspects_are_marked_with_what_was_found(checked, tmp_path):
 
 def test_the_table_is_one_that_a_training_takes(checked, tmp_path):
     (tmp_path / "notes.txt").touch()
-    marked.write(tmp_path / "table.csv", checked)
+    write_catalog(checked, tmp_path / "table.csv")
     catalog = open_catalog(tmp_path / "table.csv")
     assert [Path(p.path).name for p in catalog.pictures] == [
         "good.png",
@@ -62,26 +64,44 @@ def test_the_table_is_one_that_a_training_takes(checked, tmp_path):
     assert [x.unreadable for x in catalog.left_out] == [False, False]
 
 
-def test_what_was_moved_away_gets_no_row(checked, tmp_path):
-    marked.write(tmp_path / "table.csv", checked, [str(tmp_path / "cat" / "bad.png")])
+def test_the_columns_of_the_user_s_own_table_are_kept(tmp_path, write_picture, finding):
+    good, bad = write_picture(tmp_path / "good.png", 1), tmp_path / "bad.png"
+    bad.write_bytes(b"not a picture")
+    (tmp_path / "mine.csv").write_text(
+        "path,label,site,suspect,why\n"
+        f"{good},cat,north,label.suspect,old remark\n{bad},cat,south,,\n"
+    )
+    found = ilk.check(tmp_path / "mine.csv", quick=True)
+    write_catalog(found, tmp_path / "table.csv")
+    table = rows(tmp_path / "table.csv")
+    header = ["path", "label", "split", "site", "suspect", "why", "left_out"]
+    assert list(table["good.png"]) == header
+    assert table["good.png"]["site"] == "north"
+    assert "old remark" not in table["good.png"]["why"]
+    assert table["bad.png"]["site"] == "south"
+    assert open_catalog(tmp_path / "table.csv").pictures[0].columns["site"] == "north"
+
+
+def test_files_that_were_moved_get_no_row(checked, tmp_path):
+    write_catalog(checked, tmp_path / "table.csv", gone=[str(tmp_path / "cat" / "bad.png")])
     assert "bad.png" not in rows(tmp_path / "table.csv")
 
 
-def test_a_table_that_is_there_or_no_csv_is_refused(checked, tmp_path):
+def test_an_existing_file_or_one_that_is_not_csv_is_refused(checked, tmp_path):
     taken = tmp_path / "taken.csv"
     taken.write_text("precious")
-    with pytest.raises(OutputError, match="is there already"):
-        marked.refuse_table(taken)
-    with pytest.raises(OutputError, match="cannot be written: File exists"):
-        marked.write(taken, checked)
+    with pytest.raises(OutputError, match="already exists"):
+        refuse_table(taken)
+    with pytest.raises(OutputError, match="already exists"):
+        write_catalog(checked, taken)
     assert taken.read_text() == "precious"
     with pytest.raises(UsageError, match=r"should end in \.csv"):
-        marked.refuse_table(tmp_path / "table.parquet")
-    marked.refuse_table(tmp_path / "new.CSV")
+        refuse_table(tmp_path / "table.parquet")
+    refuse_table(tmp_path / "new.CSV")
 
 
 def test_pictures_in_memory_are_refused(noise):
     import numpy as np
 
-    with pytest.raises(UsageError, match="--quarantine is for pictures in files; toys has none"):
-        marked.refuse_memory(from_arrays([np.asarray(noise())], name="toys"), "--quarantine")
+    with pytest.raises(UsageError, match="those of toys are in memory"):
+        refuse_memory(from_arrays([np.asarray(noise())], name="toys"), "--quarantine")

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ilk
+from ilk.checking.check import find_all
 from ilk.checking.findings.evidence import Evidence
-from ilk.checking.findings.find import find_all
 from ilk.checking.findings.kinds import KINDS
 from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.inspection.inspect import inspect
 from ilk.data.inspection.near import near_pairs
 from ilk.data.sources import open_catalog
+from ilk.errors import OutputError, UsageError
 from ilk.training.prepare_data import data_warnings
 
 
@@ -51,7 +53,7 @@ def test_nothing_is_found_where_nothing_is_wrong(clean):
     assert (found.n, found.findings, found.counts) == (24, (), {})
 
 
-def test_findings_come_the_gravest_first(clean):
+def test_findings_are_sorted_by_severity(clean):
     left = [LeftOut("notes.txt", "no picture", unreadable=False, kind="file.ignored")]
     bad = Picture("bad", "cat", content=b"x")
     found = check(*clean, copy_of(clean[0]), bad, left_out=left)
@@ -59,7 +61,7 @@ def test_findings_come_the_gravest_first(clean):
     assert found.n == 27
 
 
-def test_every_kind_has_a_name_in_words(clean):
+def test_every_kind_has_a_title(clean):
     found = check(*clean, copy_of(clean[0], label="dog"), Picture("bad", "cat", content=b""))
     assert {f.kind for f in found.findings} >= {"label.conflict", "file.empty"}
     assert {f.kind for f in found.findings} <= set(KINDS)
@@ -74,7 +76,7 @@ def test_the_record_is_json_with_a_count_of_each_kind(clean):
     assert set(record["findings"][0]) == {"kind", "severity", "paths", "detail", "action"}
 
 
-def test_what_cannot_be_looked_for_is_said(clean):
+def test_kinds_that_cannot_be_looked_for_are_recorded(clean):
     told = check(*clean, missing={"outlier": "--quick"}).to_dict()["not_looked_for"]
     assert told == {"outlier": "--quick"}
     assert check(*clean).not_looked_for == {}
@@ -104,3 +106,50 @@ def test_a_training_warns_of_the_gravest_findings_only(clean):
     assert "1 picture has more than one label" in told[0]
     assert told[1] == "Very few pictures of eel (1): expect poor results for these classes"
     assert data_warnings(Catalog(clean).digested()) == []
+
+
+def test_a_check_writes_its_report_to_a_folder(clean, tmp_path):
+    data = Catalog(clean)
+    assert ilk.check(data, quick=True).folder is None
+    found = ilk.check(data, quick=True, runs=tmp_path / "runs")
+    assert found.folder == tmp_path / "runs" / "check"
+    assert sorted(path.name for path in found.folder.iterdir()) == ["check.html", "check.json"]
+    assert ilk.check(data, quick=True, runs=tmp_path / "runs").folder.name == "check-2"
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "notes.txt").touch()  # no report yet, so the folder may be used
+    assert ilk.check(data, quick=True, out=out).folder == out
+    with pytest.raises(OutputError, match="mine already exists"):
+        ilk.check(data, quick=True, out=out)
+    ilk.check(data, quick=True, out=out, exist_ok=True)
+    with pytest.raises(UsageError, match="out or runs"):
+        ilk.check(data, out=out, runs=tmp_path)
+
+
+def test_a_check_of_an_unknown_backbone_fails_before_anything_is_written(clean, tmp_path):
+    with pytest.raises(UsageError, match="resnet"):
+        ilk.check(Catalog(clean), model="resnett18", runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_quarantine_and_undo_from_python(tmp_path):
+    for label in ("cat", "dog"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(3):
+            image = Image.fromarray(picture("", label, seed=i).content)
+            image.save(tmp_path / "data" / label / f"{i}.png")
+    copy = tmp_path / "data" / "cat" / "copy.png"
+    copy.write_bytes((tmp_path / "data" / "cat" / "0.png").read_bytes())
+    found = ilk.check(tmp_path / "data", quick=True)
+    nothing = ilk.quarantine(found, "leakage", tmp_path / "away")
+    assert (nothing.manifest, nothing.files) == (None, ())
+    assert not (tmp_path / "away").exists()
+    with pytest.raises(UsageError, match="is not a kind of finding"):
+        ilk.quarantine(found, "duplicates", tmp_path / "away")
+    with pytest.raises(UsageError, match="is inside"):
+        ilk.quarantine(found, "duplicate", tmp_path / "data" / "away")
+    moved = ilk.quarantine(found, "duplicate", tmp_path / "away")
+    assert len(moved.files) == 1
+    assert len(list((tmp_path / "data" / "cat").iterdir())) == 3
+    assert ilk.undo_quarantine(tmp_path / "away").files == moved.files
+    assert copy.is_file()
