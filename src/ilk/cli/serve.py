@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ilk.cli.console import Count, say
 from ilk.cli.running import DEFAULT, Running, key_from
+from ilk.text import split_commas
 
 
 def serve(
@@ -92,7 +93,7 @@ def serve(
         body_bytes=int(max_body * 1e6),
         pixels=int(max_megapixels * 1e6),
         files=max_files,
-        formats=_names(formats),
+        formats=tuple(name.upper() for name in split_commas([formats])),
         header_s=header_timeout,
         body_s=body_timeout,
     )
@@ -100,7 +101,3 @@ def serve(
 
 def _announce(address: str, names: list[str]) -> None:
     say(f"Serving {', '.join(names)} at {address}  (page: /  API: /docs  metrics: /metrics)")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip().upper() for name in text.split(",") if name.strip())
