@@ -27,7 +27,7 @@ MOST_SCANS = 100  # of a JPEG; encoders write 10 or so
 MOST_SEGMENTS = 10_000  # of a JPEG; profiles and previews take some hundreds
 LONGEST = 65_535  # pixels of a side, as in JPEG; what a resize needs grows with it
 MOST_BYTES = 300_000_000  # that decoders may take at once; of those that need more, one runs alone
-BYTES_OF_DECODERS = {"WEBP": 16, "AVIF": 16, "TIFF": 12, "JPEG": 12}  # a pixel, at most
+BYTES_OF_DECODERS = {"WEBP": 16, "AVIF": 16, "TIFF": 12, "JPEG": 12, "MPO": 12}  # a pixel, at most
 ALONE = Lock()
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -147,10 +147,11 @@ def reduced(content: Content, size: int) -> Pixels:
 @contextmanager
 def _upright(content: Content, imgsz: int, formats: tuple[str, ...] = FORMATS) -> Iterator[Upright]:
     """Give the picture; a JPEG may be scaled down already, to no less than ``imgsz``."""
+    if isinstance(content, np.ndarray):
+        yield Upright(Image.fromarray(content))
+        return
     with _as_decode_error(formats):
-        if isinstance(content, np.ndarray):
-            yield Upright(Image.fromarray(content))
-        elif isinstance(content, bytes):
+        if isinstance(content, bytes):
             with _open(content, imgsz, formats) as picture:
                 yield picture
         else:

@@ -117,4 +117,7 @@ def exported_program(network: nn.Module, example: Tensor, max_batch: int | None 
 
     batch = torch.export.Dim("batch", min=1, max=max_batch)
     with quiet_converter("torch.export"):
-        return torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
+        program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
+    for node in program.graph.nodes:  # exported files must not reveal paths of this machine
+        node.meta.pop("stack_trace", None)
+    return program

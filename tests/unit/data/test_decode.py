@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps, WebPImagePlugin
+from PIL import Image, ImageOps, MpoImagePlugin, WebPImagePlugin
 
 from ilk.data.catalog import Picture
 from ilk.data.decode import FORMATS, GREY, decode, reduced, thumbnail
@@ -585,10 +585,16 @@ def test_a_picture_of_20_megapixels_takes_little_memory(width, height, depth, co
     assert float(found.stdout) < 4 * 20 + 50  # megabytes: what Pillow keeps, and strips
 
 
-def test_of_decoders_that_need_much_memory_one_runs_at_a_time(noise, encoded, monkeypatch):
+@pytest.mark.parametrize(
+    ("file_format", "reader"),
+    [("WEBP", WebPImagePlugin.WebPImageFile), ("MPO", MpoImagePlugin.MpoImageFile)],
+)
+def test_of_decoders_that_need_much_memory_one_runs_at_a_time(
+    noise, encoded, monkeypatch, file_format, reader
+):
     monkeypatch.setattr("ilk.data.decode.MOST_BYTES", 1000)
     running, most, gate = [0], [0], threading.Lock()
-    load = WebPImagePlugin.WebPImageFile.load
+    load = reader.load
 
     def counted(image):
         with gate:
@@ -599,11 +605,18 @@ def test_of_decoders_that_need_much_memory_one_runs_at_a_time(noise, encoded, mo
             running[0] -= 1
         return load(image)
 
-    webp = encoded(noise(), "WEBP")
-    monkeypatch.setattr(WebPImagePlugin.WebPImageFile, "load", counted)
+    data = encoded(noise(0), file_format, save_all=True, append_images=[noise(1)])
+    data += b"film" if file_format == "MPO" else b""  # or Pillow does not come to decode it
+    assert read(data).format == file_format
+    monkeypatch.setattr(reader, "load", counted)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: decode(webp, SMALL), range(8)))
+        list(pool.map(lambda _: decode(data, SMALL), range(8)))
     assert most == [1]
+
+
+def test_an_array_of_another_type_is_a_mistake_of_the_caller_and_no_damaged_picture():
+    with pytest.raises(TypeError):
+        decode(np.zeros((4, 4, 3)), SMALL)
 
 
 # --- PIL images ---------------------------------------------------------------------------------
