@@ -19,8 +19,8 @@ from ilk.data.split import ensure_splits
 from ilk.models.bundle import Bundle
 from ilk.models.network import build
 from ilk.runtime import keep_freed_memory
+from ilk.training.cpu.precision import pick_precision
 from ilk.training.examples import read_examples
-from ilk.training.precision import pick_precision
 from ilk.training.scoring import outputs_of, scores_of
 from ilk.training.session import new_state
 from ilk.training.start import from_scratch, preprocess_for

@@ -20,10 +20,10 @@ from peers import Guide, peers
 from safetensors.torch import save_file
 
 import ilk as package
-from ilk.api.benchmarking import FILES, in_memory
-from ilk.api.exporting import Original
-from ilk.api.fastest import Choice
-from ilk.api.timing import Speed, race
+from ilk.exporting.benchmark import FILES, in_memory
+from ilk.exporting.export import Original
+from ilk.exporting.fastest import Choice
+from ilk.exporting.timing import Speed, race
 from ilk.models.backbones import create
 
 DEFAULT, RESNET = "tf_efficientnet_lite0", "resnet18"

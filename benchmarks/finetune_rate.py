@@ -20,9 +20,9 @@ from ilk import recipes
 from ilk.data.split import ensure_splits
 from ilk.models.network import build
 from ilk.runtime import keep_freed_memory
+from ilk.training.cpu.precision import pick_precision
 from ilk.training.examples import read_examples
 from ilk.training.order import deal
-from ilk.training.precision import pick_precision
 from ilk.training.session import new_state
 from ilk.training.start import from_pretrained, preprocess_for
 from ilk.training.step import Step

@@ -11,11 +11,11 @@ from pathlib import Path
 from common import arguments, headline, ilk, scratch
 
 import ilk as package
-from ilk.api.benchmarking import Benchmarked
-from ilk.api.receipt import Receipt
 from ilk.engines import Options
 from ilk.errors import IlkError
+from ilk.exporting.benchmark import Benchmarked
 from ilk.exporting.formats import FORMATS
+from ilk.exporting.receipt import Receipt
 
 
 def main() -> None:

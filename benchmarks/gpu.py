@@ -19,8 +19,8 @@ from ilk.data.catalog import from_arrays
 from ilk.data.split import ensure_splits
 from ilk.models.backbones import create
 from ilk.runtime import pick_device
+from ilk.training.cpu.precision import pick_precision
 from ilk.training.examples import read_examples
-from ilk.training.precision import pick_precision
 from ilk.training.session import new_state
 from ilk.training.start import from_scratch, preprocess_for
 from ilk.training.step import Step

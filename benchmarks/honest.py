@@ -17,7 +17,7 @@ from common import headline, ilk, scratch, spread
 from scipy.stats import binom
 
 import ilk as package
-from ilk.data.checks.labels import suspicion
+from ilk.checking.findings.labels import suspicion
 from ilk.evaluation import conformal
 from ilk.evaluation.intervals import wilson
 from ilk.evaluation.mistakes import CONTRADICTED

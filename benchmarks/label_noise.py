@@ -15,9 +15,9 @@ from common import arguments, headline, spread
 from sklearn.metrics import roc_auc_score
 
 from ilk import open_catalog, recipes
-from ilk.data.checks.labels import suspicion
+from ilk.checking.findings.labels import suspicion
+from ilk.checking.out_of_fold import out_of_fold
 from ilk.inference import run_backbone
-from ilk.training.out_of_fold import out_of_fold
 
 NOISE, TARGET = 0.20, 0.80
 

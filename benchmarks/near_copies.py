@@ -1,8 +1,9 @@
 """Claim: near copies are found, and pictures that were never copied are let alone.
 
-Copies are planted in ants_bees and CIFAR-10, where the thresholds of `ilk.data.near` were chosen;
-cats_dogs, which they never saw, is for benchmarks/planted.py. Simple pictures (digits, letters,
-shapes) have no copies among them. CIFAR-10's own near copies are counted as it was published.
+Copies are planted in ants_bees and CIFAR-10, where the thresholds of `ilk.data.inspection.near`
+were chosen; cats_dogs, which they never saw, is for benchmarks/planted.py. Simple pictures (digits,
+letters, shapes) have no copies among them. CIFAR-10's own near copies are counted as it was
+published.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from PIL import Image, ImageDraw
 from planted import WAYS, changed
 
 from ilk.data.catalog import Catalog, Picture, from_arrays
-from ilk.data.copies import grouped, leaks
-from ilk.data.inspection import inspect
+from ilk.data.inspection.copies import grouped, leaks
+from ilk.data.inspection.inspect import inspect
+from ilk.data.inspection.near import near_pairs
 from ilk.data.named import digits
-from ilk.data.near import near_pairs
 
 
 def planted(folder: Path, number: int, seed: int) -> str:

@@ -19,11 +19,11 @@ from ilk import recipes
 from ilk.data.split import ensure_splits
 from ilk.runtime import keep_freed_memory
 from ilk.training.checkpoint import Checkpoints
+from ilk.training.cpu.precision import pick_precision
 from ilk.training.examples import read_examples
 from ilk.training.interrupt import Interrupt
 from ilk.training.loop import fit
-from ilk.training.monitor import Monitor
-from ilk.training.precision import pick_precision
+from ilk.training.progress.monitor import Monitor
 from ilk.training.session import new_state
 from ilk.training.start import from_scratch, preprocess_for
 from ilk.training.step import Step

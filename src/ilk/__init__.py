@@ -23,20 +23,28 @@ _HOMES = {
     "IlkError": "ilk.errors",
     "Predictions": "ilk.inference",
     "Recipe": "ilk.recipe",
-    "Run": "ilk.run",
+    "Remote": "ilk.inference.remote",
+    "Run": "ilk.training.run",
     "Spec": "ilk.spec",
-    "benchmark": "ilk.api",
-    "check": "ilk.api",
-    "compare": "ilk.api",
-    "evaluate": "ilk.api",
-    "export": "ilk.api",
-    "export_fastest": "ilk.api",
-    "find_rate": "ilk.api",
+    "benchmark": "ilk.exporting.benchmark",
+    "check": "ilk.checking.check",
+    "choose_threshold": "ilk.evaluation.thresholds",
+    "compare": "ilk.evaluation.compare",
+    "evaluate": "ilk.evaluation.evaluate",
+    "explain": "ilk.evaluation.explain",
+    "explained_mistakes": "ilk.evaluation.explain",
+    "export": "ilk.exporting.export",
+    "export_fastest": "ilk.exporting.fastest",
+    "export_feedback": "ilk.serving.serve",
+    "find_rate": "ilk.training.find_rate",
     "from_arrays": "ilk.data.catalog",
-    "load": "ilk.api",
+    "load": "ilk.inference.loading",
     "open_catalog": "ilk.data.sources",
-    "serve": "ilk.api",
-    "train": "ilk.api",
+    "refuse_read_only": "ilk.evaluation.thresholds",
+    "serve": "ilk.serving.serve",
+    "store_threshold": "ilk.evaluation.thresholds",
+    "train": "ilk.training.train",
+    "with_threshold": "ilk.evaluation.thresholds",
 }
 
 __all__ = [
@@ -46,44 +54,58 @@ __all__ = [
     "IlkError",
     "Predictions",
     "Recipe",
+    "Remote",
     "Run",
     "Spec",
     "__version__",
     "benchmark",
     "check",
+    "choose_threshold",
     "compare",
     "evaluate",
+    "explain",
+    "explained_mistakes",
     "export",
     "export_fastest",
+    "export_feedback",
     "find_rate",
     "from_arrays",
     "load",
     "open_catalog",
+    "refuse_read_only",
     "serve",
+    "store_threshold",
     "train",
+    "with_threshold",
 ]
 
 if TYPE_CHECKING:
-    from ilk.api import (
-        benchmark,
-        check,
-        compare,
-        evaluate,
-        export,
-        export_fastest,
-        find_rate,
-        load,
-        serve,
-        train,
-    )
+    from ilk.checking.check import check
     from ilk.data.catalog import Catalog, from_arrays
     from ilk.data.sources import open_catalog
     from ilk.errors import IlkError
+    from ilk.evaluation.compare import compare
+    from ilk.evaluation.evaluate import evaluate
+    from ilk.evaluation.explain import explain, explained_mistakes
     from ilk.evaluation.metrics import Evaluation
+    from ilk.evaluation.thresholds import (
+        choose_threshold,
+        refuse_read_only,
+        store_threshold,
+        with_threshold,
+    )
+    from ilk.exporting.benchmark import benchmark
+    from ilk.exporting.export import export
+    from ilk.exporting.fastest import export_fastest
     from ilk.inference import Classifier, Predictions
+    from ilk.inference.loading import load
+    from ilk.inference.remote import Remote
     from ilk.recipe import Recipe
-    from ilk.run import Run
+    from ilk.serving.serve import export_feedback, serve
     from ilk.spec import Spec
+    from ilk.training.find_rate import find_rate
+    from ilk.training.run import Run
+    from ilk.training.train import train
 
 
 def __getattr__(name: str) -> Any:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-
 
 class IlkError(Exception):
     """Anything that ilk refuses or cannot do; the command line prints its text and exits.
@@ -37,7 +34,7 @@ class DecodeError(DataError):
     Attributes
     ----------
     kind : str
-        The kind of finding that it is: see `ilk.data.checks.kinds`.
+        The kind of finding that it is: see `ilk.checking.findings.kinds`.
     """
 
     def __init__(self, reason: str, kind: str = "file.unreadable") -> None:
@@ -87,27 +84,3 @@ class GateError(IlkError):
     """What was exported disagrees with its model, or lost more accuracy than allowed."""
 
     exit_code = 4
-
-
-def told_by(error: BaseException, longest: int = 300) -> str:
-    """Return what someone else's error says, on one line of bounded length."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= longest else f"{text[:longest]} …"
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """Return a path fit for a terminal or a report: odd bytes and control characters escaped."""
-    text = os.fspath(path)
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def listed(items: Iterable[str], limit: int = 5) -> str:
-    """Join names for a message, at most ``limit`` of them, saying how many more there are."""
-    names = [shown(item) for item in items]
-    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: "1 picture", "1,500 pictures"."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -25,11 +25,11 @@ import torch
 import torch._dynamo
 
 import ilk
-import ilk.api.training
 import ilk.engines.pytorch
 import ilk.evaluation.plots
 import ilk.evaluation.report
 import ilk.training.modes
+import ilk.training.train
 
 LONGEST = 180.0  # seconds until a training counts as hanging
 BUDGETED_STEPS = 9  # what a budget is made to afford here: not a multiple of an epoch's steps
@@ -177,8 +177,8 @@ class Trainings:
         patched.fit = watched_fit
         patched.affordable_steps = lambda *_: BUDGETED_STEPS
         if not self._plots:
-            ilk.training.monitor.plot_curves = lambda *_: None
-            ilk.api.training.write_report = lambda *_, **__: None
+            ilk.training.progress.monitor.plot_curves = lambda *_: None
+            ilk.training.train.write_report = lambda *_, **__: None
         if isinstance(killed, AfterCheckpoint):
             killed.arrange()
 

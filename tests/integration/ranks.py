@@ -14,14 +14,14 @@ from typing import Any
 
 import torch.distributed as dist
 
-import ilk.api.training
 import ilk.cli
 import ilk.training.step
+import ilk.training.train
 
 
 def keep_results(file: Path) -> None:
     """Let this process keep the model and the number of pictures that it was scored on."""
-    written: Any = ilk.api.training._written
+    written: Any = ilk.training.train._written
 
     def keep(folder: Path, trained: Any, *others: Any, **settings: Any) -> Any:
         trained.bundle.save(file)
@@ -30,7 +30,7 @@ def keep_results(file: Path) -> None:
         file.with_suffix(".json").write_text(json.dumps([run.evaluation.n, left_out]))
         return run
 
-    ilk.api.training._written = keep
+    ilk.training.train._written = keep
 
 
 def go_astray(step: int) -> None:
@@ -48,10 +48,10 @@ def go_astray(step: int) -> None:
 def main() -> None:
     folder, trainings, rank = Path(sys.argv[1]), json.loads(sys.argv[2]), int(os.environ["RANK"])
     dist.init_process_group("gloo")
-    original = ilk.api.training._written
+    original = ilk.training.train._written
     codes = []
     for training in trainings:
-        ilk.api.training._written = original
+        ilk.training.train._written = original
         keep_results(folder / f"{training['name']}-{rank}.safetensors")
         if rank == training.get("astray"):
             go_astray(step=2)

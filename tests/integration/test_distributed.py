@@ -210,4 +210,4 @@ def test_what_several_processes_cannot_do_is_refused(
 def test_a_search_for_the_rate_is_for_one_process(place, monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="--lr-find runs in one process"):
-        ilk.api.find_rate(place.data, mode="scratch", runs=tmp_path / "runs")
+        ilk.training.find_rate.find_rate(place.data, mode="scratch", runs=tmp_path / "runs")

@@ -14,12 +14,12 @@ from PIL import Image
 
 import ilk
 from ilk import recipes
-from ilk.api.dealing import dealt
 from ilk.data.catalog import Catalog
 from ilk.errors import DataError, OutputError, UsageError
 from ilk.evaluation import plots
 from ilk.inference import Classifier, Records
 from ilk.models.bundle import Bundle
+from ilk.training.prepare_data import dealt
 
 ARTEFACTS = [
     "catalog.csv",

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ilk import errors
-from ilk.errors import DataError, DecodeError, IlkError, UsageError, listed, shown
+from ilk.errors import DataError, DecodeError, IlkError, UsageError
+from ilk.text import escaped, join_limited
 
 
 @pytest.mark.parametrize(
@@ -36,16 +37,16 @@ def test_every_error_can_be_caught_as_one():
     ],
 )
 def test_a_path_is_shown_without_what_could_harm_a_terminal(path, text):
-    assert shown(path) == text
+    assert escaped(path) == text
 
 
 def test_a_list_is_cut_and_says_so():
-    assert listed(["a", "b"]) == "a, b"
-    assert listed("abc", limit=3) == "a, b, c"
-    assert listed("abcd", limit=3) == "a, b, c and 1 more"
-    assert listed(["x"] * 2005) == "x, x, x, x, x and 2,000 more"
-    assert listed([]) == ""
+    assert join_limited(["a", "b"]) == "a, b"
+    assert join_limited("abc", limit=3) == "a, b, c"
+    assert join_limited("abcd", limit=3) == "a, b, c and 1 more"
+    assert join_limited(["x"] * 2005) == "x, x, x, x, x and 2,000 more"
+    assert join_limited([]) == ""
 
 
 def test_names_in_a_list_are_made_harmless():
-    assert listed(["a\nb", "c"]) == r"a\nb, c"
+    assert join_limited(["a\nb", "c"]) == r"a\nb, c"

@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
+from ilk.checking.findings import Finding, Findings
 from ilk.checking.quarantine.plan import place
 from ilk.checking.selection import family
 from ilk.data.catalog import Catalog, LeftOut, Picture
-from ilk.data.checks import Finding, Findings
-from ilk.errors import OutputError, UsageError, shown
+from ilk.errors import OutputError, UsageError
+from ilk.text import escaped
 
 HEADER = ("path", "label", "split", "suspect", "why", "left_out")
 
@@ -25,9 +26,9 @@ def refuse_table(file: Path) -> None:
     UsageError, OutputError
     """
     if file.suffix.lower() != ".csv":
-        raise UsageError(f"--write-catalog {shown(file)} should end in .csv.")
+        raise UsageError(f"--write-catalog {escaped(file)} should end in .csv.")
     if os.path.lexists(file):
-        raise OutputError(f"{shown(file)} is there already. Give --write-catalog a new file.")
+        raise OutputError(f"{escaped(file)} is there already. Give --write-catalog a new file.")
 
 
 def refuse_memory(catalog: Catalog, flag: str) -> None:
@@ -38,7 +39,7 @@ def refuse_memory(catalog: Catalog, flag: str) -> None:
     UsageError
     """
     if any(p.content is not None for p in catalog.pictures):
-        raise UsageError(f"{flag} is for pictures in files; {shown(catalog.source)} has none.")
+        raise UsageError(f"{flag} is for pictures in files; {escaped(catalog.source)} has none.")
 
 
 def write(file: Path, findings: Findings, gone: Collection[str] = ()) -> int:
@@ -84,12 +85,12 @@ def write(file: Path, findings: Findings, gone: Collection[str] = ()) -> int:
                 why = suspects.get(x.path, [])
                 left_out = x.reason if isinstance(x, LeftOut) else _unusable(why)
                 kinds = " ".join(dict.fromkeys(f.kind for f in why))
-                details = "; ".join(shown(f.detail) for f in why)
+                details = "; ".join(escaped(f.detail) for f in why)
                 path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
                 writer.writerow([path, x.label, x.split, kinds, details, left_out])
                 marked += bool(kinds and not left_out)
     except OSError as error:
-        raise OutputError(f"{shown(file)} cannot be written: {error.strerror}.") from None
+        raise OutputError(f"{escaped(file)} cannot be written: {error.strerror}.") from None
     return marked
 
 

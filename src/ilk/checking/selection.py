@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import accumulate
 
-from ilk.data.checks import ORDER, Finding, Findings
-from ilk.data.checks.kinds import GROUPS, KINDS
-from ilk.errors import UsageError, shown
+from ilk.checking.findings import ORDER, Finding, Findings
+from ilk.checking.findings.kinds import GROUPS, KINDS
+from ilk.errors import UsageError
+from ilk.text import escaped
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def select(names: Sequence[str], flag: str) -> Selection:
             near = get_close_matches(name, valid, 1, 0.5)
             hint = f"Did you mean '{near[0]}'? " if near else ""
             raise UsageError(
-                f"{flag} '{shown(name)}' is no kind of finding. {hint}Allowed are the severities "
+                f"{flag} '{escaped(name)}' is no kind of finding. {hint}Allowed are the severities "
                 f"{', '.join(ORDER)}; {', '.join(valid[len(ORDER) : -len(KINDS)])}; and single "
                 f"kinds such as {', '.join(list(KINDS)[:2])}."
             )

@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ilk.errors import IlkError, Interrupted, shown
+from ilk.errors import IlkError, Interrupted
+from ilk.text import escaped
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -100,7 +101,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"ilk: {shown(message)}", file=sys.stderr)
+    print(f"ilk: {escaped(message)}", file=sys.stderr)
     return code
 
 

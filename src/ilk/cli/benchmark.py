@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ilk.cli.console import Count, print_json, print_table
 from ilk.cli.running import DEFAULT, Running
-from ilk.errors import shown
 from ilk.runtime import cores
+from ilk.text import escaped
 
 
 def benchmark(
@@ -39,9 +39,9 @@ def benchmark(
     workers
         Threads that decode; default: one a core.
     """
-    from ilk import api
+    import ilk
 
-    found = api.benchmark(
+    found = ilk.benchmark(
         models, data=data, split=split, options=running.options(), workers=workers
     )
     if json:
@@ -87,4 +87,4 @@ def benchmark(
 def _short(paths: list[str]) -> list[str]:
     """Return paths without the folder that they share."""
     common = os.path.commonpath([Path(p).parent for p in paths])
-    return [shown(os.path.relpath(p, common or ".")) for p in paths]
+    return [escaped(os.path.relpath(p, common or ".")) for p in paths]

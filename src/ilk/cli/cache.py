@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ilk.errors import shown
+from ilk.text import escaped
 
 
 def cache(*, clear: bool = False) -> None:
@@ -20,7 +20,7 @@ def cache(*, clear: bool = False) -> None:
     from ilk.runtime import cache_root
 
     if clear:
-        print(f"{store.clear() / 1e6:,.1f} MB removed from {shown(cache_root())}")
+        print(f"{store.clear() / 1e6:,.1f} MB removed from {escaped(cache_root())}")
     else:
         used, limit = store.size() / 1e6, store.limit_bytes() / 1e6
-        print(f"{used:,.1f} MB of at most {limit:,.0f} MB in {shown(cache_root())}")
+        print(f"{used:,.1f} MB of at most {limit:,.0f} MB in {escaped(cache_root())}")

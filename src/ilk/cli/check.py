@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilk.cli.console import Count, print_json, progress, say
-from ilk.errors import UsageError, counted, shown
+from ilk.errors import UsageError
+from ilk.text import escaped, pluralize
 
 if TYPE_CHECKING:
+    from ilk.checking.findings import Findings
     from ilk.checking.quarantine import Moved
     from ilk.checking.selection import Selection
-    from ilk.data.checks import Findings
 
 FAILED = 1
 DID_NOT_PASS = 3
@@ -72,7 +73,7 @@ def check(
     workers
         Threads that decode; default: one a core.
     """
-    from ilk import api
+    import ilk
     from ilk.checking import marked, report
     from ilk.checking.selection import select
     from ilk.cli.findings import print_findings
@@ -94,21 +95,21 @@ def check(
     _refuse_places(data, quarantine, write_catalog)
 
     with _folder(out, exist_ok) as folder:
-        result = api.check(data, quick=quick, model=model, workers=workers, progress=progress)
+        result = ilk.check(data, quick=quick, model=model, workers=workers, progress=progress)
         _refuse_memory(result, quarantine, write_catalog)
         report.write(folder, result)
     if json:
         print_json(result.to_dict())
     else:
         print_findings(result)
-        print(f"report  {shown(folder / 'check.html')}")
+        print(f"report  {escaped(folder / 'check.html')}")
     moved = _quarantine(result, to_move, quarantine) if to_move and quarantine else None
     _say_other_errors(result, to_move)
     if write_catalog is not None:
         number = marked.write(write_catalog, result, moved.files if moved else ())
         say(
-            f"Wrote {shown(write_catalog)}, with {number:,} suspects marked. "
-            f"To train on it: ilk train {shown(write_catalog)}"
+            f"Wrote {escaped(write_catalog)}, with {number:,} suspects marked. "
+            f"To train on it: ilk train {escaped(write_catalog)}"
         )
     unseen = sorted(gate.names & set(result.not_looked_for)) if gate else []
     if unseen:
@@ -116,14 +117,14 @@ def check(
         return FAILED
     caught = len(gate.of(result)) if gate else 0
     if caught:
-        say(f"--fail-on {','.join(fail_on or ())}: {counted(caught, 'finding')}.")
+        say(f"--fail-on {','.join(fail_on or ())}: {pluralize(caught, 'finding')}.")
         return DID_NOT_PASS
     return FAILED if moved and moved.failed else 0
 
 
 def _refuse_idle(quick: bool, *selections: Selection | None) -> None:
     """Refuse kinds that --quick does not look for: a gate that cannot fire passes everything."""
-    from ilk.data.checks.find import NEED_NETWORK
+    from ilk.checking.findings.find import NEED_NETWORK
 
     named = {name for selection in selections if selection for name in selection.names}
     idle = [kind for kind in NEED_NETWORK if kind in named]
@@ -155,7 +156,7 @@ def _refuse_memory(findings: Findings, quarantine: Path | None, write_catalog: P
 def _folder(out: Path | None, exist_ok: bool) -> Iterator[Path]:
     """Make the folder that the report goes into; one that holds no report yet may be there."""
     from ilk.checking.report import NAMES
-    from ilk.run import new_folder
+    from ilk.folder import new_folder
 
     if out is None:
         with new_folder(Path("runs"), None, False, default="check", flags=("", "--out")) as folder:
@@ -175,8 +176,8 @@ def _quarantine(findings: Findings, kinds: Selection, folder: Path) -> Moved | N
         say("--quarantine: there is nothing to move.")
         return None
     moved = quarantine(chosen, folder, progress)
-    say(f"Moved {counted(len(moved.files), 'file')} to {shown(folder)}. "
-        f"To put them back: ilk check --undo {shown(folder / moved.manifest.name)}")  # fmt: skip
+    say(f"Moved {pluralize(len(moved.files), 'file')} to {escaped(folder)}. "
+        f"To put them back: ilk check --undo {escaped(folder / moved.manifest.name)}")  # fmt: skip
     _say_failures("could not be moved", moved)
     return moved
 
@@ -194,7 +195,7 @@ def _undo(manifest: Path) -> int:
     from ilk.checking.quarantine import undo
 
     moved = undo(manifest, progress)
-    print(f"{counted(len(moved.files), 'file')} back in place.")
+    print(f"{pluralize(len(moved.files), 'file')} back in place.")
     _say_failures("could not be put back", moved)
     return FAILED if moved.failed else 0
 
@@ -202,8 +203,8 @@ def _undo(manifest: Path) -> int:
 def _say_failures(what: str, moved: Moved) -> None:
     if moved.failed:
         number = len(moved.failed)
-        say(f"{counted(number, 'file')} {what}:")
+        say(f"{pluralize(number, 'file')} {what}:")
         for path, reason in list(moved.failed.items())[:MOST_FAILURES]:
-            say(f"  {shown(path)}: {reason}")
+            say(f"  {escaped(path)}: {reason}")
         if number > MOST_FAILURES:
             say(f"  … and {number - MOST_FAILURES:,} more")

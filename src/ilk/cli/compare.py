@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ilk.cli.console import Count, print_json, print_left_out, print_table, progress
 from ilk.cli.running import DEFAULT, Running
-from ilk.errors import shown
+from ilk.text import escaped
 
 MOST_CLASSES = 20
 
@@ -45,10 +45,10 @@ def compare(
     workers
         Threads that decode; default: one a core.
     """
-    from ilk import api
+    import ilk
 
     first, second = (running.load(model, among=True) for model in (a, b))
-    found = api.compare(
+    found = ilk.compare(
         first,
         second,
         data,
@@ -62,8 +62,8 @@ def compare(
     if json:
         print_json(found.to_dict())
         return
-    print(f"A  {shown(found.a.model)}  {found.a.accuracy}")
-    print(f"B  {shown(found.b.model)}  {found.b.accuracy}")
+    print(f"A  {escaped(found.a.model)}  {found.a.accuracy}")
+    print(f"B  {escaped(found.b.model)}  {found.b.accuracy}")
     print(f"on {found.a.scored_on}\n")
     print(found.overall.in_words("A", "B"))
     print(
@@ -75,7 +75,7 @@ def compare(
         ("class", "B less A", "95 % interval", "only A", "only B", "pictures"),
         [
             (
-                shown(name),
+                escaped(name),
                 f"{100 * c.difference.value:+.1f}",
                 f"{100 * c.difference.low:+.1f} to {100 * c.difference.high:+.1f}",
                 f"{c.only_a:,}",

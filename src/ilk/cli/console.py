@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter, validators
 
 from ilk.data.catalog import LeftOut, describe_left_out
-from ilk.errors import counted, shown
 from ilk.evaluation.metrics import Evaluation
 from ilk.runtime import Tick
+from ilk.text import escaped, pluralize
 
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
@@ -94,19 +94,21 @@ def print_troubles(evaluation: Evaluation) -> None:
         say("The model may do no better than guessing: its score cannot be told from chance.")
     suspects = evaluation.mistakes.suspects if evaluation.mistakes else ()
     if suspects:
-        say(f"{counted(len(suspects), 'label')} among these may be wrong: see the report.")
+        say(f"{pluralize(len(suspects), 'label')} among these may be wrong: see the report.")
     if evaluation.unknown:
-        names = ", ".join(f"{shown(name)} ({n:,})" for name, n in evaluation.unknown.items())
+        names = ", ".join(f"{escaped(name)} ({n:,})" for name, n in evaluation.unknown.items())
         say(f"Not scored, the model does not know these classes: {names}")
     if evaluation.missing:
-        say(f"The data has no pictures of: {', '.join(map(shown, evaluation.missing))}")
+        say(f"The data has no pictures of: {', '.join(map(escaped, evaluation.missing))}")
 
 
 def print_left_out(left_out: Sequence[LeftOut]) -> None:
     """Say on stderr which files were left out, and why."""
     if left_out:
         folders = any(Path(x.path).is_dir() for x in left_out)
-        what = f"{len(left_out):,} files and folders" if folders else counted(len(left_out), "file")
+        what = (
+            f"{len(left_out):,} files and folders" if folders else pluralize(len(left_out), "file")
+        )
         say(f"Left out {what}:")
         for line in describe_left_out(left_out):
             say(f"  {line}")

@@ -16,8 +16,9 @@ from ilk.cli.console import (
     say,
 )
 from ilk.cli.running import DEFAULT, Running
-from ilk.errors import UsageError, shown
+from ilk.errors import UsageError
 from ilk.evaluation.metrics import Evaluation
+from ilk.text import escaped
 
 MOST_CLASSES = 50
 MOST_SLICES = 5
@@ -88,8 +89,9 @@ def evaluate(
     workers
         Threads that decode; default: one a core.
     """
-    from ilk import api
-    from ilk.run import new_folder, write_evaluation
+    import ilk
+    from ilk.evaluation.writing import write_evaluation
+    from ilk.folder import new_folder
 
     if corrupted is not None and not corruptions:
         raise UsageError("--corrupted does not apply without --corruptions.")
@@ -97,12 +99,12 @@ def evaluate(
         classifier = running.load(model)
         threshold, before = None, classifier.spec.thresholds.get("accept")
         if target_precision is not None or target_coverage is not None:
-            threshold = api.choose_threshold(
+            threshold = ilk.choose_threshold(
                 classifier, target_precision=target_precision, target_coverage=target_coverage
             )
-            classifier = api.with_threshold(classifier, threshold)
-            api.refuse_read_only(classifier.weights_file())
-        result = api.evaluate(
+            classifier = ilk.with_threshold(classifier, threshold)
+            ilk.refuse_read_only(classifier.weights_file())
+        result = ilk.evaluate(
             classifier,
             data,
             split=split,
@@ -114,10 +116,10 @@ def evaluate(
             workers=workers,
             progress=progress,
         )
-        overlays = api.explained_mistakes(classifier, result) if not quick else None
+        overlays = ilk.explained_mistakes(classifier, result) if not quick else None
         write_evaluation(folder, result, classifier, overlays)
         if threshold is not None:
-            api.store_threshold(Path(classifier.source), threshold)
+            ilk.store_threshold(Path(classifier.source), threshold)
     print_left_out(result.left_out)
     print_troubles(result)
     if json:
@@ -132,7 +134,7 @@ def evaluate(
         ("class", "precision", "recall", "F1", "pictures"),
         [
             (
-                shown(label),
+                escaped(label),
                 f"{100 * v['precision']:.1f}",
                 f"{100 * v['recall']:.1f}",
                 f"{100 * v['f1']:.1f}",
@@ -144,7 +146,7 @@ def evaluate(
     if len(rows) > MOST_CLASSES:
         print(f"… and {len(rows) - MOST_CLASSES:,} classes that do better, in metrics.json")
     for pair in result.most_confused[:5]:
-        print(f"{pair['count']:,} x {shown(pair['true'])} taken for {shown(pair['predicted'])}")
+        print(f"{pair['count']:,} x {escaped(pair['true'])} taken for {escaped(pair['predicted'])}")
     _print_slices(result)
     if result.corruptions:
         found = result.corruptions
@@ -152,11 +154,11 @@ def evaluate(
     if threshold is not None:
         instead = f" (before: {before:.4f})" if before is not None else ""
         say(
-            f"Stored in {shown(classifier.source)}: answers are accepted from a probability of "
+            f"Stored in {escaped(classifier.source)}: answers are accepted from a probability of "
             f"{threshold.value:.4f} on{instead}."
         )
-    print(f"\nreport   {shown(folder / 'report.html')}")
-    print(f"metrics  {shown(folder / 'metrics.json')}")
+    print(f"\nreport   {escaped(folder / 'report.html')}")
+    print(f"metrics  {escaped(folder / 'metrics.json')}")
 
 
 def _print_slices(evaluation: Evaluation) -> None:
@@ -165,4 +167,4 @@ def _print_slices(evaluation: Evaluation) -> None:
         print(f"\nby {name}, worst first")
         for part in found[:MOST_SLICES]:
             mark = "  differs from the rest" if part.differs else ""
-            print(f"  {shown(part.value) or '(none)'}: {part.accuracy}{mark}")
+            print(f"  {escaped(part.value) or '(none)'}: {part.accuracy}{mark}")

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from ilk.cli.console import Count, print_json, print_table, say
-from ilk.errors import UsageError, shown
+from ilk.errors import UsageError
 from ilk.exporting.formats import FORMATS
 from ilk.recipe import seconds_of
+from ilk.text import escaped
 
 if TYPE_CHECKING:
-    from ilk.api.fastest import Choice
-    from ilk.api.receipt import Receipt
-    from ilk.api.timing import Speed
+    from ilk.exporting.fastest import Choice
+    from ilk.exporting.receipt import Receipt
+    from ilk.exporting.timing import Speed
 
 AUTO = "auto"
 
@@ -67,10 +68,10 @@ def export(
     workers
         Threads that decode; default: one a core.
     """
-    from ilk import api
+    import ilk
 
     if format == AUTO:
-        choice = api.export_fastest(
+        choice = ilk.export_fastest(
             model,
             goal=goal or "latency",
             **({} if budget is None else {"budget": _seconds(budget)}),
@@ -86,7 +87,7 @@ def export(
     else:
         if goal is not None or budget is not None:
             raise UsageError(f"--for and --budget apply to --format auto only, not to {format}.")
-        receipt = api.export(
+        receipt = ilk.export(
             model,
             format,
             output=output,
@@ -145,7 +146,7 @@ def _print_table(choice: Choice) -> None:
 
 def _print_receipt(receipt: Receipt) -> None:
     chosen = FORMATS[receipt.format]
-    print(f"{receipt.format}  {shown(receipt.path)}  {receipt.size_bytes / 1e6:.1f} MB")
+    print(f"{receipt.format}  {escaped(receipt.path)}  {receipt.size_bytes / 1e6:.1f} MB")
     if not receipt.executed:
         print(f"not executed: {receipt.reason}")
         say("NOT VERIFIED: nothing has run this file. See the reason above.")
@@ -159,4 +160,4 @@ def _print_receipt(receipt: Receipt) -> None:
     print(f"the model's    {receipt.reference_accuracy}")
     print(f"probabilities  differ by {receipt.max_probability_difference:.2g} at most")
     print(f"SHA-256        {receipt.sha256}")
-    print(f"use it         {chosen.use.format(path=shown(receipt.path))}")
+    print(f"use it         {chosen.use.format(path=escaped(receipt.path))}")

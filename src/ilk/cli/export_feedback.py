@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ilk.cli.console import say
-from ilk.errors import counted, shown
+from ilk.text import escaped, pluralize
 
 
 def export_feedback(file: Path, /, *, output: Path = Path("feedback")) -> None:
@@ -20,7 +20,7 @@ def export_feedback(file: Path, /, *, output: Path = Path("feedback")) -> None:
     output
         A new folder.
     """
-    from ilk import api
+    import ilk
 
-    number = api.export_feedback(file, output)
-    say(f"Wrote {counted(number, 'picture')} and {shown(output / 'catalog.csv')}")
+    number = ilk.export_feedback(file, output)
+    say(f"Wrote {pluralize(number, 'picture')} and {escaped(output / 'catalog.csv')}")

@@ -7,10 +7,10 @@ import sys
 import textwrap
 from collections import Counter
 
+from ilk.checking.findings import ORDER, Finding, Findings
+from ilk.checking.findings.kinds import title
 from ilk.checking.report import by_kind
-from ilk.data.checks import ORDER, Finding, Findings
-from ilk.data.checks.kinds import title
-from ilk.errors import listed, shown
+from ilk.text import escaped, join_limited
 
 MOST = 4  # findings of a kind that are named
 COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
@@ -54,8 +54,8 @@ def summary(findings: Findings) -> str:
 
 def _line(finding: Finding, findings: Findings) -> str:
     root = f"{findings.catalog.source}/"
-    names = listed((path.removeprefix(root) for path in finding.paths), 2)
-    return f"{names}{': ' if names else ''}{shown(finding.detail)}"
+    names = join_limited((path.removeprefix(root) for path in finding.paths), 2)
+    return f"{names}{': ' if names else ''}{escaped(finding.detail)}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -12,13 +12,14 @@ from cyclopts import Parameter
 
 from ilk.cli.console import Count, print_json, progress, say
 from ilk.cli.running import DEFAULT, Running, key_from
-from ilk.errors import UsageError, counted, shown
+from ilk.errors import UsageError
 from ilk.inference import Prediction, model_file
+from ilk.text import escaped, pluralize
 
 if TYPE_CHECKING:
-    from ilk.api.remote import Remote
     from ilk.data.catalog import Picture
     from ilk.inference import Classifier
+    from ilk.inference.remote import Remote
 
 SOME_UNREADABLE = 3
 WIDEST = 30
@@ -75,11 +76,11 @@ def predict(
     api_key_file
         A file with the server's key; or set ILK_API_KEY.
     """
-    from ilk import api
+    import ilk
     from ilk.data.sources import find_pictures
 
     if url and model_file(Path(model)).suffix in {".safetensors", ".onnx"}:
-        raise UsageError(f"With --url the server has the model: leave {shown(model)} out.")
+        raise UsageError(f"With --url the server has the model: leave {escaped(model)} out.")
     given = [model, *paths] if url else list(paths)
     strange = [p for p in given if p.startswith("-") and p != "-" and not Path(p).exists()]
     if strange:
@@ -91,11 +92,11 @@ def predict(
     pictures = find_pictures(given, sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
                              if "-" in given else "")  # fmt: skip
     if not pictures:
-        raise UsageError(f"No pictures in {', '.join(shown(p) for p in given)}.")
+        raise UsageError(f"No pictures in {', '.join(escaped(p) for p in given)}.")
     writer = _json_writer if json else _csv_writer if csv else _text_writer
     if url:
         _refuse_local(explain, batch, workers, running)
-        remote = api.Remote(url, key_from(api_key_file), connections)
+        remote = ilk.Remote(url, key_from(api_key_file), connections)
         return _by_server(remote, pictures, top, writer)
     classifier = running.load(Path(model))
     if explain:
@@ -149,11 +150,11 @@ def _json_writer(_classes: tuple[str, ...], _top: int) -> Show:
 
 
 def _text_writer(classes: tuple[str, ...], top: int) -> Show:
-    width = min(WIDEST, max(len(shown(name)) for name in classes))
+    width = min(WIDEST, max(len(escaped(name)) for name in classes))
     blank = " " * (min(top, len(classes)) * (width + 11))
 
     def write(prediction: Prediction) -> None:
-        path = shown(prediction.path)
+        path = escaped(prediction.path)
         if prediction.error:
             print(f"{blank}{path}: {prediction.error}")
             return
@@ -161,7 +162,7 @@ def _text_writer(classes: tuple[str, ...], top: int) -> Show:
             *(["not accepted: too unsure"] if not prediction.accepted else []),
             *(["unknown: like nothing it has learned"] if prediction.unknown else []),
         ]
-        cells = [f"{100 * p:5.1f} %  {shown(label):<{width}}  " for label, p in prediction.top]
+        cells = [f"{100 * p:5.1f} %  {escaped(label):<{width}}  " for label, p in prediction.top]
         remark = f"  ({'; '.join(doubts)})" if doubts else ""
         print(f"{''.join(cells)}{path}{remark}")
 
@@ -171,7 +172,7 @@ def _text_writer(classes: tuple[str, ...], top: int) -> Show:
 def _csv_writer(classes: tuple[str, ...], top: int) -> Show:
     top = min(top, len(classes))
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    text = shown if sys.stdout.isatty() else str
+    text = escaped if sys.stdout.isatty() else str
     ranks = range(1, top + 1)
     names = [f"{what}_{k}" for k in ranks for what in ("label", "probability")]
     writer.writerow(["path", *(names if top > 1 else ["label", "probability"]),
@@ -194,15 +195,15 @@ def _explain(
     classifier: Classifier, named: list[tuple[Picture, str]], folder: Path, workers: int | None
 ) -> None:
     """Write each picture with what speaks for its answer: ``NAME-LABEL.jpg``."""
-    from ilk import api
-    from ilk.run import readable_errors
+    import ilk
+    from ilk.folder import readable_errors
 
     pictures, labels = [p for p, _ in named], [label for _, label in named]
     with readable_errors(folder, "--explain"):
         folder.mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
     with progress("explaining", len(named)) as tick:
-        for row, image in api.explain(classifier, pictures, labels, workers=workers):
+        for row, image in ilk.explain(classifier, pictures, labels, workers=workers):
             label = "".join(c if c.isalnum() or c in "._-" else "_" for c in labels[row])
             stem, number = f"{Path(pictures[row].path).stem}-{label}", 1
             while (name := f"{stem}{f'-{number}' * (number > 1)}.jpg") in written:
@@ -211,4 +212,4 @@ def _explain(
             with readable_errors(folder, "--explain"):
                 image.save(folder / name, quality=90)
             tick(1)
-    say(f"Wrote {counted(len(written), 'picture')} to {shown(folder)}")
+    say(f"Wrote {pluralize(len(written), 'picture')} to {escaped(folder)}")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from cyclopts import Parameter
 
 from ilk.engines import EngineName, Options, Precision
-from ilk.errors import UsageError, shown
+from ilk.errors import UsageError
+from ilk.text import escaped
 
 if TYPE_CHECKING:
     from ilk.inference import Classifier
@@ -41,11 +42,11 @@ class Running:
 
     def load(self, model: Path, among: bool = False) -> Classifier:
         """Load a model to run so; ``among`` others, as far as it has a choice."""
-        from ilk import api
+        import ilk
         from ilk.inference import fitting
 
         options = self.options()
-        return api.load(model, **asdict(fitting(model, options) if among else options))
+        return ilk.load(model, **asdict(fitting(model, options) if among else options))
 
     def options(self) -> Options:
         """Return the flags as a record of the engines."""
@@ -63,7 +64,7 @@ def key_from(file: Path | None) -> str:
     try:
         key = file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--api-key-file {shown(file)} cannot be read: {error}.") from None
+        raise UsageError(f"--api-key-file {escaped(file)} cannot be read: {error}.") from None
     if not key:
-        raise UsageError(f"--api-key-file {shown(file)} is empty.")
+        raise UsageError(f"--api-key-file {escaped(file)} is empty.")
     return key

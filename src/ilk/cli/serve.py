@@ -73,9 +73,9 @@ def serve(
     body_timeout
         Seconds in which its body must come.
     """
-    from ilk import api
+    import ilk
 
-    api.serve(
+    ilk.serve(
         models,
         host=host,
         port=port,

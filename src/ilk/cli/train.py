@@ -17,8 +17,9 @@ from ilk.cli.console import (
     say,
 )
 from ilk.cli.flags import grouped_flags
-from ilk.errors import UsageError, shown
+from ilk.errors import UsageError
 from ilk.recipe import Recipe
+from ilk.text import escaped
 from ilk.training.distributed import leads
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def train(
     json
         Print metrics.json instead of text.
     """
-    from ilk import api
+    import ilk
 
     changes = flags.model_dump(exclude_unset=True) if flags else {}
     places: dict[str, Any] = {
@@ -78,9 +79,9 @@ def train(
     if lr_find:
         if resume is not None or data is None:
             raise UsageError("--lr-find takes DATA, and no --resume.")
-        print_rates(*api.find_rate(data, recipe, **places, **changes), json=json)
+        print_rates(*ilk.find_rate(data, recipe, **places, **changes), json=json)
         return
-    run = api.train(data, recipe, resume=resume, **places, **changes)
+    run = ilk.train(data, recipe, resume=resume, **places, **changes)
     if not leads():
         return
     print_left_out(run.catalog.left_out)
@@ -95,10 +96,10 @@ def train(
     )
     if run.evaluation:
         print_scores(run.evaluation)
-        print(f"report  {shown(run.report)}")
+        print(f"report  {escaped(run.report)}")
     else:
         say("Nothing was held out, so nothing is known of how good this model is.")
-    print(f"model   {shown(run.model)}")
+    print(f"model   {escaped(run.model)}")
 
 
 def print_rates(test: RangeTest, folder: Path, json: bool) -> None:
@@ -110,4 +111,4 @@ def print_rates(test: RangeTest, folder: Path, json: bool) -> None:
     else:
         print(f"Try --lr {test.suggestion:g}, a tenth of where the loss was lowest")
     if not json:
-        print(f"curve   {shown(folder / 'plots' / 'lr_find.png')}")
+        print(f"curve   {escaped(folder / 'plots' / 'lr_find.png')}")

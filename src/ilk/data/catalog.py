@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ilk.errors import DataError, listed, shown
+from ilk.arrays import Pixels
+from ilk.errors import DataError
 from ilk.runtime import cores
 from ilk.spec import SPLITS
+from ilk.text import escaped, join_limited
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Pixels = NDArray[np.uint8]
 LARGEST_FILE = 500_000_000
 OWN_COLUMNS = ("path", "label", "split", "digest", "left_out")
 Content: TypeAlias = "Pixels | bytes | Image"
@@ -34,8 +34,8 @@ Content: TypeAlias = "Pixels | bytes | Image"
 class Picture:
     """One picture: a file, or in memory pixels ``uint8 [H, W, 3]``, a file's bytes or an image.
 
-    ``group`` is what its near copies share, once they are known: see `ilk.data.copies`. ``columns``
-    is what else a table says of it.
+    ``group`` is what its near copies share, once they are known: see
+    `ilk.data.inspection.copies`. ``columns`` is what else a table says of it.
     """
 
     path: str
@@ -76,7 +76,7 @@ class Picture:
 class LeftOut:
     """A file that takes no part, and why; ``unreadable`` if it should have been a picture.
 
-    ``kind`` is that of the finding, where it is known: see `ilk.data.checks.kinds`.
+    ``kind`` is that of the finding, where it is known: see `ilk.checking.findings.kinds`.
     """
 
     path: str
@@ -119,7 +119,7 @@ class Catalog:
             raise DataError(
                 f"{len(bad):,} of {len(bad) + len(self.pictures):,} files of {self.source} "
                 f"cannot be read, more than --max-unreadable {limit:g} allows. "
-                f"The first: {listed((f'{shown(x.path)} {x.reason}' for x in bad), 1)}."
+                f"The first: {join_limited((f'{escaped(x.path)} {x.reason}' for x in bad), 1)}."
             )
 
     @property
@@ -279,7 +279,7 @@ def rgb(image: Any, index: int) -> Pixels:
 
 def describe_left_out(left_out: Sequence[LeftOut], limit: int = 5) -> list[str]:
     """Return a line for each of the first files left out, and one for the rest."""
-    lines = [f"{shown(os.path.relpath(x.path))}: {x.reason}" for x in left_out[:limit]]
+    lines = [f"{escaped(os.path.relpath(x.path))}: {x.reason}" for x in left_out[:limit]]
     if len(left_out) > limit:
         lines.append(f"… and {len(left_out) - limit:,} more")
     return lines

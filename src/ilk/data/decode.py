@@ -13,7 +13,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ilk.data.catalog import Content, Pixels
+from ilk.arrays import Pixels
+from ilk.data.catalog import Content
 from ilk.errors import DecodeError
 from ilk.spec import Preprocess
 

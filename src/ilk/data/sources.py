@@ -11,7 +11,8 @@ from typing import Any
 
 from ilk.data.catalog import OWN_COLUMNS, Catalog, LeftOut, Picture, from_arrays
 from ilk.data.named import NAMED
-from ilk.errors import DataError, UsageError, listed, shown
+from ilk.errors import DataError, UsageError
+from ilk.text import escaped, join_limited
 
 PICTURE_ENDINGS = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
@@ -67,8 +68,8 @@ def open_catalog(data: Any) -> Catalog:
 def _nothing_at(path: Path) -> str:
     allowed = f"Give a folder, a .csv or .parquet table, or one of: {', '.join(NAMED)}."
     if path.exists():
-        return f"{shown(path)} is not a folder or a table that ilk reads. {allowed}"
-    return f"There is no {shown(path)}. {allowed}"
+        return f"{escaped(path)} is not a folder or a table that ilk reads. {allowed}"
+    return f"There is no {escaped(path)}. {allowed}"
 
 
 # --- folders ------------------------------------------------------------------------------------
@@ -88,7 +89,7 @@ def from_folder(root: Path) -> Catalog:
     strange = [name for name in folders if name not in splits]
     if strange:
         raise DataError(
-            f"{shown(root)} has split folders, and beside them: {listed(strange)}. "
+            f"{escaped(root)} has split folders, and beside them: {join_limited(strange)}. "
             "Allowed are train, val (or valid, validation) and test, each with class folders."
         )
     found: list[Picture | LeftOut] = list(_loose(files, None))
@@ -107,13 +108,14 @@ def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
         files = [x for x in left_out if not os.path.isdir(x.path)]  # noqa: PTH112 -- as below
         if files:
             raise DataError(
-                f"{shown(root)} holds {len(files):,} files, but no folders of classes with "
-                f"pictures in them. Is {shown(root.resolve().parent)} the folder that you mean?"
+                f"{escaped(root)} holds {len(files):,} files, but no folders of classes with "
+                f"pictures in them. Is {escaped(root.resolve().parent)} the folder that you mean?"
             )
         endings = " ".join(sorted(PICTURE_ENDINGS - NOT_READ))
         raise DataError(
-            f"{shown(root)} holds no labelled pictures. Expected {shown(root)}/CLASS/picture.jpg "
-            f"or {shown(root)}/train/CLASS/picture.jpg, with {endings}."
+            f"{escaped(root)} holds no labelled pictures. Expected "
+            f"{escaped(root)}/CLASS/picture.jpg or {escaped(root)}/train/CLASS/picture.jpg, with "
+            f"{endings}."
         )
     return Catalog(pictures, left_out, source=str(root))
 
@@ -129,7 +131,7 @@ def _listed(folder: Path) -> tuple[list[str], list[str]]:
                 elif not _is_hidden(entry.name):
                     files.append(entry.path)
     except OSError as error:
-        raise DataError(f"{shown(folder)} cannot be listed: {error.strerror}.") from None
+        raise DataError(f"{escaped(folder)} cannot be listed: {error.strerror}.") from None
     return sorted(folders, key=os.fsencode), sorted(files, key=os.fsencode)
 
 
@@ -180,7 +182,7 @@ def _loose(files: Sequence[str], split: str | None) -> Iterator[LeftOut]:
 def _no_picture(path: str, label: str | None, split: str | None) -> LeftOut:
     """Leave out what does not end as a picture: a broken link may have been a class."""
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 -- as above
-        reason = f"is a broken link, to {shown(os.readlink(path))}"  # noqa: PTH115
+        reason = f"is a broken link, to {escaped(os.readlink(path))}"  # noqa: PTH115
         return LeftOut(path, reason, label, split, False, "file.link")
     return LeftOut(path, "its ending is not a picture's", label, split, False, "file.ignored")
 
@@ -243,8 +245,8 @@ def from_table(path: Path) -> Catalog:
     missing = [name for name in ("path", "label") if name not in header]
     if missing:
         raise DataError(
-            f"{shown(path)} lacks the column {' and '.join(missing)}; it has {listed(header)}. "
-            "Expected path,label and optionally split."
+            f"{escaped(path)} lacks the column {' and '.join(missing)}; it has "
+            f"{join_limited(header)}. Expected path,label and optionally split."
         )
     pictures: list[Picture] = []
     left_out: list[LeftOut] = []
@@ -266,12 +268,12 @@ def from_table(path: Path) -> Catalog:
             pictures.append(Picture(file, label, split, columns=columns))
     if not pictures:
         first = left_out[0] if left_out else None
-        why = f" The first: {shown(first.path)} {first.reason}." if first else ""
-        raise DataError(f"{shown(path)} names no picture that can be used.{why}")
+        why = f" The first: {escaped(first.path)} {first.reason}." if first else ""
+        raise DataError(f"{escaped(path)} names no picture that can be used.{why}")
     if any(p.split for p in pictures) and not all(p.split for p in pictures):
         bare = next(p.path for p in pictures if not p.split)
         raise DataError(
-            f"{shown(path)} gives some rows a split and others none (first: {shown(bare)}). "
+            f"{escaped(path)} gives some rows a split and others none (first: {escaped(bare)}). "
             "Fill the split column everywhere, or drop it."
         )
     return Catalog(tuple(pictures), tuple(left_out), source=str(path))
@@ -290,7 +292,7 @@ def _split_name(text: str | None, table: Path) -> str | None:
         return None
     if text.lower() not in SPLIT_NAMES:
         raise DataError(
-            f"{shown(table)} has the unknown split '{shown(text)}'. "
+            f"{escaped(table)} has the unknown split '{escaped(text)}'. "
             "Allowed: train, val (or valid, validation) and test."
         )
     return SPLIT_NAMES[text.lower()]
@@ -306,7 +308,7 @@ def _read_csv(path: Path) -> Table:
             header = list(reader.fieldnames or [])
             return header, [{k: v for k, v in row.items() if k is not None} for row in reader]
     except (OSError, csv.Error) as error:
-        raise DataError(f"{shown(path)} cannot be read as CSV: {error}.") from None
+        raise DataError(f"{escaped(path)} cannot be read as CSV: {error}.") from None
 
 
 def _read_parquet(path: Path) -> Table:
@@ -315,13 +317,13 @@ def _read_parquet(path: Path) -> Table:
         from pyarrow import parquet
     except ImportError:
         raise DataError(
-            f"Reading {shown(path)} needs pyarrow: pip install 'ilk[parquet]'."
+            f"Reading {escaped(path)} needs pyarrow: pip install 'ilk[parquet]'."
         ) from None
     try:
         table = parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
         first = str(error).splitlines()[0]
-        raise DataError(f"{shown(path)} cannot be read as Parquet: {first}.") from None
+        raise DataError(f"{escaped(path)} cannot be read as Parquet: {first}.") from None
     rows = [{k: "" if v is None else str(v) for k, v in r.items()} for r in table.to_pylist()]
     return list(table.column_names), rows
 

@@ -7,8 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ilk.data.catalog import Catalog
-from ilk.errors import DataError, counted, listed, shown
+from ilk.errors import DataError
+from ilk.text import escaped, join_limited, pluralize
 
 
 def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed: int) -> Catalog:
@@ -17,7 +21,7 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
     Splits that the data brings are kept. Otherwise the pictures are dealt out stratified by class.
     Which split a picture lands in depends on its content and the seed alone, not on names or the
     order of files. Copies always land in the same split: byte-identical files, and near copies
-    where the catalog knows them (`ilk.data.copies.grouped`).
+    where the catalog knows them (`ilk.data.inspection.copies.grouped`).
 
     Raises
     ------
@@ -28,7 +32,7 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
     if len(catalog.classes) < 2:
         raise DataError(
             f"{catalog.source} has {len(catalog.classes)} class with pictures "
-            f"({listed(catalog.classes)}); a classifier needs at least two."
+            f"({join_limited(catalog.classes)}); a classifier needs at least two."
         )
     _refuse_if_unwritable(catalog.classes)
     if any(p.split for p in catalog.pictures):
@@ -87,13 +91,13 @@ def _refuse_if_unwritable(classes: Iterable[str]) -> None:
         try:
             label.encode()
         except UnicodeEncodeError:  # a folder's name may be any bytes; an artefact's JSON may not
-            raise DataError(f"The class name '{shown(label)}' is not UTF-8; rename it.") from None
+            raise DataError(f"The class name '{escaped(label)}' is not UTF-8; rename it.") from None
 
 
 def _refuse_if_too_small(label: str, distinct: int, splits: int) -> None:
     if distinct < splits:
         raise DataError(
-            f"Class '{label}' has {counted(distinct, 'distinct picture')}, fewer than "
+            f"Class '{label}' has {pluralize(distinct, 'distinct picture')}, fewer than "
             f"the {splits} splits. Add pictures, drop the class, or give the splits yourself."
         )
 
@@ -124,7 +128,7 @@ def checked(catalog: Catalog) -> Catalog:
     absent = [label for label in catalog.classes if label not in train]
     if absent:
         raise DataError(
-            f"No training pictures for the class {listed(absent)}, which other splits of "
+            f"No training pictures for the class {join_limited(absent)}, which other splits of "
             f"{catalog.source} have. Add some to train, or remove the class."
         )
     return catalog
@@ -133,3 +137,10 @@ def checked(catalog: Catalog) -> Catalog:
 def evaluation_split(catalog: Catalog) -> str | None:
     """Return the split that scores are reported on: test where there is one, else val."""
     return next((name for name in ("test", "val") if name in catalog.splits), None)
+
+
+def subsample(indices: NDArray[np.int64], seed: int, most: int = 1_000) -> NDArray[np.int64]:
+    """Return at most ``most`` of some indices, drawn at random, in their order."""
+    if len(indices) <= most:
+        return indices
+    return np.sort(np.random.default_rng(seed).choice(indices, most, replace=False))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ilk.data.catalog import Picture, Pixels
+from ilk.arrays import Pixels
+from ilk.data.catalog import Picture
 from ilk.data.decode import decode
 from ilk.errors import DecodeError, UsageError
 from ilk.runtime import cores

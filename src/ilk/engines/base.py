@@ -5,12 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from ilk.arrays import Floats, Pixels
 
-from ilk.data.catalog import Pixels
-
-Floats = NDArray[np.float32]
 Precision = Literal["auto", "fp32", "bf16"]
 
 

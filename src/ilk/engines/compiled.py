@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ilk.data.catalog import Pixels
-from ilk.engines.base import Floats
+from ilk.arrays import Floats, Pixels
 from ilk.runtime import cores
 
 PIECE = 2  # pictures that a core takes at once; more would not fit its cache

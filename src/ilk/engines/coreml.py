@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 from ilk.engines.needs import needed_quietly
-from ilk.errors import ModelError, shown, told_by
+from ilk.errors import ModelError
 from ilk.models.bundle import SPEC_KEY
+from ilk.text import error_text, escaped
 
 FILE = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
@@ -30,7 +31,8 @@ def metadata_of(path: Path) -> dict[str, str]:
         weights = (path / WEIGHTS).stat().st_size
     except Exception as error:  # protobuf's DecodeError is of several packages
         raise ModelError(
-            f"{shown(path)} is not a whole Core ML package ({told_by(error)}). Export it again."
+            f"{escaped(path)} is not a whole Core ML package ({error_text(error)}). Export it "
+            "again."
         ) from None
     metadata = dict(model.description.metadata.userDefined)
     spec = json.loads(metadata.get(SPEC_KEY, "{}"))
@@ -38,5 +40,5 @@ def metadata_of(path: Path) -> dict[str, str]:
     images = [put.type.imageType for put in model.description.input]
     takes = [(image.width, image.height) for image in images]
     if not weights or takes != [(side, side)] or not model.description.predictedFeatureName:
-        raise ModelError(f"{shown(path)} does not name images of {side} x {side} pixels.")
+        raise ModelError(f"{escaped(path)} does not name images of {side} x {side} pixels.")
     return metadata

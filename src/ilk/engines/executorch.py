@@ -7,12 +7,12 @@ from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 
-from ilk.data.catalog import Pixels
-from ilk.engines.base import Floats
+from ilk.arrays import Floats, Pixels
 from ilk.engines.needs import needed_quietly, quiet_stderr
 from ilk.engines.pieces import PieceEngine
-from ilk.errors import ModelError, shown
+from ilk.errors import ModelError
 from ilk.spec import Spec
+from ilk.text import escaped
 
 MAGIC = b"ET12"
 
@@ -29,7 +29,7 @@ class ExecuTorchEngine(PieceEngine):
     def __init__(self, path: Path, spec: Spec) -> None:
         with path.open("rb") as file:
             if file.read(8)[4:] != MAGIC:
-                raise ModelError(f"{shown(path)} is not an ExecuTorch file. Export it again.")
+                raise ModelError(f"{escaped(path)} is not an ExecuTorch file. Export it again.")
         with warnings.catch_warnings(), quiet_stderr():
             warnings.simplefilter("ignore")  # of being experimental, said by an import within
             runtime = needed_quietly("executorch.runtime", "ilk[executorch]").Runtime.get()

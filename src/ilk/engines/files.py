@@ -13,9 +13,10 @@ import numpy as np
 
 from ilk.engines.base import Engine, Precision
 from ilk.engines.trailer import zipped_texts
-from ilk.errors import EngineError, IlkError, ModelError, UsageError, shown, told_by
+from ilk.errors import EngineError, IlkError, ModelError, UsageError
 from ilk.models.bundle import Bundle
 from ilk.models.metadata import from_metadata
+from ilk.text import error_text, escaped
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def open_file(path: Path, kind: Kind, precision: Precision, trust: bool) -> tupl
     ModelError
         It is damaged, foreign, or may run code and is not trusted.
     """
-    name = shown(path)
+    name = escaped(path)
     if not path.exists():
         raise ModelError(
             f"The model {name} is not there; where pictures are named too, the model comes first."
@@ -135,7 +136,7 @@ def open_file(path: Path, kind: Kind, precision: Precision, trust: bool) -> tupl
     except IlkError:
         raise
     except Exception as error:  # each runtime has kinds of its own
-        raise ModelError(f"{name} cannot be run: {told_by(error)}. Export it again.") from None
+        raise ModelError(f"{name} cannot be run: {error_text(error)}. Export it again.") from None
     return bundle, engine
 
 

@@ -8,8 +8,7 @@ from threading import Lock
 
 import numpy as np
 
-from ilk.data.catalog import Pixels
-from ilk.engines.base import Floats
+from ilk.arrays import Floats, Pixels
 from ilk.engines.needs import needed
 from ilk.engines.pieces import PieceEngine
 from ilk.runtime import cores

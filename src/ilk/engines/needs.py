@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
-from ilk.errors import EngineError, told_by
+from ilk.errors import EngineError
 from ilk.runtime import installed
+from ilk.text import error_text
 
 LOUD = ("coremltools", "nncf", "torch.utils._pytree", "torchao")  # loggers
 
@@ -40,7 +41,7 @@ def needed(module: str, package: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise EngineError(f"{name} is installed but broken: {told_by(error)}.") from None
+        raise EngineError(f"{name} is installed but broken: {error_text(error)}.") from None
 
 
 @contextmanager

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ilk.data.catalog import Pixels
-from ilk.engines.base import Floats
+from ilk.arrays import Floats, Pixels
 from ilk.engines.needs import needed
 from ilk.engines.pieces import PieceEngine
-from ilk.errors import ModelError, listed, shown, told_by
+from ilk.errors import ModelError
 from ilk.models.metadata import INPUT, OUTPUTS
 from ilk.runtime import cores
 from ilk.spec import Spec
+from ilk.text import error_text, escaped, join_limited
 
 STANDARD = {"", "ai.onnx"}  # domains of operators
 
@@ -53,12 +53,12 @@ def metadata_of(path: Path) -> dict[str, str]:
         It is no ONNX file, keeps weights outside of it, or asks for operators of someone's own.
     """
     onnx = needed("onnx", "ilk[onnx]")
-    name = shown(path)
+    name = escaped(path)
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's DecodeError is of several packages
         raise ModelError(
-            f"{name} is not a whole ONNX file ({told_by(error)}). Export it again."
+            f"{name} is not a whole ONNX file ({error_text(error)}). Export it again."
         ) from None
     if any(t.external_data or t.data_location for t in _tensors(model.graph)):
         raise ModelError(
@@ -69,8 +69,8 @@ def metadata_of(path: Path) -> dict[str, str]:
     own = {f"{node.domain}.{node.op_type}" for node in nodes}
     if own or model.functions:
         raise ModelError(
-            f"{name} asks for operators that are not ONNX's own: {listed(sorted(own))}. Export it "
-            "again."
+            f"{name} asks for operators that are not ONNX's own: {join_limited(sorted(own))}. "
+            "Export it again."
         )
     return {entry.key: entry.value for entry in model.metadata_props}
 

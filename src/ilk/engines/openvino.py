@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ilk.data.catalog import Pixels
+from ilk.arrays import Pixels
 from ilk.engines.base import Engine, Outputs, Precision
 from ilk.engines.compiled import LANES, Compiled
 from ilk.errors import EngineError

@@ -6,14 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ilk.data.catalog import Pixels
-from ilk.engines.base import Floats, Precision
+from ilk.arrays import Floats, Pixels
+from ilk.engines.base import Precision
 from ilk.engines.compiled import LANES, Compiled, precision_hint
 from ilk.engines.openvino import import_openvino, precision_here
 from ilk.engines.pieces import PieceEngine
-from ilk.errors import ModelError, shown, told_by
+from ilk.errors import ModelError
 from ilk.models.metadata import OUTPUTS, PRECISION_KEY
 from ilk.spec import Spec
+from ilk.text import error_text, escaped
 
 FILE = "model.xml"
 
@@ -78,7 +79,7 @@ def _read(core: Any, path: Path) -> Any:
         return core.read_model(path / FILE)
     except RuntimeError as error:
         raise ModelError(
-            f"{shown(path)} is not a whole OpenVINO model ({told_by(error)}). Export it again."
+            f"{escaped(path)} is not a whole OpenVINO model ({error_text(error)}). Export it again."
         ) from None
 
 

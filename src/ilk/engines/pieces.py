@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ilk.data.catalog import Pixels
-from ilk.engines.base import Engine, Floats, Outputs
+from ilk.arrays import Floats, Pixels
+from ilk.engines.base import Engine, Outputs
 
 
 class PieceEngine(Engine):

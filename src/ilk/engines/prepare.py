@@ -21,10 +21,11 @@ from pathlib import Path
 
 from ilk import errors
 from ilk.data.cache import touch
-from ilk.errors import EngineError, IlkError, ModelError, UsageError, shown
+from ilk.errors import EngineError, IlkError, ModelError, UsageError
 from ilk.models.bundle import Bundle
 from ilk.runtime import cache_dir
 from ilk.spec import Preprocess
+from ilk.text import escaped
 
 _running: set[subprocess.Popen[str]] = set()
 
@@ -72,7 +73,7 @@ def backbone_file(name: str, weights: Path | None, preprocess: Preprocess) -> Pa
             record[-1] = hashlib.sha256(weights.read_bytes()).hexdigest()
         except OSError as error:
             raise UsageError(
-                f"The weights file {shown(weights)} cannot be read: {error.strerror}."
+                f"The weights file {escaped(weights)} cannot be read: {error.strerror}."
             ) from None
     key = hashlib.sha256(json.dumps(record).encode()).hexdigest()
     return cache_dir("backbones") / f"{name}-{key[:16]}.safetensors"

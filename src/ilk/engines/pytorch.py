@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 import torch
 
-from ilk.data.catalog import Pixels
+from ilk.arrays import Pixels
 from ilk.engines.base import Engine, Outputs, Precision
 from ilk.errors import EngineError
 from ilk.models.bundle import Bundle

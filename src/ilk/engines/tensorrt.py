@@ -8,13 +8,13 @@ from threading import Lock
 
 import numpy as np
 
-from ilk.data.catalog import Pixels
-from ilk.engines.base import Floats
+from ilk.arrays import Floats, Pixels
 from ilk.engines.needs import needed
 from ilk.engines.pieces import PieceEngine
-from ilk.errors import ModelError, shown
+from ilk.errors import ModelError
 from ilk.models.metadata import INPUT, OUTPUTS
 from ilk.spec import Spec
+from ilk.text import escaped
 
 
 class TensorRTEngine(PieceEngine):
@@ -34,7 +34,7 @@ class TensorRTEngine(PieceEngine):
         self._engine = runtime.deserialize_cuda_engine(_without_trailer(path))
         if self._engine is None:
             raise ModelError(
-                f"TensorRT cannot load {shown(path)}: an engine runs on the kind of GPU, and by "
+                f"TensorRT cannot load {escaped(path)}: an engine runs on the kind of GPU, and by "
                 "the version of TensorRT, that it was built with. Export it again here."
             )
         self._context = self._engine.create_execution_context()

@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from ilk.data.catalog import Pixels
-from ilk.engines.base import Floats
+from ilk.arrays import Floats, Pixels
 from ilk.engines.needs import needed_quietly
 from ilk.engines.pieces import PieceEngine
 from ilk.runtime import installed

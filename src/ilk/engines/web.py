@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ilk.data.catalog import Pixels
+from ilk.arrays import Floats, Pixels
 from ilk.engines import onnxruntime
-from ilk.engines.base import Floats
 from ilk.engines.needs import needed
 from ilk.engines.pieces import PieceEngine
 from ilk.errors import EngineError

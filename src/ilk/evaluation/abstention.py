@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ilk.arrays import Mask, Reals
 from ilk.errors import DataError, UsageError
 from ilk.evaluation.intervals import Measured, wilson
 
-Floats = NDArray[np.floating[Any]]
-Flags = NDArray[np.bool_]
 CURVE_POINTS = 200
 
 
@@ -36,8 +34,8 @@ class RiskCoverage:
         undercut.
     """
 
-    coverage: Floats
-    risk: Floats
+    coverage: Reals
+    risk: Reals
     area: float
     best_area: float
 
@@ -53,7 +51,7 @@ class RiskCoverage:
         }
 
 
-def risk_coverage(confidence: Floats, right: Flags) -> RiskCoverage:
+def risk_coverage(confidence: Reals, right: Mask) -> RiskCoverage:
     """Return the risk-coverage curve of predictions.
 
     Parameters
@@ -69,7 +67,7 @@ def risk_coverage(confidence: Floats, right: Flags) -> RiskCoverage:
     return RiskCoverage(coverage, risk, float(risk.mean()), float(least.mean()))
 
 
-def _curve(confidence: Floats, right: Flags) -> tuple[Floats, Floats]:
+def _curve(confidence: Reals, right: Mask) -> tuple[Reals, Reals]:
     order = np.argsort(-confidence, kind="stable")
     ranks = np.arange(1, len(order) + 1)
     wrong = np.cumsum(~right[order])
@@ -100,7 +98,7 @@ class Threshold:
         }
 
 
-def threshold_for_coverage(confidence: Floats, right: Flags, wanted: float) -> Threshold:
+def threshold_for_coverage(confidence: Reals, right: Mask, wanted: float) -> Threshold:
     """Return the highest threshold that accepts at least a share of the predictions.
 
     Raises
@@ -113,7 +111,7 @@ def threshold_for_coverage(confidence: Floats, right: Flags, wanted: float) -> T
     return at(float(np.sort(confidence)[::-1][number - 1]), confidence, right)
 
 
-def threshold_for_precision(confidence: Floats, right: Flags, wanted: float) -> Threshold:
+def threshold_for_precision(confidence: Reals, right: Mask, wanted: float) -> Threshold:
     """Return a low threshold above which predictions are right as often as wanted.
 
     What is promised must hold on new pictures: the lower end of the 95 % interval counts, not the
@@ -148,7 +146,7 @@ def threshold_for_precision(confidence: Floats, right: Flags, wanted: float) -> 
     return at(float(sorted_confidence[last]), confidence, right)
 
 
-def at(value: float, confidence: Floats, right: Flags) -> Threshold:
+def at(value: float, confidence: Reals, right: Mask) -> Threshold:
     """Return a threshold with what it brings on these predictions."""
     accepted = confidence >= value
     hits = int((right & accepted).sum())

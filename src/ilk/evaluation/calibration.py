@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.arrays import Reals, Targets
 from ilk.evaluation.intervals import Measured, resamples
 
-Floats = NDArray[np.floating[Any]]
-Targets = NDArray[np.int64]
 BINS = 15
 SPREAD = 0.5  # of the log of temperatures, before any picture is seen
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures beyond which pictures say nothing any more
 SMALLEST = 1e-12  # a probability that underflowed still has a log
 
 
-def fit_temperature(logits: Floats, targets: Targets) -> float:
+def fit_temperature(logits: Reals, targets: Targets) -> float:
     """Return the temperature that makes probabilities honest: the one of the lowest log loss.
 
     Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2), by L-BFGS on the log of
@@ -44,7 +43,7 @@ def fit_temperature(logits: Floats, targets: Targets) -> float:
     logits = logits - logits.max(axis=1, keepdims=True)
     right = logits[np.arange(len(targets)), targets]
 
-    def loss(log_temperature: Floats) -> tuple[float, Floats]:
+    def loss(log_temperature: Reals) -> tuple[float, Reals]:
         (x,) = log_temperature
         inverse = np.exp(-x)
         powers = np.exp(logits * inverse)
@@ -73,9 +72,9 @@ class Reliability:
         The expected calibration error with a 95 % bootstrap interval.
     """
 
-    edges: Floats
-    confidence: Floats
-    accuracy: Floats
+    edges: Reals
+    confidence: Reals
+    accuracy: Reals
     counts: NDArray[np.int64]
     error: Measured
 
@@ -97,7 +96,7 @@ class Reliability:
 
 
 def reliability(
-    probabilities: Floats, targets: Targets, *, bins: int = BINS, seed: int = 0
+    probabilities: Reals, targets: Targets, *, bins: int = BINS, seed: int = 0
 ) -> Reliability:
     """Sort predictions into bins of equal width by the probability of the class they name.
 
@@ -126,7 +125,7 @@ def reliability(
     )
 
 
-def _error(confidence: Floats, right: Floats, of: Targets, bins: int, seed: int) -> Measured:
+def _error(confidence: Reals, right: Reals, of: Targets, bins: int, seed: int) -> Measured:
     """Return the expected calibration error with its interval, bootstrapped over pictures."""
     number = len(confidence)
     if not number:
@@ -143,16 +142,16 @@ def _error(confidence: Floats, right: Floats, of: Targets, bins: int, seed: int)
     return Measured(value, max(0.0, float(below)), min(1.0, float(above)), number)
 
 
-def log_losses(probabilities: Floats, targets: Targets) -> Floats:
+def log_losses(probabilities: Reals, targets: Targets) -> Reals:
     """Return -log p of the true class, in nats, ``float64 [N]``; p counts as at least 1e-12."""
     of_truth = probabilities[np.arange(len(targets)), targets].astype(np.float64)
-    result: Floats = -np.log(np.maximum(of_truth, SMALLEST))
+    result: Reals = -np.log(np.maximum(of_truth, SMALLEST))
     return result
 
 
-def brier_scores(probabilities: Floats, targets: Targets) -> Floats:
+def brier_scores(probabilities: Reals, targets: Targets) -> Reals:
     """Return squared distances from certainty of the true class, ``float64 [N]``, 0 to 2."""
     distance = probabilities.astype(np.float64)
     distance[np.arange(len(targets)), targets] -= 1
-    result: Floats = (distance**2).sum(axis=1)
+    result: Reals = (distance**2).sum(axis=1)
     return result

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ilk.data.catalog import Picture
-from ilk.data.facts import Facts, facts_of
-from ilk.errors import DecodeError, UsageError, listed, shown
+from ilk.data.inspection.facts import Facts, facts_of
+from ilk.errors import DecodeError, UsageError
 from ilk.runtime import cores
+from ilk.text import escaped, join_limited
 
 MOST_VALUES = 20  # of a table's column that is looked at unasked
 
@@ -48,9 +49,11 @@ def refuse_unknown_columns(pictures: Sequence[Picture], names: Iterable[str]) ->
     known = columns_of(pictures)
     for name in names:
         if name not in {*known, *OWN, "folder"}:
-            theirs = f"the table has {listed(known, 9)}; " if known else ""
+            theirs = f"the table has {join_limited(known, 9)}; " if known else ""
             own = ", ".join((*OWN, "folder"))
-            raise UsageError(f"No column '{shown(name)}': {theirs}of any pictures ilk knows {own}.")
+            raise UsageError(
+                f"No column '{escaped(name)}': {theirs}of any pictures ilk knows {own}."
+            )
 
 
 def columns_of(pictures: Sequence[Picture]) -> list[str]:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ilk.arrays import Mask
 from ilk.errors import DataError
 from ilk.evaluation.intervals import Z95, Measured, wilson
 from ilk.evaluation.metrics import Evaluation
 
-Flags = NDArray[np.bool_]
 POWER = 0.8
 Z_POWER = 0.8416  # of that
 LEVEL = 0.05
@@ -87,7 +86,7 @@ class Comparison:
         )
 
 
-def compared(right_a: Flags, right_b: Flags) -> Comparison:
+def compared(right_a: Mask, right_b: Mask) -> Comparison:
     """Compare two models by which of the same pictures, ``bool [N]``, each names rightly.
 
     The interval of the difference is Newcombe's (1998, Statistics in Medicine 17, 2635: method 10):

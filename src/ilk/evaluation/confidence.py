@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ilk.arrays import Reals, Targets
 from ilk.evaluation.abstention import RiskCoverage, risk_coverage
 from ilk.evaluation.calibration import Reliability, brier_scores, log_losses, reliability
 from ilk.evaluation.intervals import Measured, mean, wilson
 
-Floats = NDArray[np.floating[Any]]
-Targets = NDArray[np.int64]
 TOP = (2, 3, 5)
 
 
@@ -65,7 +63,7 @@ class Confidence:
 
 
 def confidence(
-    probabilities: Floats, targets: Targets, classes: tuple[str, ...], temperature: float = 1.0
+    probabilities: Reals, targets: Targets, classes: tuple[str, ...], temperature: float = 1.0
 ) -> Confidence:
     """Score probabilities.
 
@@ -93,7 +91,7 @@ def confidence(
     )
 
 
-def reheated(probabilities: Floats, temperature: float) -> Floats:
+def reheated(probabilities: Reals, temperature: float) -> Reals:
     """Return what the probabilities ``[N, K]`` were before logits were divided by a temperature.
 
     Logits are known from probabilities but for a constant, which softmax does not see. What
@@ -104,11 +102,11 @@ def reheated(probabilities: Floats, temperature: float) -> Floats:
     smallest = np.finfo(np.float32).tiny
     logits = np.log(np.maximum(probabilities.astype(np.float64), smallest)) * temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Floats = powers / powers.sum(axis=1, keepdims=True)
+    result: Reals = powers / powers.sum(axis=1, keepdims=True)
     return result
 
 
-def _top(probabilities: Floats, targets: Targets) -> dict[int, Measured]:
+def _top(probabilities: Reals, targets: Targets) -> dict[int, Measured]:
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(TOP)]
     hits = order == targets[:, None]
     return {
@@ -117,7 +115,7 @@ def _top(probabilities: Floats, targets: Targets) -> dict[int, Measured]:
 
 
 def _by_class(
-    probabilities: Floats, targets: Targets, classes: tuple[str, ...]
+    probabilities: Reals, targets: Targets, classes: tuple[str, ...]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return average precision and the area under the ROC curve of each class against the rest."""
     from sklearn.metrics import average_precision_score, roc_auc_score

@@ -13,21 +13,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ilk.arrays import Mask, Reals, Targets
 from ilk.errors import DataError
 from ilk.evaluation.intervals import Measured, wilson
 
-Floats = NDArray[np.floating[Any]]
-Targets = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 Method = Literal["lac", "raps"]
 # RAPS: how much each class beyond the first few adds to the score (Angelopoulos et al. 2021,
 # arXiv 2009.14193, section 4: small sets).
 PENALTY, FREE = 0.01, 5
 
 
-def oddness(probabilities: Floats, method: Method, seed: int = 0) -> Floats:
+def oddness(probabilities: Reals, method: Method, seed: int = 0) -> Reals:
     """Return how odd each class is for each picture, ``float64 [N, K]``.
 
     ``lac``: one minus its probability (Sadinle et al. 2019, arXiv 1609.00451): the smallest sets on
@@ -48,7 +45,7 @@ def oddness(probabilities: Floats, method: Method, seed: int = 0) -> Floats:
     return scores
 
 
-def limit(probabilities: Floats, targets: Targets, wanted: float, method: Method = "lac") -> float:
+def limit(probabilities: Reals, targets: Targets, wanted: float, method: Method = "lac") -> float:
     """Return the highest oddness that sets still hold, from held-out pictures.
 
     The ``ceil((n + 1) wanted)``-th smallest of the true classes' oddness.
@@ -77,7 +74,7 @@ def _rank(number: int, wanted: float) -> int:
     return math.ceil((number + 1) * wanted - 1e-9)
 
 
-def sets(probabilities: Floats, highest: float, method: Method = "lac", seed: int = 1) -> Flags:
+def sets(probabilities: Reals, highest: float, method: Method = "lac", seed: int = 1) -> Mask:
     """Return which classes are in the set of each picture, ``bool [N, K]``.
 
     A set may be empty: then every class is odder than true classes mostly are.
@@ -114,7 +111,7 @@ class Coverage:
         }
 
 
-def covered(kept: Flags, targets: Targets, classes: tuple[str, ...]) -> Coverage:
+def covered(kept: Mask, targets: Targets, classes: tuple[str, ...]) -> Coverage:
     """Score sets ``bool [N, K]`` against the true classes."""
     hits = kept[np.arange(len(targets)), targets]
     sizes = kept.sum(axis=1)

@@ -12,16 +12,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from ilk.data.catalog import Pixels
+from ilk.arrays import Pixels, Reals
 
-Floats = NDArray[np.floating[Any]]
 Draw = np.random.Generator
 SEVERITIES = (1, 2, 3, 4, 5)
 USUAL = 224  # pixels: the side that lengths are given for
@@ -48,16 +45,16 @@ def corrupt(pixels: Pixels, name: str, severity: int, seed: int = 0) -> Pixels:
 # --- noise ----------------------------------------------------------------------------------------
 
 
-def _gaussian_noise(image: Floats, level: int, draw: Draw) -> Floats:
+def _gaussian_noise(image: Reals, level: int, draw: Draw) -> Reals:
     return image + draw.normal(scale=(0.08, 0.12, 0.18, 0.26, 0.38)[level], size=image.shape)
 
 
-def _shot_noise(image: Floats, level: int, draw: Draw) -> Floats:
+def _shot_noise(image: Reals, level: int, draw: Draw) -> Reals:
     photons = (60, 25, 12, 5, 3)[level]
     return draw.poisson(image * photons) / np.float32(photons)
 
 
-def _impulse_noise(image: Floats, level: int, draw: Draw) -> Floats:
+def _impulse_noise(image: Reals, level: int, draw: Draw) -> Reals:
     share = (0.03, 0.06, 0.09, 0.17, 0.27)[level]
     hit = draw.random(image.shape)
     return np.where(hit < share / 2, 0, np.where(hit < share, 1, image))
@@ -66,7 +63,7 @@ def _impulse_noise(image: Floats, level: int, draw: Draw) -> Floats:
 # --- blur -----------------------------------------------------------------------------------------
 
 
-def _defocus_blur(image: Floats, level: int, draw: Draw) -> Floats:
+def _defocus_blur(image: Reals, level: int, draw: Draw) -> Reals:
     radius, soft = ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))[level]
     wide = radius * _scale(image)
     reach = int(np.ceil(wide)) + 1
@@ -76,7 +73,7 @@ def _defocus_blur(image: Floats, level: int, draw: Draw) -> Floats:
     return _by_channel(image, partial(ndimage.convolve, weights=kernel / kernel.sum()))
 
 
-def _glass_blur(image: Floats, level: int, draw: Draw) -> Floats:
+def _glass_blur(image: Reals, level: int, draw: Draw) -> Reals:
     sigma, reach, times = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))[level]
     soft, most = sigma * _scale(image), max(1, round(reach * _scale(image)))
     image = _smooth(image, soft)
@@ -88,13 +85,13 @@ def _glass_blur(image: Floats, level: int, draw: Draw) -> Floats:
     return _smooth(image, soft)
 
 
-def _motion_blur(image: Floats, level: int, draw: Draw) -> Floats:
+def _motion_blur(image: Reals, level: int, draw: Draw) -> Reals:
     radius, sigma = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[level]
     angle = draw.uniform(-45, 45)
     return _streaked(image, radius * _scale(image), sigma * _scale(image), angle)
 
 
-def _zoom_blur(image: Floats, level: int, draw: Draw) -> Floats:
+def _zoom_blur(image: Reals, level: int, draw: Draw) -> Reals:
     most, step = ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))[level]
     zooms = np.arange(1, most, step)
     total = image.copy()
@@ -106,7 +103,7 @@ def _zoom_blur(image: Floats, level: int, draw: Draw) -> Floats:
 # --- weather --------------------------------------------------------------------------------------
 
 
-def _snow(image: Floats, level: int, draw: Draw) -> Floats:
+def _snow(image: Reals, level: int, draw: Draw) -> Reals:
     mean, std, zoom, least, radius, sigma, share = (
         (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
         (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
@@ -122,11 +119,11 @@ def _snow(image: Floats, level: int, draw: Draw) -> Floats:
     flakes = _streaked(flakes.clip(0, 1), radius * scale, sigma * scale, angle)
     grey = _grey(image)
     pale = np.maximum(image, grey * 1.5 + 0.5)
-    result: Floats = share * image + (1 - share) * pale + flakes + np.rot90(flakes, 2)
+    result: Reals = share * image + (1 - share) * pale + flakes + np.rot90(flakes, 2)
     return result
 
 
-def _frost(image: Floats, level: int, draw: Draw) -> Floats:
+def _frost(image: Reals, level: int, draw: Draw) -> Reals:
     kept, frost = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))[level]
     cloud = _cloud(image.shape[:2], 1.6, draw)
     needles = np.abs(2 * _cloud(image.shape[:2], 1.3, draw) - 1)  # thin lines where it is zero
@@ -135,15 +132,15 @@ def _frost(image: Floats, level: int, draw: Draw) -> Floats:
     return kept * image + frost * ice[..., None].astype(np.float32) * tint
 
 
-def _fog(image: Floats, level: int, draw: Draw) -> Floats:
+def _fog(image: Reals, level: int, draw: Draw) -> Reals:
     strength, decay = ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))[level]
     most = image.max()
     foggy = image + strength * _cloud(image.shape[:2], decay, draw)[..., None]
-    result: Floats = foggy * most / (most + strength)
+    result: Reals = foggy * most / (most + strength)
     return result
 
 
-def _brightness(image: Floats, level: int, draw: Draw) -> Floats:
+def _brightness(image: Reals, level: int, draw: Draw) -> Reals:
     """Raise the V of HSV: the largest channel of each pixel, and the others with it."""
     value = image.max(axis=2, keepdims=True)
     brighter = (value + (0.1, 0.2, 0.3, 0.4, 0.5)[level]).clip(0, 1)
@@ -153,13 +150,13 @@ def _brightness(image: Floats, level: int, draw: Draw) -> Floats:
 # --- digital --------------------------------------------------------------------------------------
 
 
-def _contrast(image: Floats, level: int, draw: Draw) -> Floats:
+def _contrast(image: Reals, level: int, draw: Draw) -> Reals:
     mean = image.mean(axis=(0, 1), keepdims=True)
-    result: Floats = (image - mean) * (0.4, 0.3, 0.2, 0.1, 0.05)[level] + mean
+    result: Reals = (image - mean) * (0.4, 0.3, 0.2, 0.1, 0.05)[level] + mean
     return result
 
 
-def _elastic(image: Floats, level: int, draw: Draw) -> Floats:
+def _elastic(image: Reals, level: int, draw: Draw) -> Reals:
     """Shift pixels by a smooth random field (Simard et al. 2003), after a random affine map."""
     # In sides: how far, how smooth, and by how much the corners move.
     alpha, sigma, corner = (
@@ -189,7 +186,7 @@ def _elastic(image: Floats, level: int, draw: Draw) -> Floats:
     )
 
 
-def _pixelate(image: Floats, level: int, draw: Draw) -> Floats:
+def _pixelate(image: Reals, level: int, draw: Draw) -> Reals:
     share = (0.6, 0.5, 0.4, 0.3, 0.25)[level]
     height, width = image.shape[:2]
     whole = _as_image(image)
@@ -199,13 +196,13 @@ def _pixelate(image: Floats, level: int, draw: Draw) -> Floats:
     return _from_image(small.resize((width, height), Image.Resampling.NEAREST))
 
 
-def _jpeg(image: Floats, level: int, draw: Draw) -> Floats:
+def _jpeg(image: Reals, level: int, draw: Draw) -> Reals:
     buffer = io.BytesIO()
     _as_image(image).save(buffer, "JPEG", quality=(25, 18, 15, 10, 7)[level])
     return _from_image(Image.open(buffer))
 
 
-CORRUPTIONS: Mapping[str, Callable[[Floats, int, Draw], Floats]] = {
+CORRUPTIONS: Mapping[str, Callable[[Reals, int, Draw], Reals]] = {
     "gaussian noise": _gaussian_noise,
     "shot noise": _shot_noise,
     "impulse noise": _impulse_noise,
@@ -227,25 +224,25 @@ CORRUPTIONS: Mapping[str, Callable[[Floats, int, Draw], Floats]] = {
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _scale(image: Floats) -> float:
+def _scale(image: Reals) -> float:
     return float(min(image.shape[:2]) / USUAL)
 
 
-def _grey(image: Floats) -> Floats:
-    result: Floats = image.mean(axis=2, keepdims=True)
+def _grey(image: Reals) -> Reals:
+    result: Reals = image.mean(axis=2, keepdims=True)
     return result
 
 
-def _by_channel(image: Floats, change: Callable[[Floats], Floats]) -> Floats:
+def _by_channel(image: Reals, change: Callable[[Reals], Reals]) -> Reals:
     return np.stack([change(image[..., c]) for c in range(image.shape[2])], axis=2)
 
 
-def _smooth(image: Floats, sigma: float) -> Floats:
-    result: Floats = ndimage.gaussian_filter(image, (sigma, sigma, 0))
+def _smooth(image: Reals, sigma: float) -> Reals:
+    result: Reals = ndimage.gaussian_filter(image, (sigma, sigma, 0))
     return result
 
 
-def _streaked(image: Floats, radius: float, sigma: float, angle: float) -> Floats:
+def _streaked(image: Reals, radius: float, sigma: float, angle: float) -> Reals:
     """Blur along a line, one-sided as by a moving camera."""
     reach = max(1, round(radius))
     weights = np.exp(-(np.arange(reach + 1) ** 2) / (2 * max(sigma, 0.3) ** 2))
@@ -257,7 +254,7 @@ def _streaked(image: Floats, radius: float, sigma: float, angle: float) -> Float
     return total
 
 
-def _zoomed(image: Floats, zoom: float) -> Floats:
+def _zoomed(image: Reals, zoom: float) -> Reals:
     """Enlarge the middle of an image ``[H, W, C]`` to its size."""
     height, width = image.shape[:2]
     matrix = [1 / zoom, 1 / zoom]
@@ -268,7 +265,7 @@ def _zoomed(image: Floats, zoom: float) -> Floats:
     )
 
 
-def _cloud(shape: tuple[int, int], decay: float, draw: Draw) -> Floats:
+def _cloud(shape: tuple[int, int], decay: float, draw: Draw) -> Reals:
     """Return a cloud ``[H, W]``, 0 to 1, by midpoint displacement (Fournier et al. 1982).
 
     With ``decay``, how fast details fade, as in the paper's plasma fractal.
@@ -282,13 +279,13 @@ def _cloud(shape: tuple[int, int], decay: float, draw: Draw) -> Floats:
         cloud = cloud + draw.uniform(-strength, strength, cloud.shape)
     cloud = cloud[: shape[0], : shape[1]]
     cloud = cloud - cloud.min()
-    result: Floats = (cloud / max(cloud.max(), 1e-6)).astype(np.float32)
+    result: Reals = (cloud / max(cloud.max(), 1e-6)).astype(np.float32)
     return result
 
 
-def _as_image(image: Floats) -> Image.Image:
+def _as_image(image: Reals) -> Image.Image:
     return Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8))
 
 
-def _from_image(image: Image.Image) -> Floats:
+def _from_image(image: Image.Image) -> Reals:
     return np.asarray(image.convert("RGB"), np.float32) / 255

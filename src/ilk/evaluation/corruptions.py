@@ -10,14 +10,10 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ilk.data.catalog import Pixels
-from ilk.engines.base import Floats
+from ilk.arrays import Floats, Pixels, Targets
 from ilk.evaluation.intervals import Measured, wilson
 from ilk.runtime import Progress, cores, silent
-
-Targets = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

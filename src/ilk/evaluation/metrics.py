@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.data.catalog import LeftOut, Picture
-from ilk.errors import DataError, listed
+from ilk.errors import DataError
 from ilk.evaluation.abstention import Threshold
 from ilk.evaluation.confidence import Confidence
 from ilk.evaluation.corruptions import Corruptions
@@ -20,6 +20,7 @@ from ilk.evaluation.mistakes import Mistakes
 from ilk.evaluation.sets import SetScores
 from ilk.evaluation.slices import Slice
 from ilk.evaluation.unknown import Alarms
+from ilk.text import join_limited
 
 Matrix = NDArray[np.float64]
 
@@ -159,8 +160,8 @@ def score(
     rows = [i for i, label in enumerate(labels) if label in index]
     if not rows:
         raise DataError(
-            f"None of the labels ({listed(sorted(unknown))}) is a class of the model "
-            f"({listed(classes)}). Classes are matched by name."
+            f"None of the labels ({join_limited(sorted(unknown))}) is a class of the model "
+            f"({join_limited(classes)}). Classes are matched by name."
         )
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     truth = np.array([index[labels[i]] for i in rows])

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.arrays import Floats, Targets
 from ilk.data.catalog import Picture
-from ilk.data.checks.labels import suspicion
+from ilk.evaluation.label_issues import suspicion
 
-Floats = NDArray[np.float32]
-Targets = NDArray[np.int64]
 TOLD = 100  # mistakes in metrics.json
 # Of a margin: 0.95 against 0.05. Below, a single mistake is rather the model's than the label's.
 CONTRADICTED = -0.9

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ilk.errors import shown
 from ilk.evaluation.confidence import Confidence
 from ilk.evaluation.corruptions import Corruptions
 from ilk.evaluation.metrics import Evaluation
+from ilk.text import escaped
 
 # Above this the numbers in the cells, above the next the names on the axes, would not be readable.
 MAX_NUMBERED = 20
@@ -133,6 +133,6 @@ def corruptions(found: Corruptions, path: Path) -> None:
 
 def _short(name: str) -> str:
     """Return a name that fits an axis, without what matplotlib would read as mathematics."""
-    text = shown(name)
+    text = escaped(name)
     text = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
     return text.replace("$", r"\$")

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ilk.arrays import Reals, Targets
 from ilk.evaluation import conformal
 from ilk.evaluation.conformal import Coverage, Method
 
-Floats = NDArray[np.floating[Any]]
-Targets = NDArray[np.int64]
 PROMISED = 0.9
 
 
@@ -34,9 +30,9 @@ class SetScores:
 
 
 def set_scores(
-    probabilities: Floats,
+    probabilities: Reals,
     targets: Targets,
-    held_out: tuple[Floats, Targets],
+    held_out: tuple[Reals, Targets],
     classes: tuple[str, ...],
     promised: float = PROMISED,
 ) -> list[SetScores]:

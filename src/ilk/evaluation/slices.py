@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.errors import UsageError, shown
+from ilk.errors import UsageError
 from ilk.evaluation.intervals import Measured, wilson
+from ilk.text import escaped
 
 LEVEL = 0.05
 MOST = 200  # values of a column
@@ -59,7 +60,7 @@ def all_sliced(
         number = len(set(values))
         if number > MOST:
             raise UsageError(
-                f"The column '{shown(name)}' has {number:,} values; slices take at most {MOST}."
+                f"The column '{escaped(name)}' has {number:,} values; slices take at most {MOST}."
             )
         tests += number
     return {name: sliced(values, right, tests) for name, values in columns.items()}

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ilk.arrays import Reals
 from ilk.evaluation.intervals import Z95, Measured, wilson
-
-Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Alarms:
         }
 
 
-def alarms(usual: Floats, threshold: float, strange: Floats | None = None) -> Alarms:
+def alarms(usual: Reals, threshold: float, strange: Reals | None = None) -> Alarms:
     """Count alarms among usual and, if there are any, strange pictures, by their novelty.
 
     Parameters
@@ -59,7 +57,7 @@ def alarms(usual: Floats, threshold: float, strange: Floats | None = None) -> Al
     return Alarms(threshold, false, true, auroc(usual, strange))
 
 
-def auroc(usual: Floats, strange: Floats) -> Measured:
+def auroc(usual: Reals, strange: Reals) -> Measured:
     """Return the area under the ROC curve, its interval by Hanley and McNeil (1982)."""
     from scipy.stats import rankdata
 

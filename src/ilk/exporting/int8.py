@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.data.catalog import Pixels
+from ilk.arrays import Pixels
 from ilk.engines.needs import needed_quietly
 from ilk.engines.openvino import import_openvino
 from ilk.exporting.job import Job

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ilk.data.catalog import Pixels
+from ilk.arrays import Pixels
 from ilk.models.bundle import Bundle
 
 if TYPE_CHECKING:

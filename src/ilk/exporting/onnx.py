@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ilk.data.catalog import Pixels
+from ilk.arrays import Pixels
 from ilk.engines.needs import needed
 from ilk.exporting.job import Job
 from ilk.exporting.trouble import trouble

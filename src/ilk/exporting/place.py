@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ilk.engines.files import KINDS
-from ilk.errors import IlkError, OutputError, UsageError, shown, told_by
+from ilk.errors import IlkError, OutputError, UsageError
 from ilk.exporting.formats import Format
+from ilk.text import error_text, escaped
 
 # What lies in the folders that are exported, and in no others.
 FOLDERS = (
@@ -33,14 +34,14 @@ def target_of(output: Path | None, model: Path, chosen: Format) -> Path:
     target = model.with_name(model.stem + chosen.ending) if output is None else output
     if target.suffix in {*KINDS, ".safetensors"} - {suffix}:
         raise UsageError(
-            f"--output {shown(target)} ends in {target.suffix}; {chosen.name} is "
+            f"--output {escaped(target)} ends in {target.suffix}; {chosen.name} is "
             f"{'a file that ends in ' + suffix if suffix else 'a folder'}."
         )
     if target.name and not target.name.endswith(suffix) and not target.is_dir():
         target = target.with_name(target.name + suffix)
     ours = target.is_dir() and {entry.name for entry in target.iterdir()} in FOLDERS
     if target.is_dir() and not (ours and (suffix in {"", ".mlpackage"})):
-        raise UsageError(f"{shown(target)} is a folder of something else; give another --output.")
+        raise UsageError(f"{escaped(target)} is a folder of something else; give another --output.")
     return target
 
 
@@ -76,8 +77,8 @@ def writing(path: Path) -> Iterator[None]:
     except Exception as error:  # a full disk is a RuntimeError to torch and OpenVINO
         reason = error.strerror if isinstance(error, OSError) else None
         raise OutputError(
-            f"{shown(path)} cannot be written: {reason or told_by(error)}. Choose another place "
-            "with --output."
+            f"{escaped(path)} cannot be written: {reason or error_text(error)}. Choose another "
+            "place with --output."
         ) from None
 
 

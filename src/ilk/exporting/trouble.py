@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
-from ilk.errors import ExportError, IlkError, told_by
+from ilk.errors import ExportError, IlkError
+from ilk.text import error_text
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def trouble(converter: str) -> Iterator[None]:
     except IlkError:
         raise
     except Exception as error:  # converters raise whatever they met, from kinds of their own
-        told = told_by(_first(error), 400)
+        told = error_text(_first(error), 400)
         raise ExportError(f"{converter} cannot take this network: {told}") from error
     finally:
         root.setLevel(level)

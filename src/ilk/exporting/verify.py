@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ilk.data.catalog import Pixels
-from ilk.engines.base import Floats
+from ilk.arrays import Floats, Pixels
 from ilk.engines.pieces import PieceEngine
 
 SIZES = (1, 2, 7, 32)  # batches, as the runtime sees them; the last one takes all pictures

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.data.catalog import Picture, Pixels, rgb
+from ilk.arrays import Floats, Pixels
+from ilk.data.catalog import Picture, rgb
 from ilk.data.sources import find_pictures
 from ilk.data.stream import Stream
 from ilk.engines import Engine, Options, open_engine
-from ilk.engines.base import Floats
 from ilk.engines.files import Kind, kind_of, open_file
 from ilk.errors import ModelError, UsageError
 from ilk.inference.novelty import NoveltyDetector

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from ilk.data.catalog import Pixels
+from ilk.arrays import Floats, Pixels
 from ilk.models.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from ilk.models.network import Network
 
-Floats = NDArray[np.float32]
 SAMPLES, NOISE = 8, 12.0  # of SmoothGrad: noisy copies, and how noisy, in levels of 255
 STRENGTH = 0.55  # of the colours over the picture
 

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.data.roots import mean_distances, roots
-from ilk.engines.base import Floats
+from ilk.arrays import Floats
+from ilk.inference.hellinger import mean_distances, roots
 from ilk.spec import Novelty, Spread
 
 NEIGHBOURS = 10

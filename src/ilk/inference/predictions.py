@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.engines.base import Floats
+from ilk.arrays import Floats
 
 
 @dataclass(frozen=True)

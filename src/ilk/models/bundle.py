@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.errors import ModelError, OutputError, shown
+from ilk.errors import ModelError, OutputError
 from ilk.runtime import write_whole
 from ilk.spec import SPLITS, Spec
+from ilk.text import escaped
 
 SPEC_KEY = "ilk.spec"
 CHECKSUM_KEY = "ilk.sha256"
@@ -108,7 +109,7 @@ class Bundle:
         try:
             write_whole(path, data)
         except OSError as error:
-            raise OutputError(f"{shown(path)} cannot be written: {error.strerror}.") from None
+            raise OutputError(f"{escaped(path)} cannot be written: {error.strerror}.") from None
 
     @classmethod
     def load(cls, path: Path) -> Bundle:
@@ -121,7 +122,7 @@ class Bundle:
         """
         from safetensors import SafetensorError, safe_open
 
-        name = shown(path)
+        name = escaped(path)
         if not path.is_file():
             what = "is a folder without a model.safetensors" if path.is_dir() else "is not there"
             raise ModelError(

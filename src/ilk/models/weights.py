@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ilk.errors import UsageError, WeightsError, listed, shown
+from ilk.errors import UsageError, WeightsError
 from ilk.models.backbones import SMALLNET, create, import_timm
+from ilk.text import escaped, join_limited
 
 State = Mapping[str, Any]
 
@@ -128,7 +129,7 @@ def _from_package(name: str, package: Package) -> Any:
 def _from_file(name: str, path: Path) -> Any:
     timm = import_timm()
     if not path.is_file():
-        raise UsageError(f"There is no weights file {shown(path)}.")
+        raise UsageError(f"There is no weights file {escaped(path)}.")
     try:
         state = timm.models.load_state_dict(str(path), weights_only=True)
     except (
@@ -136,14 +137,14 @@ def _from_file(name: str, path: Path) -> Any:
     ) as error:  # torch and safetensors meet a damaged file with errors of many kinds
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
-            f"{shown(path)} cannot be read as weights ({first}). "
+            f"{escaped(path)} cannot be read as weights ({first}). "
             "Expected a .safetensors or .pth file with a state dict and no code."
         ) from None
     classifier = create(name, classes=None).pretrained_cfg.get("classifier")
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
     bare = {k: v for k, v in state.items() if not k.startswith(tuple(f"{h}." for h in heads))}
     model = create(name)
-    _load_checked(model, bare, shown(path))
+    _load_checked(model, bare, escaped(path))
     return model
 
 
@@ -153,7 +154,11 @@ def _load_checked(model: Any, state: State, source: str) -> None:
     missing = [key for key in own if key not in state]
     extra = [key for key in state if key not in own]
     if missing or extra:
-        what = f"lacks {listed(missing, 3)}" if missing else f"also holds {listed(extra, 3)}"
+        what = (
+            f"lacks {join_limited(missing, 3)}"
+            if missing
+            else f"also holds {join_limited(extra, 3)}"
+        )
         raise WeightsError(f"{source} does not fit this architecture: it {what}.")
     for key, tensor in own.items():
         found = list(state[key].shape) if hasattr(state[key], "shape") else "none"

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ilk.errors import shown
+from ilk.text import escaped
 
 SHARED = ("base.html", "figure.html")
 
@@ -26,7 +26,7 @@ class Figure:
 
 def short(text: str, longest: int) -> str:
     """Return a text fit to be shown, its middle left out if it is very long."""
-    fit = shown(text)
+    fit = escaped(text)
     return fit if len(fit) <= longest else f"{fit[: longest // 2]}…{fit[-longest // 2 :]}"
 
 

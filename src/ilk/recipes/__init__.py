@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ilk.errors import UsageError, listed
+from ilk.errors import UsageError
 from ilk.recipe import Recipe
+from ilk.text import join_limited
 
 DEFAULT = "probe"
 # The rate that an optimizer begins with where it is not the one of the shipped recipe.
@@ -185,7 +186,8 @@ def _read(source: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(
-            f"No recipe '{source}': {why}. Shipped: {listed(shipped(), 9)}; or give a YAML file."
+            f"No recipe '{source}': {why}. Shipped: {join_limited(shipped(), 9)}; or give a YAML "
+            "file."
         ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # ValueError: a date that is none, a path with NUL. RecursionError: nested too deep.

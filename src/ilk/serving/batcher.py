@@ -20,7 +20,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ilk.data.catalog import Content, Pixels
+from ilk.arrays import Pixels
+from ilk.data.catalog import Content
 from ilk.inference import Predictions
 from ilk.serving.niceness import be_nice
 from ilk.serving.refusals import engine_failed

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ilk.data.catalog import digest_of
 from ilk.data.decode import opened
-from ilk.errors import DecodeError, OutputError, UsageError, shown
+from ilk.errors import DecodeError, OutputError, UsageError
+from ilk.text import escaped
 
 TABLE = """
 create table if not exists corrections (
@@ -109,7 +110,7 @@ def _open(path: Path, how: str = "") -> Iterator[sqlite3.Connection]:
             database.close()
     except sqlite3.Error as error:
         raise OutputError(
-            f"{shown(path)} cannot hold corrections ({error}). Name another file."
+            f"{escaped(path)} cannot hold corrections ({error}). Name another file."
         ) from None
 
 
@@ -126,9 +127,11 @@ def export_feedback(path: Path, output: Path) -> int:
         The folder cannot be written.
     """
     if not path.is_file():
-        raise UsageError(f"There is no file {shown(path)}; 'ilk serve --feedback FILE' writes it.")
+        raise UsageError(
+            f"There is no file {escaped(path)}; 'ilk serve --feedback FILE' writes it."
+        )
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"{shown(output)} is not empty; give another --output.")
+        raise UsageError(f"{escaped(output)} is not empty; give another --output.")
     corrections = corrections_in(path)
     rows: dict[str, tuple[str, ...]] = {}
     try:
@@ -141,7 +144,7 @@ def export_feedback(path: Path, output: Path) -> int:
         with (output / "catalog.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows.values()])
     except OSError as error:
-        raise OutputError(f"{shown(output)} cannot be written: {error.strerror}.") from None
+        raise OutputError(f"{escaped(output)} cannot be written: {error.strerror}.") from None
     return len(rows)
 
 

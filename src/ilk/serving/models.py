@@ -19,7 +19,7 @@ from ilk.data.decode import decode
 from ilk.data.stream import decoded
 from ilk.engines import Options
 from ilk.engines.files import digest_of
-from ilk.errors import ModelError, UsageError, shown
+from ilk.errors import ModelError, UsageError
 from ilk.inference import Classifier, fitting, load, model_file
 from ilk.runtime import cores
 from ilk.serving.batcher import Batcher
@@ -27,6 +27,7 @@ from ilk.serving.limits import Limits
 from ilk.serving.niceness import be_nice, nicely
 from ilk.serving.refusals import Refusal
 from ilk.serving.watch import Watch
+from ilk.text import escaped
 
 SHORTEST_STALL_S = 3.0
 SLOWER = 20  # times slower than at the warm-up, and a batch counts as lost
@@ -67,7 +68,7 @@ class Place:
         for word in (name, version or "1"):
             if not NAME.fullmatch(word):
                 raise UsageError(
-                    f"{shown(given)} is no name for a model: letters, digits, '.', '_' and '-', "
+                    f"{escaped(given)} is no name for a model: letters, digits, '.', '_' and '-', "
                     "as in cats@2=runs/cats."
                 )
         return cls(name, version, Path(rest))
@@ -240,13 +241,13 @@ class Models:
             raise UsageError("--golden has no labelled picture that can be read.")
         answers = [p.label for p in classifier.named(pixels)]
         wrong = [
-            f"{shown(pictures[i].path)} is {pictures[i].label}, not {answer}"
+            f"{escaped(pictures[i].path)} is {pictures[i].label}, not {answer}"
             for i, answer in zip(read, answers, strict=True)
             if answer != pictures[i].label
         ]
         if wrong:
             raise ModelError(
-                f"{shown(classifier.source)} is not served: of {len(read)} golden pictures it "
+                f"{escaped(classifier.source)} is not served: of {len(read)} golden pictures it "
                 f"names {len(wrong)} otherwise ({'; '.join(wrong[:3])})."
             )
 
@@ -255,7 +256,7 @@ def _refuse_changed(old: Served | None, classifier: Classifier) -> None:
     """Refuse other classes in the place of a model that is served: its clients do not know them."""
     if old is not None and old.classifier.classes != classifier.classes:
         raise ModelError(
-            f"{shown(classifier.source)} knows other classes than '{old.name}', which it is to "
+            f"{escaped(classifier.source)} knows other classes than '{old.name}', which it is to "
             "replace; serve it under another name."
         )
 

@@ -9,7 +9,7 @@ import time
 from ilk.recipe import Recipe
 from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Examples
-from ilk.training.schedule import image_size
+from ilk.training.optim.schedule import image_size
 from ilk.training.scoring import outputs_of
 from ilk.training.state import State
 from ilk.training.step import Step

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilk.errors import ModelError, OutputError, shown
+from ilk.errors import ModelError, OutputError
 from ilk.models.bundle import Bundle, checksum
 from ilk.runtime import write_whole
+from ilk.text import escaped
 
 log = logging.getLogger("ilk")
 FACTS_KEY = "ilk.checkpoint"
@@ -72,11 +73,11 @@ def load(path: Path) -> Snapshot:
         record = json.loads(facts)
         version = record.pop("version")
     except (SafetensorError, OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ModelError(f"{shown(path)} is no whole checkpoint ({error}).") from None
+        raise ModelError(f"{escaped(path)} is no whole checkpoint ({error}).") from None
     if _checksum(arrays, facts) != expected:
-        raise ModelError(f"{shown(path)} is damaged: it does not match its checksum.")
+        raise ModelError(f"{escaped(path)} is damaged: it does not match its checksum.")
     if version != VERSION:
-        raise ModelError(f"{shown(path)} was written by another version of ilk.")
+        raise ModelError(f"{escaped(path)} was written by another version of ilk.")
     return Snapshot({k: torch.from_numpy(v) for k, v in arrays.items()}, record)
 
 

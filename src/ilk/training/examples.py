@@ -6,19 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ilk.arrays import Indices, Targets
 from ilk.data.catalog import Catalog
-from ilk.data.pixels import Cache, PixelSource, Rows, open_pixels, pick_cache
 from ilk.data.split import evaluation_split, roles
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.spec import Preprocess
 from ilk.training.distributed import ALONE, World
 from ilk.training.order import deal
+from ilk.training.pixels import Cache, PixelSource, open_pixels, pick_cache
 from ilk.training.trained import less_unreadable
-
-Targets = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -32,23 +30,23 @@ class Examples:
     targets : int64 array [N]
         The class of each picture.
     train : int64 array
-        Rows to learn from.
+        Indices to learn from.
     val : int64 array
-        Rows to choose by; none means that the last epoch is kept.
+        Indices to choose by; none means that the last epoch is kept.
     reported : int64 array
-        Rows that scores are reported on, in the catalog's order.
+        Indices that scores are reported on, in the catalog's order.
     classes : tuple of str
     """
 
     catalog: Catalog
     source: PixelSource
     targets: Targets
-    train: Rows
-    val: Rows
-    reported: Rows
+    train: Indices
+    val: Indices
+    reported: Indices
     classes: tuple[str, ...]
 
-    def lots(self, recipe: Recipe, epoch: int) -> list[Rows]:
+    def lots(self, recipe: Recipe, epoch: int) -> list[Indices]:
         """Return the rows of each step of an epoch."""
         return deal(
             self.train,
@@ -116,5 +114,5 @@ def _cache(pictures: int, preprocess: Preprocess, recipe: Recipe, world: World) 
     return world.share(pick_cache(pictures, preprocess.imgsz, world.local_size))
 
 
-def _rows(rows: Iterable[int]) -> Rows:
+def _rows(rows: Iterable[int]) -> Indices:
     return np.fromiter(rows, np.int64)

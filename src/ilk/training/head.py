@@ -16,10 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.engines.base import Floats
+from ilk.arrays import Floats, Indices, Targets
 from ilk.runtime import cores
-
-Targets = NDArray[np.int64]
 
 # Weight of L2 against the summed log loss of standardised features, weakest last: a prior on the
 # weights, so the best value hardly moves with the number of pictures.
@@ -38,8 +36,7 @@ class Linear(NamedTuple):
     classes_: Targets
 
 
-Rows = NDArray[np.intp]
-Fold = tuple[Rows, Rows]
+Fold = tuple[Indices, Indices]
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Head:
     bias: Floats
     strength: float
     scores: dict[float, float]
-    rows: Rows
+    rows: Indices
     logits: Floats
 
 
@@ -184,8 +181,8 @@ def _with_all_others(
     search: Search,
     inputs: Floats,
     targets: Targets,
-    rows: Rows,
-    others: Rows,
+    rows: Indices,
+    others: Indices,
     strength: float,
     weighting: str | None,
 ) -> Search:
@@ -223,7 +220,7 @@ def _mean(models: Sequence[Linear]) -> Linear:
     )
 
 
-def _enough(targets: Targets, rows: Rows, seed: int) -> Rows:
+def _enough(targets: Targets, rows: Indices, seed: int) -> Indices:
     """Choose about ``ENOUGH`` rows, each class by its share but never under ``FOLDS`` rows."""
     if len(rows) <= ENOUGH:
         return rows

@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from ilk.errors import Interrupted, shown
+from ilk.errors import Interrupted
+from ilk.text import escaped
 
 
 def how_to_go_on(folder: Path) -> str:
     """Return the sentence that says how to resume a run."""
     processes = int(os.environ.get("WORLD_SIZE") or 1)
     start = f"torchrun --nproc-per-node={processes} -m ilk" if processes > 1 else "ilk"
-    return f"Go on with: {start} train --resume {shlex.quote(shown(folder))}"
+    return f"Go on with: {start} train --resume {shlex.quote(escaped(folder))}"
 
 
 class Interrupt:

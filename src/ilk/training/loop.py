@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 
-from ilk.data.pixels import Rows
+from ilk.arrays import Indices
 from ilk.errors import TrainingError
 from ilk.recipe import Recipe
 from ilk.training.checkpoint import Checkpoints
@@ -18,8 +18,8 @@ from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Examples
 from ilk.training.history import Row
 from ilk.training.interrupt import Interrupt
-from ilk.training.monitor import Monitor
-from ilk.training.schedule import rate_factor
+from ilk.training.optim.schedule import rate_factor
+from ilk.training.progress.monitor import Monitor
 from ilk.training.scoring import Scores, chosen_metric, outputs_of, scores_of
 from ilk.training.state import Best, Running, State
 from ilk.training.step import Step
@@ -114,7 +114,7 @@ def save_if_due(state: State, checkpoints: Checkpoints, interrupt: Interrupt, wo
         checkpoints.write(state.snapshot())
 
 
-def lots_to_come(state: State, examples: Examples, recipe: Recipe) -> list[Rows]:
+def lots_to_come(state: State, examples: Examples, recipe: Recipe) -> list[Indices]:
     """Return the rows of each step of this epoch that is still to come."""
     lots = examples.lots(recipe, state.epoch)
     left = state.total_steps - state.epoch * state.steps_per_epoch  # a budget may cut it short

@@ -16,9 +16,9 @@ from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
 from ilk.recipes import RATES
 from ilk.runtime import Progress, silent, write_whole
-from ilk.training.curves import plot_range
+from ilk.training.cpu.precision import Precision
 from ilk.training.examples import Examples
-from ilk.training.precision import Precision
+from ilk.training.progress.curves import plot_range
 from ilk.training.session import deterministic, new_state
 from ilk.training.step import Step
 

@@ -17,12 +17,12 @@ from ilk.errors import UsageError
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, pick_device, silent
-from ilk.training.advice import Advisor
+from ilk.training.cpu.precision import Precision, pick_precision
 from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Examples, read_examples
 from ilk.training.lr_find import RangeTest, range_test
-from ilk.training.precision import Precision, pick_precision
 from ilk.training.probe import train_probe
+from ilk.training.progress.advice import Advisor
 from ilk.training.scoring import FEW_VAL, Scores, chosen_metric, scores_of
 from ilk.training.session import Sitting, answers, train_network
 from ilk.training.start import from_pretrained, from_scratch, preprocess_for, refuse_misfit

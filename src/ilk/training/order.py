@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.data.pixels import Rows
+from ilk.arrays import Indices
 from ilk.training.randomness import numpy_generator
 
 
@@ -15,8 +15,8 @@ def steps_in_epoch(pictures: int, batch: int) -> int:
 
 
 def deal(
-    rows: Rows, targets: NDArray[np.int64], *, batch: int, sampling: str, seed: int, epoch: int
-) -> list[Rows]:
+    rows: Indices, targets: NDArray[np.int64], *, batch: int, sampling: str, seed: int, epoch: int
+) -> list[Indices]:
     """Deal the training pictures out to the steps of an epoch, evenly.
 
     A last batch of a few pictures would count each of them for many, and spoil the statistics of

@@ -9,15 +9,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.arrays import Floats
 from ilk.data.catalog import Catalog, Picture
-from ilk.data.split import evaluation_split
-from ilk.engines.base import Floats
+from ilk.data.split import evaluation_split, subsample
 from ilk.inference import run_backbone
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.training.head import Head, solve
-from ilk.training.trained import Answers, Trained, less_unreadable, some
+from ilk.training.trained import Answers, Trained, less_unreadable
 
 
 def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -> Trained:
@@ -63,7 +63,7 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
         catalog,
         answers(reported),
         answers(val) if apart else answers(train[head.rows], head.logits),
-        answers(some(train, recipe.seed)),
+        answers(subsample(train, recipe.seed)),
         {
             "engine": engine.name,
             "regularisation": head.strength,

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ilk.data.pixels import PixelSource, Rows
-from ilk.engines.base import Floats
+from ilk.arrays import Floats, Indices, Targets
 from ilk.models.network import Network
+from ilk.training.cpu.precision import Precision
 from ilk.training.distributed import ALONE, World
-from ilk.training.examples import Targets
-from ilk.training.precision import Precision
+from ilk.training.pixels import PixelSource
 
 Logical = NDArray[np.bool_]
 FEW_VAL = 30  # pictures to choose by: of fewer, one more or less named rightly decides
@@ -82,7 +81,7 @@ def scores_of(logits: Floats, targets: Targets) -> Scores:
 def outputs_of(
     network: Network,
     source: PixelSource,
-    rows: Rows,
+    rows: Indices,
     *,
     precision: Precision,
     batch: int,

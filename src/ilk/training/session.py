@@ -12,28 +12,29 @@ from typing import Any
 
 import torch
 
-from ilk.data.pixels import Rows
+from ilk.arrays import Indices
+from ilk.data.split import subsample
 from ilk.models.backbones import import_timm
 from ilk.models.bundle import Bundle
 from ilk.models.network import Network, build
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, keep_freed_memory, silent
-from ilk.training.advice import before_training
 from ilk.training.budget import affordable_steps
 from ilk.training.checkpoint import Checkpoints
+from ilk.training.cpu.precision import Precision, spare_single_pixels
 from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Examples
 from ilk.training.interrupt import Interrupt
-from ilk.training.layers import freeze, frozen_names
 from ilk.training.loop import fit
-from ilk.training.monitor import Monitor
-from ilk.training.optim import make_optimizers
+from ilk.training.optim.layers import freeze, frozen_names
+from ilk.training.optim.optimizers import make_optimizers
 from ilk.training.order import steps_in_epoch
-from ilk.training.precision import Precision, spare_single_pixels
+from ilk.training.progress.advice import before_training
+from ilk.training.progress.monitor import Monitor
 from ilk.training.scoring import outputs_of
 from ilk.training.state import State
 from ilk.training.step import Step
-from ilk.training.trained import Answers, some
+from ilk.training.trained import Answers
 
 log = logging.getLogger("ilk")
 
@@ -190,7 +191,7 @@ def answers(
     network = build(bundle)
     network.to(sitting.precision.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def of(rows: Rows) -> Answers:
+    def of(rows: Indices) -> Answers:
         features, logits, good = outputs_of(
             network,
             examples.source,
@@ -202,7 +203,7 @@ def answers(
         pictures = tuple(examples.catalog.pictures[i] for i in rows[good])
         return Answers(pictures, features[good], logits[good])
 
-    return of(examples.reported), of(examples.val), of(some(examples.train, recipe.seed))
+    return of(examples.reported), of(examples.val), of(subsample(examples.train, recipe.seed))
 
 
 @contextmanager

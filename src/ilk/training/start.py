@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ilk.data.catalog import Catalog, Pixels
+from ilk.arrays import Pixels
+from ilk.data.catalog import Catalog
 from ilk.data.decode import size_of
 from ilk.engines import prepared_backbone
 from ilk.errors import DecodeError
@@ -21,8 +22,8 @@ from ilk.models.smallnet import whiten
 from ilk.recipe import Recipe
 from ilk.spec import Preprocess, Spec
 from ilk.training.examples import Examples
-from ilk.training.layers import freeze, frozen_names
-from ilk.training.optim import make_optimizers
+from ilk.training.optim.layers import freeze, frozen_names
+from ilk.training.optim.optimizers import make_optimizers
 from ilk.training.randomness import key, numpy_generator
 
 log = logging.getLogger("ilk")

@@ -12,19 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ilk.data.augment import Augment, mix
-from ilk.data.catalog import Pixels
-from ilk.data.pixels import Rows
+from ilk.arrays import Indices, Pixels, Targets
 from ilk.errors import DataError
 from ilk.recipe import Recipe
+from ilk.training.augment.pipeline import Augment, mix
+from ilk.training.cpu.folded import FoldedNorms, Pairs, foldable
+from ilk.training.cpu.precision import Precision
 from ilk.training.distributed import ALONE, World
-from ilk.training.examples import Targets
-from ilk.training.folded import FoldedNorms, Pairs, foldable
-from ilk.training.layers import freeze, frozen_names, set_training_mode
-from ilk.training.optim import set_rates
-from ilk.training.precision import Precision
+from ilk.training.optim.layers import freeze, frozen_names, set_training_mode
+from ilk.training.optim.optimizers import set_rates
+from ilk.training.optim.schedule import image_size, smoothing
 from ilk.training.randomness import generator, key
-from ilk.training.schedule import image_size, smoothing
 from ilk.training.state import State
 
 log = logging.getLogger("ilk")
@@ -107,7 +105,7 @@ class Step:
         return network
 
     def __call__(
-        self, state: State, pixels: Pixels, rows: Rows, targets: Targets, rate: float
+        self, state: State, pixels: Pixels, rows: Indices, targets: Targets, rate: float
     ) -> tuple[float, int]:
         """Take one step.
 
@@ -153,7 +151,7 @@ class Step:
         return loss, correct
 
     def prepared(
-        self, state: State, pixels: Pixels, rows: Rows, targets: Targets
+        self, state: State, pixels: Pixels, rows: Indices, targets: Targets
     ) -> tuple[Tensor, Tensor]:
         """Return pixels ``[N, S, S, 3]`` on the device, augmented, and targets ``[N, K]``."""
         recipe = self._recipe

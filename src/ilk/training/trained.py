@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ilk.arrays import Floats
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import checked
-from ilk.engines.base import Floats
-from ilk.errors import DataError, listed, shown
+from ilk.errors import DataError
 from ilk.models.bundle import Bundle
-
-KNOWN = 1_000  # training pictures that a model remembers the features of
+from ilk.text import escaped, join_limited
 
 
 @dataclass(frozen=True)
@@ -62,13 +58,6 @@ class Trained:
     facts: dict[str, Any]
 
 
-def some(rows: NDArray[np.int64], seed: int, most: int = KNOWN) -> NDArray[np.int64]:
-    """Return at most so many of some rows, drawn at random, in their order."""
-    if len(rows) <= most:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-
-
 def less_unreadable(catalog: Catalog, errors: dict[int, str], limit: float) -> Catalog:
     """Return the catalog less the pictures that could not be decoded, given by row.
 
@@ -83,7 +72,7 @@ def less_unreadable(catalog: Catalog, errors: dict[int, str], limit: float) -> C
     if gone:
         first = next(x for x in rest.left_out if x.label in gone)
         raise DataError(
-            f"None of the pictures of the class {listed(gone)} can be decoded; the first, "
-            f"{shown(first.path)}, {first.reason}. Mend them, or remove the class."
+            f"None of the pictures of the class {join_limited(gone)} can be decoded; the first, "
+            f"{escaped(first.path)}, {first.reason}. Mend them, or remove the class."
         )
     return checked(rest)

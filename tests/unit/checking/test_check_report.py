@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from ilk.checking import report
-from ilk.data import thumbnails
+from ilk.checking.findings import Findings
 from ilk.data.catalog import Catalog, Picture
-from ilk.data.checks import Findings
+from ilk.evaluation import thumbnails
 
 EVIL = "<script>alert('x')</script>\"'>&.png"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ilk.checking import marked
+from ilk.checking.findings import Findings
 from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
-from ilk.data.checks import Findings
 from ilk.data.sources import open_catalog
 from ilk.errors import OutputError, UsageError
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from ilk.checking.findings import ORDER, Findings
+from ilk.checking.findings.kinds import GROUPS, KINDS, title
 from ilk.checking.selection import select
-from ilk.data.checks import ORDER, Findings
-from ilk.data.checks.kinds import GROUPS, KINDS, title
 from ilk.errors import UsageError
 
 

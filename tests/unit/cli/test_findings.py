@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from ilk.checking.findings import Finding, Findings
 from ilk.cli.findings import print_findings
 from ilk.data.catalog import Catalog
-from ilk.data.checks import Finding, Findings
 
 
 def found(kind, *paths, severity="warning", detail="what is wrong"):

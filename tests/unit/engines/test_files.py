@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import ilk.api
+import ilk
 from ilk.engines import Options, files
 from ilk.engines.base import Outputs
 from ilk.engines.files import Kind, kind_of, open_file
@@ -167,4 +167,4 @@ def test_several_models_take_options_as_far_as_they_have_a_choice(exported, tmp_
 def test_an_exported_file_cannot_be_looked_into(exported):
     classifier = load(exported.path)
     with pytest.raises(UsageError, match="was exported: it answers, but it cannot be explained"):
-        ilk.api.explain(classifier, [], [])
+        ilk.explain(classifier, [], [])

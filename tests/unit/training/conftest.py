@@ -10,20 +10,20 @@ import torch
 from torch import nn
 
 from ilk.data.catalog import from_arrays
-from ilk.data.pixels import Kept
 from ilk.models import network as networks
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT
 from ilk.models.network import build, bundle_of
 from ilk.recipe import Recipe
 from ilk.spec import Backbone, Preprocess, Spec
-from ilk.training import monitor as monitors
+from ilk.training.cpu.precision import Precision
 from ilk.training.distributed import ALONE
 from ilk.training.examples import Examples
 from ilk.training.history import Row
 from ilk.training.interrupt import Interrupt
 from ilk.training.loop import fit
-from ilk.training.monitor import Monitor
-from ilk.training.precision import Precision
+from ilk.training.pixels import Kept
+from ilk.training.progress import monitor as monitors
+from ilk.training.progress.monitor import Monitor
 from ilk.training.session import new_state
 from ilk.training.state import State
 from ilk.training.step import Step

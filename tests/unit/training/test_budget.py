@@ -9,7 +9,7 @@ from ilk.spec import Preprocess
 from ilk.training import budget as module
 from ilk.training.budget import SLACK, TRIALS, affordable_steps
 from ilk.training.distributed import World
-from ilk.training.schedule import image_size
+from ilk.training.optim.schedule import image_size
 
 
 class Clock:

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ilk.data import pixels as pixels_module
 from ilk.data.catalog import Catalog, Picture, from_arrays
-from ilk.data.pixels import Kept, Streamed
 from ilk.data.split import ensure_splits, roles
 from ilk.errors import DataError
 from ilk.spec import Preprocess
+from ilk.training import pixels as pixels_module
 from ilk.training.distributed import ALONE, World
 from ilk.training.examples import read_examples
+from ilk.training.pixels import Kept, Streamed
 
 PREPROCESS = Preprocess(imgsz=8)
 CACHES = ["memory", "disk", "none"]

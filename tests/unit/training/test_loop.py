@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from ilk.data.pixels import Kept
 from ilk.errors import DataError, Interrupted, TrainingError
 from ilk.models.network import build
 from ilk.training import checkpoint, loop, session
 from ilk.training.checkpoint import Checkpoints
 from ilk.training.distributed import World
 from ilk.training.loop import lots_to_come, out_of_patience
+from ilk.training.pixels import Kept
 from ilk.training.scoring import Scores, scores_of
 from ilk.training.session import Sitting, train_network
 from ilk.training.state import Best

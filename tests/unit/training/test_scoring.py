@@ -9,8 +9,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from ilk.data.pixels import Kept, PixelSource
 from ilk.training.distributed import World
+from ilk.training.pixels import Kept, PixelSource
 from ilk.training.scoring import Scores, chosen_metric, outputs_of, scores_of
 
 

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 
 from ilk.data.catalog import Catalog, Picture, from_arrays
-from ilk.data.pixels import Kept
 from ilk.errors import UsageError
 from ilk.models import network as networks
 from ilk.models.network import build
 from ilk.models.smallnet import smallnet
 from ilk.spec import Preprocess
 from ilk.training import start as module
+from ilk.training.pixels import Kept
 from ilk.training.start import (
     LARGEST,
     SMALLEST,

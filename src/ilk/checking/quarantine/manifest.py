@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ilk.errors import ManifestError, shown
+from ilk.errors import ManifestError
 from ilk.runtime import versions, write_whole
+from ilk.text import escaped
 
 NAME = "manifest.json"
 FILES = "files"  # the folder beside the manifest that the files are moved to
@@ -77,18 +78,18 @@ def load(path: Path) -> Manifest:
     try:
         record = json.loads(path.read_bytes())
     except OSError as error:
-        raise ManifestError(f"{shown(path)} cannot be read: {error.strerror}.") from None
+        raise ManifestError(f"{escaped(path)} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):
-        raise ManifestError(f"{shown(path)} is not JSON; give a quarantine's {NAME}.") from None
+        raise ManifestError(f"{escaped(path)} is not JSON; give a quarantine's {NAME}.") from None
     version = record.get("ilk_manifest") if isinstance(record, dict) else None
     if not isinstance(version, int):
-        raise ManifestError(f"{shown(path)} is no manifest; give a quarantine's {NAME}.")
+        raise ManifestError(f"{escaped(path)} is no manifest; give a quarantine's {NAME}.")
     if version > VERSION:
-        raise ManifestError(f"{shown(path)} is of a newer version of ilk: update ilk.")
+        raise ManifestError(f"{escaped(path)} is of a newer version of ilk: update ilk.")
     try:
         return Manifest(_text(record["root"]), tuple(_entry(file) for file in record["files"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise ManifestError(f"{shown(path)} is damaged or was edited: {error!r}.") from None
+        raise ManifestError(f"{escaped(path)} is damaged or was edited: {error!r}.") from None
 
 
 def _entry(record: dict[str, Any]) -> Entry:
@@ -118,7 +119,7 @@ def trouble(entry: Entry, root: str) -> str:
     original = Path(entry.original)
     plain = os.path.normpath(entry.original) == entry.original and original.is_absolute()
     if not plain or original == Path(root) or not original.is_relative_to(root):
-        return f"the manifest was edited: {shown(original)} is not inside {shown(root)}"
+        return f"the manifest was edited: {escaped(original)} is not inside {escaped(root)}"
     if entry.now != f"{FILES}/{original.relative_to(root)}":
-        return f"the manifest was edited: {shown(entry.now)} is not its place in the quarantine"
+        return f"the manifest was edited: {escaped(entry.now)} is not its place in the quarantine"
     return ""

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ilk.checking.findings import Finding
 from ilk.checking.quarantine.files import digest, make_folder, move
 from ilk.checking.quarantine.manifest import FILES, Entry, Manifest
-from ilk.data.checks import Finding
-from ilk.errors import OutputError, UsageError, shown
+from ilk.errors import OutputError, UsageError
 from ilk.runtime import Progress, silent
+from ilk.text import escaped
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ def refuse_folder(folder: Path, data: Path) -> None:
     empty = folder.is_dir() and not any(folder.iterdir())
     if os.path.lexists(folder) and not empty:
         raise OutputError(
-            f"{shown(folder)} is there already. Give --quarantine a new or an empty folder, so "
+            f"{escaped(folder)} is there already. Give --quarantine a new or an empty folder, so "
             "that no manifest of an earlier quarantine is lost."
         )
     if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
         raise UsageError(
-            f"--quarantine {shown(folder)} lies inside {shown(data)}, where its pictures would be "
-            "found again. Give a folder beside it."
+            f"--quarantine {escaped(folder)} lies inside {escaped(data)}, where its pictures would "
+            "be found again. Give a folder beside it."
         )
 
 
@@ -70,7 +71,7 @@ def quarantine(
         manifest, failed = _planned(chosen, progress)
         path = manifest.save(folder)
     except OSError as error:
-        raise OutputError(f"{shown(folder)} cannot be written: {error.strerror}.") from None
+        raise OutputError(f"{escaped(folder)} cannot be written: {error.strerror}.") from None
     done: list[str] = []
     with progress("moving files", len(manifest.entries)) as tick:
         for entry in manifest.entries:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
+from ilk.checking.findings import Finding
 from ilk.checking.selection import family
-from ilk.data.checks import Finding
 
 # Of such a group all files but one are too many; of other findings every file is in question.
 # Those of a label conflict all are: any label may be the wrong one.

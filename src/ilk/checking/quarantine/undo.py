@@ -9,8 +9,8 @@ from pathlib import Path
 from ilk.checking.quarantine.files import digest, move, part_of
 from ilk.checking.quarantine.manifest import FILES, NAME, Entry, load, trouble
 from ilk.checking.quarantine.move import Moved
-from ilk.errors import shown
 from ilk.runtime import Progress, silent
+from ilk.text import escaped
 
 
 def undo(manifest: Path, progress: Progress = silent) -> Moved:
@@ -55,15 +55,15 @@ def _put_back(entry: Entry, folder: Path) -> str:
     """Put one file back; return why that cannot be, or ''."""
     here, there = folder / entry.now, Path(entry.original)
     if here.parent.resolve() != here.parent:
-        return f"{shown(here.parent)} leads out of the quarantine"
+        return f"{escaped(here.parent)} leads out of the quarantine"
     if not os.path.lexists(here):
         if not os.path.lexists(there):
-            return f"it is neither there nor at {shown(here)}"
+            return f"it is neither there nor at {escaped(here)}"
         return "" if digest(there) == entry.sha256 else "another file is there, and it is not here"
     if os.path.lexists(there):
         return _finish(here, there, entry)
     if digest(here) != entry.sha256:
-        return f"{shown(here)} is not the file that was moved there"
+        return f"{escaped(here)} is not the file that was moved there"
     move(here, there, entry.sha256)
     return ""
 
@@ -71,7 +71,7 @@ def _put_back(entry: Entry, folder: Path) -> str:
 def _finish(here: Path, there: Path, entry: Entry) -> str:
     """Finish a move that was cut off between the new name and the end of the old one."""
     if digest(there) != entry.sha256:
-        return f"another file is there now; the one that was moved is {shown(here)}"
+        return f"another file is there now; the one that was moved is {escaped(here)}"
     if digest(here) == entry.sha256 and there.parent.resolve() / there.name != here:
         here.unlink()  # one of two names, or of two equal copies
     return ""

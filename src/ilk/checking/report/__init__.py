@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ilk import page
+from ilk.checking.findings import ORDER, Finding, Findings, Severity
+from ilk.checking.findings.kinds import title
 from ilk.data.catalog import Picture
-from ilk.data.checks import ORDER, Finding, Findings, Severity
-from ilk.data.checks.kinds import title
-from ilk.data.thumbnails import Thumbnails
-from ilk.errors import shown
+from ilk.evaluation.thumbnails import Thumbnails
 from ilk.runtime import versions
+from ilk.text import escaped
 
 NAMES = ("check.json", "check.html")
 # What keeps the page of 60,000 findings below 5 MB: at most these are shown, the rest is counted.
@@ -69,12 +69,12 @@ def write(folder: Path, findings: Findings) -> None:
         folder / "check.html",
         __name__,
         "check.html",
-        title=f"Check: {shown(Path(findings.catalog.source).name) or 'data'}",
+        title=f"Check: {escaped(Path(findings.catalog.source).name) or 'data'}",
         verdict=verdict(findings),
         severities=severities(findings),
         sections=sections(findings),
         facts={
-            "Data": shown(findings.catalog.source),
+            "Data": escaped(findings.catalog.source),
             "Files": f"{findings.n:,}",
             "Classes": f"{len(findings.catalog.classes):,}",
             **({"Not looked for": "; ".join(lacking)} if lacking else {}),

@@ -7,10 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ilk.errors import shown
 from ilk.evaluation.metrics import Evaluation
 from ilk.evaluation.report import verdict
 from ilk.spec import Spec
+from ilk.text import escaped
 
 
 def write(path: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, str]) -> None:
@@ -66,12 +66,12 @@ def _header(evaluation: Evaluation, spec: Spec) -> str:
         "metrics": list(measures),
         "model-index": [
             {
-                "name": shown(Path(evaluation.data).name),
+                "name": escaped(Path(evaluation.data).name),
                 "results": [
                     {
                         "task": {"type": "image-classification"},
                         "dataset": {
-                            "name": shown(Path(evaluation.data).name),
+                            "name": escaped(Path(evaluation.data).name),
                             "type": "imagefolder",
                             "split": evaluation.split or "all",
                         },
@@ -90,4 +90,4 @@ def _header(evaluation: Evaluation, spec: Spec) -> str:
 
 def _plain(text: str) -> str:
     """Return a text that no Markdown table breaks on."""
-    return shown(text).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+    return escaped(text).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ilk import page
-from ilk.data.thumbnails import Thumbnails
-from ilk.errors import counted
 from ilk.evaluation.metrics import Evaluation
 from ilk.evaluation.mistakes import Mistake
 from ilk.evaluation.report.advice import advice
+from ilk.evaluation.thumbnails import Thumbnails
+from ilk.text import pluralize
 
 # What keeps the page below 5 MB, however many pictures were scored: about 100 thumbnails of 7 kB.
 PAIRS, EXAMPLES = 6, 4  # most confused pairs of classes, and pictures of each
@@ -101,7 +101,7 @@ class _Gallery:
         for pair in self._evaluation.most_confused[:PAIRS] if self._mistakes else ():
             found = self._mistakes.of_pair(pair["true"], pair["predicted"])  # type: ignore[union-attr]
             title = (
-                f"{counted(pair['count'], 'picture')} of {short(pair['true'])} taken for "
+                f"{pluralize(pair['count'], 'picture')} of {short(pair['true'])} taken for "
                 f"{short(pair['predicted'])}"
             )
             figures = self._figures(found[:EXAMPLES])
@@ -149,9 +149,9 @@ def verdict(evaluation: Evaluation) -> str:
     pictures = "held-out picture" if evaluation.split in {"val", "test"} else "picture"
     wrong = evaluation.n - round(accuracy.value * accuracy.n)
     if wrong == 0:
-        text = f"All {counted(evaluation.n, pictures)} are named rightly."
+        text = f"All {pluralize(evaluation.n, pictures)} are named rightly."
     else:
-        text = f"{evaluation.n - wrong:,} of {counted(evaluation.n, pictures)} are named rightly"
+        text = f"{evaluation.n - wrong:,} of {pluralize(evaluation.n, pictures)} are named rightly"
         one_in = round(evaluation.n / wrong)
         text += f": about one mistake in {one_in:,}." if one_in > 1 else "."
     text += (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ilk.errors import counted, shown
 from ilk.evaluation.abstention import right_in_a_row
 from ilk.evaluation.metrics import Evaluation
+from ilk.text import escaped, pluralize
 
 FEW = 100  # pictures: their interval is some ten points wide
 OFTEN = 3  # of a mistake, from which on it is a habit
@@ -28,8 +28,8 @@ def _advice(evaluation: Evaluation) -> Iterator[str]:
     suspects = evaluation.mistakes.suspects if evaluation.mistakes else ()
     if suspects:
         yield (
-            f"Look at the {counted(len(suspects), 'picture')} below whose label may be wrong: each "
-            "wrong label counts as a mistake of the model."
+            f"Look at the {pluralize(len(suspects), 'picture')} below whose label may be wrong: "
+            "each wrong label counts as a mistake of the model."
         )
     if evaluation.n < FEW:
         yield (
@@ -39,11 +39,11 @@ def _advice(evaluation: Evaluation) -> Iterator[str]:
     worst = next((p for p in evaluation.most_confused if p["count"] >= OFTEN), None)
     if worst:
         yield (
-            f"Collect pictures of {shown(worst['true'])} like those taken for "
-            f"{shown(worst['predicted'])} ({worst['count']:,}): it is the most frequent mistake."
+            f"Collect pictures of {escaped(worst['true'])} like those taken for "
+            f"{escaped(worst['predicted'])} ({worst['count']:,}): it is the most frequent mistake."
         )
     if evaluation.missing:
-        yield f"Add pictures of {', '.join(map(shown, evaluation.missing))} to what is scored."
+        yield f"Add pictures of {', '.join(map(escaped, evaluation.missing))} to what is scored."
     confidence = evaluation.confidence
     if confidence and confidence.after.error.low > OFF:
         yield (

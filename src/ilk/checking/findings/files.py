@@ -1,0 +1,232 @@
+"""Files: those that cannot be read, and those that are not what one would expect of them."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ilk.checking.findings.evidence import Evidence
+from ilk.checking.findings.per_file import is_common, per_file
+from ilk.checking.findings.records import Finding, Severity
+from ilk.data.catalog import Catalog, LeftOut, Picture
+from ilk.data.inspection.facts import Facts
+from ilk.data.inspection.inspect import Inspection
+from ilk.text import escaped
+
+ENDINGS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "PPM": (".ppm", ".pgm"),
+}
+PLAIN_MODES = ("RGB", "L", "P", "RGBA", "LA", "PA")
+FAR, FAIR, FENCE = 4.0, 1.35, 3.0  # times the usual side, and the quartiles' distance: _sizes
+TINY = 32  # pixels: a smaller side shows little, where most pictures show more
+LONG, STRIP = 2.8, 6.0  # times as long as wide
+
+ACTIONS = {
+    "file.incomplete": "Fetch the whole file again, or delete it; training uses what is there.",
+    "file.empty": "Replace or delete it; training leaves it out.",
+    "file.truncated": "Fetch the whole file again, or delete it.",
+    "file.not_a_picture": "Replace or delete it, or save it as JPEG or PNG; "
+    "training leaves it out.",
+    "file.bomb": "Make it smaller; training leaves it out.",
+    "file.unreadable": "Mend, replace or delete it; training leaves it out.",
+    "file.ignored": "Nothing, if these are no pictures; else give them a picture's ending.",
+    "file.link": "Copy what it leads to into the data: who gets the folder does not get the rest.",
+    "file.changed": "Wait until nobody writes to the data, then check again.",
+    "file.ending": "Nothing for ilk, which goes by the content; other tools may fail: rename it.",
+    "file.animated": "Nothing, if the first frame shows its class; else save the right one.",
+    "file.mode": "Look at what ilk makes of it; save it as 8-bit RGB to be sure.",
+    "file.rotated": "Nothing for ilk; other tools may show it sideways: store it upright.",
+    "file.size": "Look whether it belongs here; the network sees every picture at one size.",
+}
+
+
+def find(evidence: Evidence) -> Iterator[Finding]:
+    """Find what is wrong with files, by what was noted when they were read."""
+    inspection = evidence.inspection
+    yield from _left_out(inspection.catalog.left_out)
+    yield from _changed(inspection)
+    yield from _ending_early(inspection)
+    yield from _links(inspection.catalog)
+    for kind, look in (
+        ("file.ending", _ending),
+        ("file.animated", _animated),
+        ("file.mode", _mode),
+        ("file.rotated", _rotated),
+    ):
+        alike: dict[str, list[str]] = defaultdict(list)
+        for picture, facts in zip(inspection.catalog.pictures, inspection.facts, strict=True):
+            if remark := look(picture, facts):
+                alike[remark].append(picture.path)
+        for remark, paths in alike.items():
+            yield from per_file(kind, "info", paths, remark, ACTIONS[kind], len(inspection.facts))
+    yield from _sizes(inspection)
+
+
+def _found(kind: str, severity: Severity, paths: Sequence[str], detail: str) -> Finding:
+    return Finding(kind, severity, tuple(paths), detail, ACTIONS[kind])
+
+
+# --- files that take no part ----------------------------------------------------------------------
+
+
+def _left_out(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
+    ignored: dict[str, list[str]] = defaultdict(list)
+    for file in left_out:
+        kind = file.kind or ("file.unreadable" if file.unreadable else "")
+        is_folder = os.path.isdir(file.path)  # noqa: PTH112 -- as in _suffix
+        named = f"{escaped(file.path)} {file.reason}"
+        if kind == "file.ignored" and is_folder:
+            yield Finding(kind, "warning", (), named, "Put its pictures there, or delete it.")
+        elif kind == "file.ignored":
+            ignored[_suffix(file.path)].append(file.path)
+        elif kind == "file.link":
+            action = ACTIONS[kind] if is_folder else "Mend or delete it."
+            yield Finding(kind, "warning", (), named, action)
+        elif kind == "file.unreadable" and is_folder:
+            yield _found(kind, "error", (), named)
+        elif kind in ACTIONS:
+            yield _found(kind, "error", (file.path,), file.reason)
+    for suffix, paths in ignored.items():
+        what = f"ending in {escaped(suffix)}" if suffix else "without an ending"
+        number = f"{len(paths):,} files" if len(paths) > 1 else "a file"
+        yield _found("file.ignored", "info", paths, f"{number} {what}, as no picture does")
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()  # noqa: PTH122 -- Path is ten times slower
+
+
+def _ending_early(inspection: Inspection) -> Iterator[Finding]:
+    for picture, facts in zip(inspection.catalog.pictures, inspection.facts, strict=True):
+        if facts.ends_early:
+            detail = "ends too early: a part is missing, though a picture can be made of the rest"
+            yield _found("file.incomplete", "warning", (picture.path,), detail)
+
+
+def _changed(inspection: Inspection) -> Iterator[Finding]:
+    """Compare each file as it is now with what it was just before it was read."""
+    for picture, facts in zip(inspection.catalog.pictures, inspection.facts, strict=True):
+        if not facts.modified:
+            continue
+        try:
+            status = Path(picture.path).stat()
+        except OSError as error:
+            detail = f"was read, and cannot be opened any more: {error.strerror}"
+            yield _found("file.changed", "error", (picture.path,), detail)
+            continue
+        if (status.st_mtime_ns, status.st_size) != (facts.modified, facts.bytes):
+            detail = "changed while the data was checked: what is said of it may be out of date"
+            yield _found("file.changed", "error", (picture.path,), detail)
+
+
+def _links(catalog: Catalog) -> Iterator[Finding]:
+    """Find symbolic links that lead out of the folder: of files, and of folders on the way."""
+    root = catalog.source
+    if not os.path.isdir(root):  # noqa: PTH112 -- keeps the name as it was given
+        return
+    inside = os.path.join(os.path.realpath(root), "")  # noqa: PTH118
+    folders: set[str] = set()
+    for picture in catalog.pictures:
+        if picture.content is not None:
+            continue
+        folders.add(os.path.dirname(picture.path))  # noqa: PTH120 -- as in _suffix
+        if os.path.islink(picture.path):  # noqa: PTH114 -- as in _suffix
+            target = os.path.realpath(picture.path)
+            if not target.startswith(inside):
+                detail = f"is a link out of the data folder, to {escaped(target)}"
+                yield _found("file.link", "warning", (picture.path,), detail)
+    for link in sorted({link for folder in folders for link in _linked(folder, root)}):
+        target = os.path.realpath(link)
+        if not target.startswith(inside):
+            detail = f"{escaped(link)} is a link to the folder {escaped(target)}"
+            yield _found("file.link", "warning", (), detail)
+
+
+def _linked(folder: str, root: str) -> Iterator[str]:
+    """Give those of a folder and the folders above it, below the root, that are links."""
+    while folder not in {root, "", os.path.dirname(folder)}:  # noqa: PTH120
+        if os.path.islink(folder):  # noqa: PTH114 -- as in _suffix
+            yield folder
+        folder = os.path.dirname(folder)  # noqa: PTH120 -- as in _suffix
+
+
+# --- files that are unusual -----------------------------------------------------------------------
+
+
+def _ending(picture: Picture, facts: Facts) -> str:
+    suffix = _suffix(picture.path)
+    usual = ENDINGS.get(facts.format, ()) if picture.content is None else ()
+    if not usual or suffix in usual:
+        return ""
+    return f"ends in {escaped(suffix) or 'nothing'}, but is a {facts.format}"
+
+
+def _animated(picture: Picture, facts: Facts) -> str:
+    return "has several frames or pages, of which the first counts" if facts.animated else ""
+
+
+def _mode(picture: Picture, facts: Facts) -> str:
+    if facts.mode.startswith("CMYK"):
+        return "has colours for print (CMYK), which come out differently on a screen"
+    if "16" in facts.mode or facts.mode == "I":
+        return "has 16 bits a channel, of which the network gets 8"
+    if facts.transparent:
+        return "may be transparent in parts, which are put over white"
+    if facts.mode == "1":
+        return "has two colours only, black and white"
+    return "" if facts.mode in PLAIN_MODES else f"has unusual colours ({facts.mode})"
+
+
+def _rotated(picture: Picture, facts: Facts) -> str:
+    if facts.orientation == 1:
+        return ""
+    return f"is stored turned or mirrored (EXIF orientation {facts.orientation}); ilk puts it right"
+
+
+# --- size and shape -------------------------------------------------------------------------------
+
+
+def _sizes(inspection: Inspection) -> Iterator[Finding]:
+    """Find pictures that are far larger, smaller or longer than the rest.
+
+    The size is the square root of the number of pixels. It is odd if it is four times the median or
+    a quarter of it; 1.35 times is enough outside of the outer fences (Tukey 1977): three times the
+    distance of the quartiles beyond them.
+    """
+    if not inspection.facts:
+        return
+    shapes = np.array([(f.width, f.height) for f in inspection.facts], np.float64)
+    sides = np.sqrt(shapes.prod(axis=1))
+    low, middle, high = np.quantile(sides, (0.25, 0.5, 0.75))
+    fence = FENCE * (high - low)
+    outside = (sides < low - fence) | (sides > high + fence)
+    ratio = np.maximum(sides / middle, middle / sides)
+    odd = (ratio >= FAR) | (outside & (ratio >= FAIR))
+    stretch = shapes.max(axis=1) / shapes.min(axis=1)
+    long = stretch >= LONG
+    if is_common(int(np.count_nonzero(long)), len(long)):
+        long[:] = False
+    if is_common(int(np.count_nonzero(odd)), len(odd)):
+        odd[:] = False
+    for i in np.flatnonzero(odd | long):
+        width, height = map(int, shapes[i])
+        remarks = [f"has {width:,} x {height:,} pixels"]
+        if odd[i]:
+            remarks.append(f"most have about {middle:,.0f} x {middle:,.0f}")
+        if long[i]:
+            remarks.append(f"one side is {stretch[i]:.1f} times the other")
+        bad = (odd[i] and sides[i] < TINY) or (long[i] and stretch[i] >= STRIP)
+        path = inspection.catalog.pictures[i].path
+        yield _found("file.size", "warning" if bad else "info", (path,), "; ".join(remarks))

@@ -1,0 +1,30 @@
+"""Text for messages: escaped, joined, pluralized, and never longer than a line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+
+def error_text(error: BaseException, longest: int = 300) -> str:
+    """Return what someone else's error says, on one line of bounded length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else f"{text[:longest]} …"
+
+
+def escaped(path: str | os.PathLike[str]) -> str:
+    """Return a path fit for a terminal or a report: odd bytes and control characters escaped."""
+    text = os.fspath(path)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def join_limited(items: Iterable[str], limit: int = 5) -> str:
+    """Join names for a message, at most ``limit`` of them, saying how many more there are."""
+    names = [escaped(item) for item in items]
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def pluralize(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 picture", "1,500 pictures"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"

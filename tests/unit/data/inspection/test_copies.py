@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ilk.data.catalog import Catalog, Picture
+from ilk.data.inspection.copies import grouped, groups, leaks, spare
+from ilk.data.inspection.near import Pair
+
+
+def pairs(*ends):
+    return [Pair(*sorted(two), 0.9, False) for two in ends]
+
+
+def catalog(*splits):
+    return Catalog(tuple(Picture(f"{i}", "cat", s, f"{9 - i}0") for i, s in enumerate(splits)))
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ([], []),
+        ([(0, 1)], [[0, 1]]),
+        ([(0, 1), (3, 4)], [[0, 1], [3, 4]]),
+        ([(0, 1), (1, 2)], [[0, 1, 2]]),
+        ([(2, 0), (2, 1), (2, 3), (2, 4), (2, 5)], [[0, 1, 2, 3, 4, 5]]),
+    ],
+)
+def test_pairs_are_joined_to_groups(ends, expected):
+    assert groups(pairs(*ends), 6) == expected
+
+
+def test_a_chain_of_pictures_that_are_like_the_next_alone_is_no_group():
+    found = groups(pairs(*((i, i + 1) for i in range(99))), 100)
+    assert max(map(len, found)) <= 4
+
+
+def test_the_frames_of_a_film_are_one_group():
+    assert groups(pairs(*((i, i + 1) for i in range(39))), 1000) == [list(range(40))]
+
+
+def test_copies_that_know_but_some_of_each_other_are_one_group():
+    some = [(i, (i + step) % 40) for i in range(40) for step in (1, 7, 13)]
+    (found,) = groups(pairs(*some), 1000)
+    assert found == list(range(40))
+    data = Catalog(tuple(
+        Picture(f"{i}", "cat", "train" if i % 2 else "test", f"{i:04x}") for i in range(40)
+    ))  # fmt: skip
+    ((*leak,),) = leaks(grouped(data, pairs((3, 4), (0, 39))))[:1]
+    assert len(leak) == 2
+
+
+def test_near_copies_and_copies_of_them_bear_one_group():
+    data = catalog(None, None, None, None)
+    data = replace(data, pictures=(*data.pictures, replace(data.pictures[1], path="again")))
+    found = grouped(data, pairs((0, 1)))
+    assert [p.group for p in found.pictures] == ["80", "80", "", "", "80"]
+    assert [p.origin for p in found.pictures] == ["80", "80", "70", "60", "80"]
+    assert spare(found) == 2
+    assert spare(data) == 1
+
+
+def test_without_near_copies_nothing_changes():
+    data = catalog(None, None)
+    assert grouped(data, []) is data
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        (("train", "test", "train"), ["0", "1"]),
+        (("train", "train", "test"), []),
+        ((None, None, None), []),
+    ],
+)
+def test_a_group_in_several_splits_leaks(splits, expected):
+    found = leaks(grouped(catalog(*splits), pairs((0, 1))))
+    assert [p.path for group in found for p in group] == expected
+
+
+def test_exact_copies_leak_too():
+    data = catalog("train", "val")
+    copy = replace(data.pictures[0], path="copy", split="val")
+    (leak,) = leaks(replace(data, pictures=(*data.pictures, copy)))
+    assert [p.path for p in leak] == ["0", "copy"]

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+
+from ilk.data.catalog import Catalog, Picture, from_arrays
+from ilk.data.inspection import near
+from ilk.data.inspection.inspect import inspect
+from ilk.data.inspection.near import near_pairs
+from ilk.data.named import digits
+
+
+def photo(seed, size=(120, 90), detail=None):
+    """Return an image with structure of every size, as a photo has; ``detail`` seeds the fine."""
+    rng = np.random.default_rng(seed)
+    pixels = np.zeros((size[1], size[0], 3))
+    for cells in (2, 4, 8, 16, 32, 64):
+        if cells == 16 and detail is not None:
+            rng = np.random.default_rng(detail)
+        noise = rng.uniform(0, 255, (cells, cells, 3)).astype(np.uint8)
+        pixels += np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)) / cells
+    low, high = np.quantile(pixels, (0.02, 0.98))
+    return Image.fromarray(((pixels - low) * 255 / (high - low)).clip(0, 255).astype(np.uint8))
+
+
+def jpeg(image, quality=85):
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def inspected(*images):
+    contents = [x if isinstance(x, bytes) else jpeg(x) for x in images]
+    return inspect(Catalog(tuple(Picture(f"{i}", content=c) for i, c in enumerate(contents))))
+
+
+def found(*images, **options):
+    return [pair[:2] for pair in near_pairs(inspected(*images), **options)]
+
+
+def turned(image):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    image.transpose(Image.Transpose.ROTATE_90).save(buffer, "JPEG", quality=85, exif=exif)
+    return buffer.getvalue()
+
+
+WAYS = {
+    "re-encoded": lambda image: jpeg(image, 40),
+    "resized": lambda image: image.resize((72, 54)),
+    "cropped at the left": lambda image: image.crop((6, 0, 120, 90)),
+    "cropped all around": lambda image: image.crop((4, 3, 116, 87)),
+    "brightened": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
+    "darkened": lambda image: ImageEnhance.Brightness(image).enhance(0.6),
+    "grey": lambda image: image.convert("L"),
+    "mirrored": ImageOps.mirror,
+    "mirrored and cropped": lambda image: ImageOps.mirror(image).crop((0, 4, 115, 90)),
+    "turned by its EXIF data": turned,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_copy_is_found_among_other_pictures(way):
+    others = [photo(seed) for seed in range(1, 20)]
+    (pair,) = near_pairs(inspected(photo(0), *others, WAYS[way](photo(0))))
+    assert pair[:2] == (0, 20)
+    assert pair.mirrored == way.startswith("mirrored")
+    assert near.DETAIL <= pair.likeness <= 1
+
+
+def test_other_pictures_are_no_copies():
+    assert found(*(photo(seed) for seed in range(40))) == []
+
+
+def test_pictures_with_the_same_large_shapes_are_no_copies():
+    same, other = photo(0), photo(0, detail=1)
+    sketches = inspected(same, other).sketches
+    assert sketches[0] @ sketches[1] > 0.95
+    assert found(same, other) == []
+
+
+def test_a_picture_is_not_its_own_mirror_image():
+    half = photo(0, (60, 90))
+    whole = Image.new("RGB", (120, 90))
+    whole.paste(half, (0, 0))
+    whole.paste(ImageOps.mirror(half), (60, 0))
+    assert found(whole, photo(1)) == []
+
+
+def test_every_two_of_several_copies_are_a_pair():
+    copies = (photo(0), jpeg(photo(0), 50), photo(0).resize((100, 80)))
+    assert found(*copies, photo(1)) == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_of_exact_copies_one_stands_for_all():
+    original = jpeg(photo(0))
+    assert found(original, original, jpeg(photo(0), 40), original) == [(0, 2)]
+    assert found(original, original) == []
+
+
+def test_handwritten_digits_are_no_copies():
+    assert near_pairs(inspect(digits())) == []
+
+
+def letter(text, place, size=64):
+    image = Image.new("RGB", (size, size), "white")
+    ImageDraw.Draw(image).text(place, text, fill="black", font_size=40)
+    return image
+
+
+def test_simple_pictures_are_no_copies():
+    letters = [letter(text, (10 + i, 5 + i)) for i in range(6) for text in "ABC"]
+    skies = [Image.linear_gradient("L").point(lambda v, k=k: v // 2 + k) for k in range(0, 60, 6)]
+    blanks = [Image.new("RGB", (64, 64), (k, k, k)) for k in range(10)]
+    assert found(*letters, *(sky.convert("RGB") for sky in skies), *blanks) == []
+
+
+def test_pictures_of_a_few_pixels_are_no_copies():
+    small = photo(0, (12, 12))
+    assert found(small, ImageEnhance.Brightness(small).enhance(0.9)) == []
+
+
+def test_names_and_order_do_not_matter():
+    images = [photo(seed) for seed in range(8)] + [jpeg(photo(seed), 40) for seed in (2, 5)]
+    inspection = inspected(*images)
+    pictures = inspection.catalog.pictures
+    other = inspect(Catalog(tuple(replace(p, path=f"x{p.path}") for p in reversed(pictures))))
+
+    def by_content(inspection):
+        digests = [p.digest for p in inspection.catalog.pictures]
+        return {
+            (frozenset((digests[pair.first], digests[pair.second])), pair.likeness)
+            for pair in near_pairs(inspection)
+        }
+
+    assert by_content(inspection) == by_content(other)
+    assert len(by_content(inspection)) == 2
+
+
+def test_among_many_pictures_neighbours_are_found_by_an_index(monkeypatch):
+    monkeypatch.setattr(near, "MANY", 100)
+    images = [photo(seed, (40, 40)) for seed in range(120)]
+    copies = [ImageOps.mirror(image) for image in images[:10]]
+    assert found(*images, *copies) == [(i, 120 + i) for i in range(10)]
+
+
+def test_features_settle_what_pixels_leave_in_doubt(monkeypatch):
+    inspection = inspected(photo(0), jpeg(photo(0), 40), photo(1))
+    monkeypatch.setattr(near, "DETAIL", 2.0)
+    unlike = np.eye(3, dtype=np.float32)
+    alike = np.array([[3, 1], [2.9, 1], [-1, 1]], np.float32)
+    assert near_pairs(inspection) == near_pairs(inspection, unlike) == []
+    assert [pair[:2] for pair in near_pairs(inspection, alike)] == [(0, 1)]
+
+
+def test_features_take_nothing_away():
+    inspection = inspected(photo(0), jpeg(photo(0), 40))
+    assert near_pairs(inspection, np.eye(2, dtype=np.float32)) == near_pairs(inspection)
+
+
+def test_a_file_that_is_gone_by_now_has_no_copies(tmp_path):
+    for name, quality in (("a", 90), ("b", 40)):
+        (tmp_path / name).write_bytes(jpeg(photo(0), quality))
+    pictures = tuple(Picture(str(tmp_path / name)) for name in "ab")
+    inspection = inspect(Catalog(pictures))
+    assert len(near_pairs(inspection)) == 1
+    (tmp_path / "b").unlink()
+    assert near_pairs(inspection) == []
+
+
+def test_pixels_in_memory_have_copies_too():
+    image = photo(0)
+    arrays = [np.asarray(x) for x in (image, photo(1), ImageOps.mirror(image))]
+    assert [pair[:2] for pair in near_pairs(inspect(from_arrays(arrays)))] == [(0, 2)]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_where_there_is_nothing_to_compare_there_are_no_copies(number):
+    assert found(*[photo(0)] * number) == []
+
+
+def test_progress_is_told_of_every_candidate(telling):
+    told = []
+    near_pairs(inspected(photo(0), jpeg(photo(0), 40)), progress=telling(told))
+    assert sum(told) == 1  # the pair that their sketches propose

@@ -1,0 +1,79 @@
+"""Which pictures an export is calibrated by and verified on."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+import ilk
+from ilk.errors import DataError, UsageError
+from ilk.exporting.pictures import pictures_for
+from ilk.models.bundle import Bundle
+
+
+@pytest.fixture
+def folder(tmp_path, write_picture):
+    """Twelve pictures a class, in files."""
+    for label in ("cat", "dog"):
+        for i in range(12):
+            write_picture(tmp_path / "data" / label / f"{i}.png", i if label == "cat" else 100 + i)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def run(fake_backbone, folder, tmp_path):
+    return ilk.train(folder, imgsz=8, runs=tmp_path / "runs", allow_leakage=True)
+
+
+def chosen(run, data=None, split=None):
+    bundle = Bundle.load(run.model)
+    return pictures_for(bundle.spec, bundle.seen, run.model, data, split, None)
+
+
+def test_by_default_they_are_those_of_the_training_held_out_apart(run):
+    found = chosen(run)
+    splits = {p.path: p.split for p in run.catalog.pictures}
+    assert {splits[p.path] for p in found.files} == {"test"}
+    assert len(found.calibrating) == list(splits.values()).count("train")
+    assert found.pixels.shape == (len(found.files), 8, 8, 3)
+    assert [run.catalog.classes[k] for k in found.targets] == [p.label for p in found.files]
+    assert found.words == "the test split of its training's pictures"
+
+
+def test_where_they_have_gone_those_that_the_run_kept_take_their_place(run, folder):
+    before = chosen(run)
+    shutil.rmtree(folder)
+    found = chosen(run)
+    assert found.words == "the test split of those that its run kept"
+    assert len(found.pixels) == len(before.pixels)
+    assert len(found.calibrating) == len(before.calibrating)
+    assert sorted(found.targets) == sorted(before.targets)
+    # As good as the same: they went through JPEG.
+    apart = np.abs(found.pixels.astype(int) - before.pixels.astype(int)).mean()
+    assert apart < 12
+
+
+def test_pictures_that_are_given_come_first_and_the_runs_own_calibrate(
+    run, tmp_path, write_picture
+):
+    for i in range(3):
+        write_picture(tmp_path / "new" / "cat" / f"{i}.png", 200 + i)
+    found = chosen(run, tmp_path / "new")
+    assert found.words == "all pictures of new"
+    assert len(found.pixels) == 3
+    assert len(found.calibrating) == sum(p.split == "train" for p in run.catalog.pictures)
+
+
+def test_without_any_it_asks_for_data(run, folder):
+    shutil.rmtree(folder)
+    shutil.rmtree(run.folder / "kept")
+    with pytest.raises(UsageError, match="Give --data: pictures to verify on"):
+        chosen(run)
+
+
+def test_pictures_of_other_classes_are_refused(run, tmp_path, write_picture):
+    write_picture(tmp_path / "new" / "teapot" / "1.png")
+    with pytest.raises(DataError, match="no picture of the classes that the model knows"):
+        chosen(run, tmp_path / "new")
