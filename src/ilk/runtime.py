@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from importlib import metadata, util
-from math import ceil, inf
 from pathlib import Path
 
 from ilk.errors import OutputError, UsageError
 
-CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own
 FEATURES = ("avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "avx_vnni", "asimd")
 PACKAGES = (
     "ilk", "torch", "timm", "openvino", "numpy", "scikit-learn", "pillow", "simplejpeg",
@@ -77,21 +75,13 @@ def flush_folder(path: Path) -> None:
 
 @cache
 def cores() -> int:
-    """Return how many CPU cores this process may use, by its affinity and its container's quota."""
-    if hasattr(os, "sched_getaffinity"):
-        there = len(os.sched_getaffinity(0))
-    else:
-        there = os.cpu_count() or 1
-    return max(1, ceil(min(there, _quota(CGROUP))))
+    """Return how many CPU cores this process may use, by its affinity and its container's quota.
 
+    A quota of part of a core counts as a whole one. ``LOKY_MAX_CPU_COUNT`` sets a lower number.
+    """
+    from joblib import cpu_count
 
-def _quota(folder: Path) -> float:
-    """Return how many cores a cgroup (version 2) allows; infinity if it sets no limit."""
-    try:
-        quota, period = (folder / "cpu.max").read_text().split()
-        return int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):  # "max", or no cgroup
-        return inf
+    return int(cpu_count())
 
 
 def processor() -> str:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-import math
+import builtins
+import io
+import os
 import platform
 import subprocess
 import sys
@@ -12,18 +14,56 @@ from ilk import runtime
 from ilk.errors import OutputError, UsageError
 
 
-def test_there_is_at_least_one_core():
-    assert runtime.cores() >= 1
+@pytest.fixture
+def uncached(monkeypatch):
+    """Return `cores` as a new process would find them."""
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    return runtime.cores.__wrapped__
+
+
+def test_there_is_at_least_one_core(uncached):
+    assert uncached() >= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_a_process_that_is_bound_to_one_core_counts_one(uncached):
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert uncached() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+CGROUP = "/sys/fs/cgroup"
+V1_QUOTA = f"{CGROUP}/cpu/cpu.cfs_quota_us"
+V1_PERIOD = f"{CGROUP}/cpu/cpu.cfs_period_us"
 
 
 @pytest.mark.parametrize(
-    "limit, cores",
-    [("150000 100000", 1.5), ("max 100000", math.inf), ("", math.inf), ("1 0", math.inf)],
+    ("files", "expected"),
+    [
+        ({f"{CGROUP}/cpu.max": "150000 100000\n"}, 2),
+        ({f"{CGROUP}/cpu.max": "50000 100000\n"}, 1),
+        ({f"{CGROUP}/cpu.max": "max 100000\n"}, 8),
+        ({V1_QUOTA: "150000\n", V1_PERIOD: "100000\n"}, 2),
+        ({V1_QUOTA: "-1\n", V1_PERIOD: "100000\n"}, 8),
+        ({}, 8),
+    ],
 )
-def test_a_container_may_have_a_quota_of_cores(tmp_path, limit, cores):
-    (tmp_path / "cpu.max").write_text(limit)
-    assert runtime._quota(tmp_path) == cores
-    assert runtime._quota(tmp_path / "missing") == math.inf
+def test_a_container_may_have_a_quota_of_cores(monkeypatch, uncached, files, expected):
+    def read(path, *rest, **options):
+        return io.StringIO(files[path]) if path in files else open_file(path, *rest, **options)
+
+    def exists(path):
+        return path in files if str(path).startswith(CGROUP) else there(path)
+
+    open_file, there = open, os.path.exists
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(os.path, "exists", exists)
+    monkeypatch.setattr(builtins, "open", read)
+    assert uncached() == expected
 
 
 def test_installed_tells_without_importing():
