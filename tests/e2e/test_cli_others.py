@@ -151,4 +151,4 @@ def test_a_commands_help(ilk, command):
 def test_the_version(ilk):
     from ilk import __version__
 
-    assert ilk("--version").stdout == f"{__version__}\n"
+    assert ilk("--version", apart=True).stdout == f"{__version__}\n"

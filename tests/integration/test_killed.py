@@ -18,7 +18,10 @@ EACH_STEP = "scratch: Muon"
 @pytest.fixture(scope="module")
 def kills(shared_cache, tmp_path_factory):
     """A record of each kill; see `killing.py`, which needs a process of its own."""
-    script, folder = Path(__file__).with_name("killing.py"), tmp_path_factory.mktemp("kills")
+    script, folder = (
+        Path(__file__).parents[1] / "support" / "killing.py",
+        tmp_path_factory.mktemp("kills"),
+    )
     done = subprocess.run(
         [sys.executable, script, folder, "--kills", str(KILLS), "--each-step", EACH_STEP],
         env={**os.environ, "ILK_CACHE": str(shared_cache), "OMP_NUM_THREADS": "1"},

@@ -29,6 +29,7 @@ import ilk.engines.pytorch
 import ilk.evaluation.plots
 import ilk.evaluation.report
 import ilk.training.modes
+import ilk.training.progress.monitor
 import ilk.training.train
 
 LONGEST = 180.0  # seconds until a training counts as hanging
@@ -177,8 +178,10 @@ class Trainings:
         patched.fit = watched_fit
         patched.affordable_steps = lambda *_: BUDGETED_STEPS
         if not self._plots:
-            ilk.training.progress.monitor.plot_curves = lambda *_: None
-            ilk.training.train.write_report = lambda *_, **__: None
+            curves: Any = ilk.training.progress.monitor
+            report: Any = ilk.training.train
+            curves.plot_curves = lambda *_: None
+            report.write_report = lambda *_, **__: None
         if isinstance(killed, AfterCheckpoint):
             killed.arrange()
 
