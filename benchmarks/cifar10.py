@@ -21,10 +21,11 @@ from ilk.models.network import build
 from ilk.runtime import keep_freed_memory
 from ilk.training.cpu.precision import pick_precision
 from ilk.training.examples import read_examples
-from ilk.training.scoring import outputs_of, scores_of
-from ilk.training.session import new_state
-from ilk.training.start import from_scratch, preprocess_for
+from ilk.training.initial_weights import from_scratch, preprocess_for
+from ilk.training.outputs import outputs_of
+from ilk.training.scoring import scores_of
 from ilk.training.step import Step
+from ilk.training.train_network import new_state
 
 TRIALS = 12
 
@@ -67,10 +68,10 @@ def one_view(model, data) -> float:
     network = build(bundle)
     network.views = "one"
     _, logits, _ = outputs_of(
-        network, examples.source, examples.reported,
+        network, examples.source, examples.evaluated,
         precision=pick_precision("auto", "cpu"), batch=500,
     )  # fmt: skip
-    return 100 * scores_of(logits, examples.targets[examples.reported]).accuracy
+    return 100 * scores_of(logits, examples.targets[examples.evaluated]).accuracy
 
 
 def dealt(data):
@@ -90,15 +91,15 @@ def where_time_goes(data) -> None:
     state = new_state(from_scratch(examples, preprocess, recipe), examples, recipe, precision)
     step = Step(recipe, precision, examples.targets[examples.train], 10, preprocess.imgsz)
     step.begin_epoch(state)
-    lots = [examples.train[i * recipe.batch : (i + 1) * recipe.batch] for i in range(TRIALS)]
+    batches = [examples.train[i * recipe.batch : (i + 1) * recipe.batch] for i in range(TRIALS)]
     times = []
-    for pixels, rows in examples.source.batches(lots):
+    for batch in examples.load(batches):
         began = time.perf_counter()
-        step(state, pixels, rows, examples.targets[rows], 0.1)
+        step(state, batch, 0.1)
         times.append(time.perf_counter() - began)
     with profile() as profiler:
-        for pixels, rows in examples.source.batches(lots[:3]):
-            step(state, pixels, rows, examples.targets[rows], 0.1)
+        for batch in examples.load(batches[:3]):
+            step(state, batch, 0.1)
     rows = sorted(profiler.key_averages(), key=lambda r: -r.self_cpu_time_total)
     total = sum(r.self_cpu_time_total for r in rows)
     rate = recipe.batch / statistics.median(times[1:])

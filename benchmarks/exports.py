@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 
 import ilk as package
 from ilk.exporting.benchmark import FILES, in_memory
-from ilk.exporting.export import Original
 from ilk.exporting.fastest import Choice
-from ilk.exporting.timing import Speed, race
+from ilk.exporting.reference import ReferenceModel
+from ilk.exporting.timing import Speed, benchmark_interleaved
 from ilk.models.backbones import create
 
 DEFAULT, RESNET = "tf_efficientnet_lite0", "resnet18"
@@ -68,20 +68,22 @@ def race_of(name: str, run: Path, folder: Path) -> None:
     throughput = package.export_fastest(
         run, goal="throughput", max_drop=drop, output=folder / f"{name}-many"
     )
-    original = Original.open(run)
+    reference = ReferenceModel.open(run)
     torch._dynamo.reset()  # or the limit of recompilations would be shared with the network before
-    others = peers(original.bundle, folder)
+    others = peers(reference.bundle, folder)
     PEERS.update(others)
     sides = {
-        EAGER: original.classifier,
+        EAGER: reference.classifier,
         f"ilk, latency: {latency.chosen.name}": package.load(latency.receipt.path),
         f"ilk, throughput: {throughput.chosen.name}": package.load(throughput.receipt.path),
         **others,
-        GUIDE: Guide(original.bundle),
+        GUIDE: Guide(reference.bundle),
     }
-    files = in_memory(original.pictures.files[:FILES])
-    pixels = original.pictures.pixels
-    speeds = dict(zip(sides, race(list(sides.values()), pixels, files, ROUNDS), strict=True))
+    files = in_memory(reference.pictures.files[:FILES])
+    pixels = reference.pictures.pixels
+    speeds = dict(
+        zip(sides, benchmark_interleaved(list(sides.values()), pixels, files, ROUNDS), strict=True)
+    )
     report(name, speeds, latency, seconds)
 
 

@@ -21,11 +21,10 @@ from ilk.data.split import ensure_splits
 from ilk.models.network import build
 from ilk.runtime import keep_freed_memory
 from ilk.training.cpu.precision import pick_precision
-from ilk.training.examples import read_examples
-from ilk.training.order import deal
-from ilk.training.session import new_state
-from ilk.training.start import from_pretrained, preprocess_for
+from ilk.training.examples import epoch_batches, read_examples
+from ilk.training.initial_weights import from_pretrained, preprocess_for
 from ilk.training.step import Step
+from ilk.training.train_network import new_state
 
 BATCH = 32
 
@@ -80,14 +79,16 @@ def ilk_rate(start, catalog, recipe, preprocess, steps: int) -> float:
     state = new_state(start, examples, recipe, precision)
     step = Step(recipe, precision, examples.targets[examples.train], 2, preprocess.imgsz)
     step.begin_epoch(state)
-    lots = deal(examples.train, examples.targets, batch=BATCH, sampling="natural", seed=0, epoch=0)
+    batches = epoch_batches(
+        examples.train, examples.targets, batch=BATCH, sampling="natural", seed=0, epoch=0
+    )
     began, pictures = 0.0, 0
-    for i, (pixels, rows) in enumerate(examples.source.batches(lots[: steps + 2])):
+    for i, batch in enumerate(examples.load(batches[: steps + 2])):
         if i == 2:
             began = time.perf_counter()
-        step(state, pixels, rows, examples.targets[rows], 1.0)
+        step(state, batch, 1.0)
         state.step += 1
-        pictures += len(rows) if i >= 2 else 0
+        pictures += len(batch.indices) if i >= 2 else 0
     return pictures / (time.perf_counter() - began)
 
 

@@ -13,9 +13,9 @@ from common import arguments, headline, ilk, scratch
 import ilk as package
 from ilk.engines import Options
 from ilk.errors import IlkError
-from ilk.exporting.benchmark import Benchmarked
-from ilk.exporting.formats import FORMATS
+from ilk.exporting.benchmark import BenchmarkResult
 from ilk.exporting.receipt import Receipt
+from ilk.formats import FORMATS
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def report(run: Path) -> None:
     """Export in every format, time what runs, and print the table."""
     receipts: list[Receipt] = []
     missing: dict[str, str] = {}
-    for name in FORMATS:
+    for name in (form.name for form in FORMATS):
         try:
             receipts.append(package.export(run, name))
         except IlkError as error:
@@ -60,7 +60,7 @@ def report(run: Path) -> None:
         print(f"- {name}: {reason}")
 
 
-def figures(row: Benchmarked) -> str:
+def figures(row: BenchmarkResult) -> str:
     """Return the timed columns."""
     return (
         f" {row.speed.latency_ms()['p50']:.1f} | {row.speed.throughput:,.0f} | "

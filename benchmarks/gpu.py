@@ -21,9 +21,9 @@ from ilk.models.backbones import create
 from ilk.runtime import pick_device
 from ilk.training.cpu.precision import pick_precision
 from ilk.training.examples import read_examples
-from ilk.training.session import new_state
-from ilk.training.start import from_scratch, preprocess_for
+from ilk.training.initial_weights import from_scratch, preprocess_for
 from ilk.training.step import Step
+from ilk.training.train_network import new_state
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def ilk_rate(name: str, imgsz: int, batch: int, steps: int, device: str) -> floa
     catalog = ensure_splits(catalog.digested(), val_share=0.0, test_share=0.1, seed=0)
     recipe = recipes.load(
         mode="scratch", model=name, imgsz=imgsz, batch=batch, optimizer="sgd", device=device,
-        views="one",
+        tta_views="one",
     )  # fmt: skip
     preprocess = preprocess_for(catalog, recipe)
     examples = read_examples(catalog, preprocess, recipe)
@@ -78,12 +78,12 @@ def ilk_rate(name: str, imgsz: int, batch: int, steps: int, device: str) -> floa
     step = Step(recipe, precision, examples.targets[examples.train], 10, imgsz)
     step.begin_epoch(state)
     order = examples.train
-    lots = [order[i : i + batch] for i in range(0, len(order) - batch + 1, batch)]
+    batches = [order[i : i + batch] for i in range(0, len(order) - batch + 1, batch)]
     times = []
     for i in range(steps):
-        pixels, rows = next(examples.source.batches([lots[i % len(lots)]]))
+        given = next(examples.load([batches[i % len(batches)]]))
         began = time.perf_counter()
-        step(state, pixels, rows, examples.targets[rows], 0.1)
+        step(state, given, 0.1)
         synchronise(device)
         times.append(time.perf_counter() - began)
     return batch / statistics.median(times[2:])

@@ -17,11 +17,11 @@ from common import headline, ilk, scratch, spread
 from scipy.stats import binom
 
 import ilk as package
-from ilk.checking.findings.labels import suspicion
 from ilk.evaluation import conformal
 from ilk.evaluation.intervals import wilson
+from ilk.evaluation.label_issues import label_issues
 from ilk.evaluation.mistakes import CONTRADICTED
-from ilk.evaluation.unknown import auroc
+from ilk.evaluation.ood import auroc
 from ilk.inference.novelty import entropies
 
 SPLITS, PROMISED = 20, 0.9
@@ -173,7 +173,7 @@ def doubts(found) -> None:
         wrong = draw.permutation(found.n)[: round(FLIPPED * found.n)]
         targets = found.targets.copy()
         targets[wrong] = (targets[wrong] + 1) % len(found.classes)
-        first = suspicion(found.probabilities, targets, CONTRADICTED).ranking[
+        first = label_issues(found.probabilities, targets, CONTRADICTED).ranking[
             : round(LOOKED_AT * found.n)
         ]
         shares.append(100 * np.isin(wrong, first).mean())

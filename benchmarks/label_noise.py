@@ -14,10 +14,11 @@ import numpy as np
 from common import arguments, headline, spread
 from sklearn.metrics import roc_auc_score
 
-from ilk import open_catalog, recipes
-from ilk.checking.findings.labels import suspicion
+from ilk import open_catalog
 from ilk.checking.out_of_fold import out_of_fold
+from ilk.evaluation.label_issues import label_issues
 from ilk.inference import run_backbone
+from ilk.models.backbones import DEFAULT, describe
 
 NOISE, TARGET = 0.20, 0.80
 
@@ -28,7 +29,7 @@ def main() -> None:
     catalog = open_catalog(options.data / "cifar10").digested()
     pictures = catalog.of("train")
     began = time.perf_counter()
-    extracted, _, _ = run_backbone(pictures, recipes.load("probe"))
+    extracted, _, _ = run_backbone(pictures, DEFAULT, describe(DEFAULT).preprocess(None, "squash"))
     took = time.perf_counter() - began
     print(
         f"{len(pictures):,} pictures; features in {took:.0f} s, "
@@ -50,7 +51,7 @@ def main() -> None:
         scores.append(f1)
         print(
             f"| {seed} | {found.suspects.sum():,} | {hits / found.suspects.sum():.1%} "
-            f"| {hits / wrong.sum():.1%} | {f1:.3f} | {roc_auc_score(wrong, -found.scores):.3f} "
+            f"| {hits / wrong.sum():.1%} | {f1:.3f} | {roc_auc_score(wrong, -found.margins):.3f} "
             f"| {seconds:.1f} s |"
         )
     found, seconds = doubted(extracted.features, labels, len(index), groups)
@@ -71,7 +72,7 @@ def doubted(features, labels, classes: int, groups):
     """Return which labels are suspect, and the seconds that it took."""
     began = time.perf_counter()
     probabilities = out_of_fold(features, labels, classes, groups=groups)
-    return suspicion(probabilities, labels), time.perf_counter() - began
+    return label_issues(probabilities, labels), time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ from ilk.runtime import keep_freed_memory
 from ilk.training.checkpoint import Checkpoints
 from ilk.training.cpu.precision import pick_precision
 from ilk.training.examples import read_examples
+from ilk.training.initial_weights import from_scratch, preprocess_for
 from ilk.training.interrupt import Interrupt
-from ilk.training.loop import fit
+from ilk.training.loop import Trainer
+from ilk.training.plan import Plan
 from ilk.training.progress.monitor import Monitor
-from ilk.training.session import new_state
-from ilk.training.start import from_scratch, preprocess_for
 from ilk.training.step import Step
+from ilk.training.train_network import new_state
 
 
 def main() -> None:
@@ -71,7 +72,8 @@ def timed(start, examples, recipe, folder, watched: bool) -> float:
     if not watched:
         checkpoints, monitor = Nothing(), Nothing()
     began = time.perf_counter()
-    fit(state, examples, recipe, step, checkpoints, monitor, Interrupt(folder))
+    plan = Plan(recipe, examples.catalog, folder, precision)
+    Trainer(state, examples, plan, step, checkpoints, monitor, Interrupt(folder)).fit()
     return time.perf_counter() - began
 
 

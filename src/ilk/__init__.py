@@ -19,7 +19,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Catalog": "ilk.data.catalog",
     "Classifier": "ilk.inference",
-    "Evaluation": "ilk.evaluation.metrics",
+    "Evaluation": "ilk.evaluation.result",
+    "Findings": "ilk.checking.findings",
     "IlkError": "ilk.errors",
     "Predictions": "ilk.inference",
     "Recipe": "ilk.recipe",
@@ -32,25 +33,28 @@ _HOMES = {
     "compare": "ilk.evaluation.compare",
     "evaluate": "ilk.evaluation.evaluate",
     "explain": "ilk.evaluation.explain",
-    "explained_mistakes": "ilk.evaluation.explain",
     "export": "ilk.exporting.export",
     "export_fastest": "ilk.exporting.fastest",
-    "export_feedback": "ilk.serving.serve",
+    "export_feedback": "ilk.serving.feedback",
     "find_rate": "ilk.training.find_rate",
     "from_arrays": "ilk.data.catalog",
     "load": "ilk.inference.loading",
     "open_catalog": "ilk.data.sources",
-    "refuse_read_only": "ilk.evaluation.thresholds",
+    "quarantine": "ilk.checking.quarantine",
+    "save_explanations": "ilk.evaluation.explain",
     "serve": "ilk.serving.serve",
     "store_threshold": "ilk.evaluation.thresholds",
     "train": "ilk.training.train",
+    "undo_quarantine": "ilk.checking.quarantine",
     "with_threshold": "ilk.evaluation.thresholds",
+    "write_catalog": "ilk.checking.write_catalog",
 }
 
 __all__ = [
     "Catalog",
     "Classifier",
     "Evaluation",
+    "Findings",
     "IlkError",
     "Predictions",
     "Recipe",
@@ -64,7 +68,6 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
-    "explained_mistakes",
     "export",
     "export_fastest",
     "export_feedback",
@@ -72,25 +75,30 @@ __all__ = [
     "from_arrays",
     "load",
     "open_catalog",
-    "refuse_read_only",
+    "quarantine",
+    "save_explanations",
     "serve",
     "store_threshold",
     "train",
+    "undo_quarantine",
     "with_threshold",
+    "write_catalog",
 ]
 
 if TYPE_CHECKING:
     from ilk.checking.check import check
+    from ilk.checking.findings import Findings
+    from ilk.checking.quarantine import quarantine, undo_quarantine
+    from ilk.checking.write_catalog import write_catalog
     from ilk.data.catalog import Catalog, from_arrays
     from ilk.data.sources import open_catalog
     from ilk.errors import IlkError
     from ilk.evaluation.compare import compare
     from ilk.evaluation.evaluate import evaluate
-    from ilk.evaluation.explain import explain, explained_mistakes
-    from ilk.evaluation.metrics import Evaluation
+    from ilk.evaluation.explain import explain, save_explanations
+    from ilk.evaluation.result import Evaluation
     from ilk.evaluation.thresholds import (
         choose_threshold,
-        refuse_read_only,
         store_threshold,
         with_threshold,
     )
@@ -101,7 +109,8 @@ if TYPE_CHECKING:
     from ilk.inference.loading import load
     from ilk.inference.remote import Remote
     from ilk.recipe import Recipe
-    from ilk.serving.serve import export_feedback, serve
+    from ilk.serving.feedback import export_feedback
+    from ilk.serving.serve import serve
     from ilk.spec import Spec
     from ilk.training.find_rate import find_rate
     from ilk.training.run import Run

@@ -1,16 +1,16 @@
-"""The exception tree. Every message says what came, what is allowed and how to mend it."""
+"""The exception tree. Every message says what was found, what is allowed and how to fix it."""
 
 from __future__ import annotations
 
 
 class IlkError(Exception):
-    """Anything that ilk refuses or cannot do; the command line prints its text and exits.
+    """Base class of all errors that ilk raises; the command line prints the message and exits.
 
     Attributes
     ----------
     exit_code : int
-        What the command line exits with: 1 failed, 2 usage, 3 the data did not pass, 4 a gate
-        of accuracy or agreement did not.
+        The command line's exit code: 1 failed, 2 usage, 3 the data did not pass, 4 an accuracy or
+        agreement gate did not pass.
     """
 
     exit_code = 1
@@ -29,12 +29,12 @@ class DataError(IlkError):
 
 
 class DecodeError(DataError):
-    """One picture cannot be decoded; the text is the reason, without the file's name.
+    """One picture cannot be decoded; the message is the reason, without the file name.
 
     Attributes
     ----------
     kind : str
-        The kind of finding that it is: see `ilk.checking.findings.kinds`.
+        The kind of finding: see `ilk.checking.findings.kinds`.
     """
 
     def __init__(self, reason: str, kind: str = "file.unreadable") -> None:
@@ -47,21 +47,21 @@ class ModelError(IlkError):
 
 
 class WeightsError(IlkError):
-    """Pretrained weights cannot be had, or are not what they should be."""
+    """Pretrained weights cannot be found, or are not the expected ones."""
 
 
 class TrainingError(IlkError):
-    """A training went astray: its loss is not finite."""
+    """A training diverged: its loss became NaN or infinite."""
 
 
 class Interrupted(IlkError):  # noqa: N818 -- no error: someone asked for it
-    """Someone stopped a training, and it has been saved."""
+    """The user interrupted a training; its state has been saved."""
 
     exit_code = 130
 
 
 class OutputError(IlkError):
-    """Results cannot be written where they should go."""
+    """Results cannot be written."""
 
 
 class ManifestError(IlkError):
@@ -73,14 +73,14 @@ class EngineError(IlkError):
 
 
 class RemoteError(IlkError):
-    """A server cannot be reached, or does not answer as one should."""
+    """A server cannot be reached, or its response is invalid."""
 
 
 class ExportError(IlkError):
-    """A format cannot take this network, or is not to be had here."""
+    """A format does not support this network, or is not available on this machine."""
 
 
 class GateError(IlkError):
-    """What was exported disagrees with its model, or lost more accuracy than allowed."""
+    """An exported file disagrees with its model, or lost more accuracy than allowed."""
 
     exit_code = 4

@@ -1,8 +1,9 @@
-"""Folders that ilk writes to: numbered names, whole or not at all, errors that name the path."""
+"""Files and folders that ilk writes: numbered names, errors that name the path, sizes, digests."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ilk.errors import OutputError, UsageError
+from ilk.runtime import write_whole
 from ilk.text import escaped
 
 
@@ -22,18 +24,19 @@ def new_folder(
     default: str = "train",
     flags: tuple[str, str] = ("--name", "--runs"),
 ) -> Iterator[Path]:
-    """Make a run's folder before the work begins; take it away again if the work fails at once.
+    """Make a run's folder before the work begins; remove it again if nothing is written to it.
 
-    ``flags`` are those by which people choose the name and the parent.
+    ``flags`` are the command-line flags of the name and the parent, for messages.
 
     Raises
     ------
     OutputError
-        The folder is there already, or cannot be made.
+        The folder exists already or cannot be made.
     """
     if name is not None and (Path(name).name != name or name in {"", ".", ".."}):
         raise UsageError(
-            f"{flags[0]} '{escaped(name)}' is no folder's name; {flags[1]} says where it lies."
+            f"{flags[0]} '{escaped(name)}' is not a valid name of a folder; {flags[1]} sets its "
+            "parent."
         )
     existed = name is not None and (parent / name).is_dir()
     with readable_errors(parent, flags[1]):
@@ -49,7 +52,7 @@ def new_folder(
         yield folder
     finally:
         if not existed:
-            with contextlib.suppress(OSError):  # not empty: there is something to keep
+            with contextlib.suppress(OSError):  # not empty: keep it
                 folder.rmdir()
                 if not parent_existed:
                     parent.rmdir()
@@ -58,35 +61,55 @@ def new_folder(
 def _make(folder: Path, exist_ok: bool, flag: str) -> Path:
     if folder.exists() and not (exist_ok and folder.is_dir()):
         raise OutputError(
-            f"{escaped(folder)} is there already. Choose another {flag}, or pass --exist-ok to "
-            "replace what it holds."
+            f"{escaped(folder)} already exists. Choose another {flag}, or pass --exist-ok to "
+            "replace its contents."
         )
     folder.mkdir(exist_ok=True)
     return folder
 
 
 def _make_free(parent: Path, name: str) -> Path:
-    """Make the first of name, name-2, name-3, … that is free, also if others do so meanwhile."""
+    """Make the first of name, name-2, name-3, … that is free, safely in several processes."""
     for number in itertools.count(1):
         folder = parent / (name if number == 1 else f"{name}-{number}")
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
-    raise AssertionError("there are always more numbers")
+    raise AssertionError("unreachable: the numbers are endless")
 
 
 @contextmanager
 def readable_errors(path: Path, flag: str = "--runs") -> Iterator[None]:
-    """Turn an OSError into an OutputError that names where ilk wanted to write."""
+    """Turn an OSError into an OutputError that names the path."""
     try:
         yield
     except OSError as error:
         raise OutputError(
-            f"{escaped(path)} cannot be written: {error.strerror}. Choose another place with "
+            f"{escaped(path)} cannot be written: {error.strerror}. Choose another folder with "
             f"{flag}."
         ) from None
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write a record as JSON that people can read too."""
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    """Write a record as indented JSON, completely or not at all."""
+    write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file; for a folder, of its files' names and digests in order."""
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    hasher = hashlib.sha256()
+    for file in _files(path):
+        name = file.relative_to(path).as_posix()
+        hasher.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return hasher.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]

@@ -62,5 +62,5 @@ def _load_own_operators() -> None:
         if library.exists():
             try:
                 torch.ops.load_library(library)
-            except OSError:  # built for CUDA, and there is none
+            except OSError:  # built for CUDA, which is missing
                 continue

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ilk.spec import ImageSize, Resize, Views
@@ -20,6 +20,7 @@ PROBE, SCRATCH = ("probe",), ("scratch",)
 LOOP = ("finetune", "scratch", "guide")
 PRETRAINED = ("finetune", "guide")
 UNITS = {"h": 3600, "m": 60, "s": 1}
+RENAMED = {"views": "tta_views"}  # names of early versions that are still accepted
 
 
 def _loop(default: Any, description: str, *, modes: tuple[str, ...] = LOOP, **limits: Any) -> Any:
@@ -35,134 +36,141 @@ class Recipe(BaseModel):
 
     mode: Mode = Field(
         "probe",
-        description="probe: solve a head on frozen features. finetune: then train all layers. "
-        "scratch: train from random weights. guide: the tutorial's loop, as a baseline.",
+        description="probe: fit a linear head on frozen features. finetune: then train all layers. "
+        "scratch: train from random weights. guide: the usual tutorial's loop, as a baseline.",
     )
     model: str = Field(
         "tf_efficientnet_lite0", description="Backbone: any timm model; see 'ilk backbones'."
     )
     weights: Path | None = _loop(
         None,
-        "File with the backbone's weights (.safetensors, .pth); else found.",
+        "File with the backbone's weights (.safetensors, .pth); default: the pretrained ones.",
         modes=PROBE + PRETRAINED,
     )
     imgsz: ImageSize | None = Field(
         None,
         description="Side of the square input in pixels; default: the backbone's own, "
-        "or with scratch that of most pictures.",
+        "or with scratch the most common size of the pictures.",
     )
     imgsz_from: ImageSize | None = _loop(
-        None, "Begin with this smaller side and grow to imgsz over the first two thirds."
+        None,
+        "Start with this smaller side and grow to imgsz over the first two thirds of the steps.",
     )
     resize: Resize = Field(
-        "squash", description="How a picture becomes square: whole but stretched, cut, or padded."
+        "squash", description="How pictures become square: stretched, cropped or padded."
     )
 
-    epochs: int | None = _loop(None, "Times to go through the training pictures.", gt=0)
+    epochs: int | None = _loop(None, "Passes over the training pictures.", gt=0)
     budget: str | None = _loop(
         None,
-        "Time for the training loop, as 90s, 10m or 1h30m, instead of epochs; the schedule fits. "
-        "Reading pictures, the probe and the final scores come on top.",
+        "Time for the training loop, such as 90s, 10m or 1h30m, instead of epochs; the schedule "
+        "adapts. Reading pictures, the probe and the final evaluation take extra time.",
     )
     patience: int | None = _loop(
-        None, "Stop after this many epochs without a better val score.", gt=0
+        None, "Early stopping: stop after this many epochs without a better validation score.", gt=0
     )
     metric: Literal["auto", "accuracy", "macro_f1", "loss"] = _loop(
-        "auto", "What the best epoch is chosen by; auto: macro_f1 where classes are unequal."
+        "auto", "What selects the best epoch; auto: macro_f1 if the classes are imbalanced."
     )
 
     optimizer: Literal["sgd", "adamw", "muon"] = _loop(
         "sgd", "muon: Muon for the filters, AdamW for the rest."
     )
     lr: float | None = _loop(None, "Peak learning rate; see --lr-find.", gt=0)
-    momentum: float = _loop(0.9, "Of sgd and muon.", ge=0, lt=1)
-    nesterov: bool = _loop(True, "Whether the momentum of sgd is Nesterov's.")
+    momentum: float = _loop(0.9, "Momentum of sgd and muon.", ge=0, lt=1)
+    nesterov: bool = _loop(True, "Use Nesterov momentum with sgd.")
     weight_decay: float = _loop(0.0, "Weight decay; see --decay-biases.", ge=0)
-    decay_biases: bool = _loop(False, "Let biases and norms decay too.")
+    decay_biases: bool = _loop(False, "Apply weight decay to biases and norms too.")
     layer_decay: float = _loop(
         1.0,
-        "Rate of each layer group as a factor of the one above it.",
+        "Learning rate of each layer group, as a factor of the next one towards the head.",
         modes=PRETRAINED,
         gt=0,
         le=1,
     )
     rates: dict[str, float] = _loop(
-        {}, "Factors of the rate by part, as --rates.head 10; * stands for anything."
+        {}, "Learning-rate factors by part, such as --rates.head 10; * matches anything."
     )
     schedule: Literal["step", "cosine", "onecycle", "linear", "constant"] = _loop(
-        "cosine", "How the rate falls."
+        "cosine", "Learning-rate schedule."
     )
-    warmup: float = _loop(0.0, "Epochs over which the rate rises at first.", ge=0)
+    warmup: float = _loop(0.0, "Epochs of linear warm-up of the learning rate.", ge=0)
     step_every: int = _loop(10, "Epochs between the steps of --schedule step.", gt=0)
-    step_factor: float = _loop(0.5, "What a step multiplies the rate by.", gt=0, lt=1)
-    clip: float | None = _loop(None, "Largest norm that the gradients may have.", gt=0)
-    accumulate: int = _loop(1, "Batches whose gradients are added up before a step.", gt=0)
+    step_factor: float = _loop(
+        0.5, "Factor of the learning rate at each step of --schedule step.", gt=0, lt=1
+    )
+    clip: float | None = _loop(None, "Clip the gradients to this norm.", gt=0)
+    accumulate: int = _loop(1, "Batches whose gradients are accumulated before each update.", gt=0)
     ema: float | None = _loop(
-        None, "Decay of the moving average of the weights, which is then the model.", gt=0, lt=1
+        None,
+        "Decay of the exponential moving average of the weights, which becomes the model.",
+        gt=0,
+        lt=1,
     )
 
     freeze: str = _loop(
         "none",
-        "Parts that are not trained: none, backbone, or all up to a named part.",
+        "Frozen layers: none, backbone, or all up to a named part.",
         modes=PRETRAINED,
     )
     unfreeze_every: int | None = _loop(
-        None, "Thaw one more frozen part, from the top, every so many epochs.",
+        None, "Unfreeze one more layer group, from the top, every so many epochs.",
         modes=PRETRAINED, gt=0,
     )  # fmt: skip
     frozen_norms: bool = _loop(
-        False, "Keep the statistics of batch norms as pretrained.", modes=PRETRAINED
+        False, "Keep the pretrained statistics of batch norms.", modes=PRETRAINED
     )
 
     class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: rare classes weigh as much as common ones."
+        "none",
+        description="balanced: weight the loss so that rare classes count as much as common ones.",
     )
     sampling: Literal["natural", "balanced"] = _loop(
-        "natural", "balanced: draw every class equally often."
+        "natural", "balanced: sample every class equally often."
     )
     regularisation: float | None = _loop(
-        None, "L2 strength of the head; default: by cross-validation on train.",
+        None, "L2 strength of the head; default: chosen by cross-validation on train.",
         modes=("probe", "finetune"), gt=0,
     )  # fmt: skip
-    label_smoothing: float = _loop(0.0, "Share of each target spread over all classes.", ge=0, lt=1)
+    label_smoothing: float = _loop(
+        0.0, "Share of each target that is spread over all classes.", ge=0, lt=1
+    )
     smoothing_until: float | None = _loop(
-        None, "Share of the steps over which label smoothing fades to nothing; default: it stays.",
+        None, "Share of the steps over which label smoothing falls to 0; default: it is constant.",
         gt=0, le=1,
     )  # fmt: skip
     mixup: float = _loop(0.0, "Alpha of mixup; 0: off.", ge=0)
     cutmix: float = _loop(0.0, "Alpha of cutmix; 0: off.", ge=0)
     augment: Literal["none", "light", "brightness", "colour", "crops", "trivial"] = _loop(
         "light",
-        "light: shifts. brightness: that alone. colour: light, brightness, contrast, saturation. "
-        "crops: random resized crops. trivial: TrivialAugment.",
+        "light: shifts. brightness: brightness only. colour: shifts, brightness, contrast and "
+        "saturation. crops: random resized crops. trivial: TrivialAugment.",
     )
-    strength: float = _loop(1.0, "Factor of how far an augmentation goes.", ge=0, le=3)
-    flip: float = _loop(0.5, "Share of pictures that are mirrored.", ge=0, le=1)
-    alternate: bool = _loop(
-        False, "Mirror each picture in every other epoch, instead of at random."
-    )
-    views: Views = _loop(
-        "one", "What the model averages over when it predicts; slower, a little better."
+    strength: float = _loop(1.0, "Strength of the augmentation, as a factor.", ge=0, le=3)
+    flip: float = _loop(0.5, "Probability of mirroring a picture.", ge=0, le=1)
+    alternate: bool = _loop(False, "Mirror each picture in every other epoch instead of at random.")
+    tta_views: Views = _loop(
+        "one",
+        "Test-time augmentation: the views of a picture that predictions average over; slower, "
+        "slightly more accurate.",
     )
 
     val_share: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Share held out to choose by (best epoch, probe or finetune), as val or, where "
-        "the data has splits of its own but no val beside test, from train.",
+        description="Share held out for validation (to choose the best epoch, or between probe and "
+        "finetune); if the data has splits but no val beside test, it is taken from train.",
     )
     test_share: float = Field(
-        0.25, ge=0, lt=1, description="Share held out as test where the data has no splits."
+        0.25, ge=0, lt=1, description="Share held out for testing if the data has no splits."
     )
-    seed: int = Field(
-        0, ge=0, lt=2**32, description="Seed of the split and of all that is drawn at random."
-    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the split and of all random numbers.")
     max_unreadable: float = Field(
-        0.05, ge=0, le=1, description="Stop if more than this share of files cannot be read."
+        0.05, ge=0, le=1, description="Stop if more than this share of the files cannot be read."
     )
     allow_leakage: bool = Field(
-        False, description="Train although pictures lie in more than one split."
+        False, description="Train even if some pictures are in more than one split."
     )
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
@@ -172,21 +180,26 @@ class Recipe(BaseModel):
         modes=("probe", "finetune"),
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 where the processor has it; fp16 trains on a GPU only."
+        "auto", description="auto: bf16 if the device supports it, else fp32; fp16 needs a GPU."
     )
     compile: bool = _loop(False, "Compile the network (torch.compile).")
-    batch: int = Field(32, gt=0, le=65536, description="Pictures run through the network at once.")
+    batch: int = Field(32, gt=0, le=65536, description="Batch size, over all processes together.")
     workers: int | None = Field(
-        None, gt=0, le=256, description="Threads that decode; default: one a core."
+        None, gt=0, le=256, description="Decoding threads; default: one per core."
     )
     cache: Literal["auto", "memory", "disk", "none"] = _loop(
-        "auto", "Where decoded pictures are kept; none: decoded anew in each epoch."
+        "auto", "Where decoded pictures are cached; none: decode them again in each epoch."
     )
     checkpoint_every: int | None = _loop(
-        None, "Epochs between checkpoints that are kept for good.", gt=0
+        None, "Epochs between checkpoints that are kept permanently.", gt=0
     )
     checkpoint_minutes: float = _loop(1.0, "Minutes between checkpoints to resume from.", gt=0)
-    tensorboard: bool = _loop(False, "Write tensorboard/: scalars, histograms, pictures.")
+    tensorboard: bool = _loop(False, "Write TensorBoard logs: scalars, histograms, pictures.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, values: Any) -> Any:
+        return with_new_names(values) if isinstance(values, dict) else values
 
     @field_validator("device")
     @classmethod
@@ -199,13 +212,13 @@ class Recipe(BaseModel):
     @classmethod
     def _is_duration(cls, budget: str | None) -> str | None:
         if budget is not None and not seconds_of(budget):
-            raise PydanticCustomError("budget", "give a time such as 90s, 10m or 1h30m")
+            raise PydanticCustomError("budget", "give a duration such as 90s, 10m or 1h30m")
         return budget
 
     @field_validator("rates", mode="before")
     @classmethod
     def _by_full_names(cls, rates: Any) -> Any:
-        """Put names together again that the command line takes apart: ``--rates.stage1.conv 2``."""
+        """Join the names that the command line splits at dots: ``--rates.stage1.conv 2``."""
         return _joined(rates) if isinstance(rates, dict) else rates
 
     @field_validator("rates")
@@ -216,31 +229,41 @@ class Recipe(BaseModel):
         return rates
 
     @property
+    def uses_loop(self) -> bool:
+        """Whether the mode trains by the loop, with epochs and checkpoints; the probe does not."""
+        return self.mode in LOOP
+
+    @property
     def budget_seconds(self) -> float | None:
-        """The time to train in, in seconds; None if epochs are given."""
+        """The time budget in seconds; None if epochs are given."""
         return seconds_of(self.budget) if self.budget else None
 
     @classmethod
     def modes_of(cls, field: str) -> tuple[str, ...] | None:
-        """Return the modes that a field applies to; None if to all."""
+        """Return the modes that a field applies to; None for all."""
         extra = cls.model_fields[field].json_schema_extra
         return tuple(extra["modes"]) if isinstance(extra, dict) else None  # type: ignore[arg-type]
 
     def applies(self, field: str) -> bool:
-        """Say whether a field applies to this recipe's mode."""
+        """Return whether a field applies to this recipe's mode."""
         modes = self.modes_of(field)
         return modes is None or self.mode in modes
 
     def applying(self) -> dict[str, Any]:
-        """Return the fields that apply, as JSON has them."""
+        """Return the fields that apply, as JSON values."""
         values = self.model_dump(mode="json")
         return {field: value for field, value in values.items() if self.applies(field)}
 
     def to_yaml(self) -> str:
-        """Return exactly what ran: every field that applies, its default spelled out."""
+        """Return the complete recipe: every field that applies, including defaults."""
         import yaml
 
         return yaml.safe_dump(self.applying(), sort_keys=False, allow_unicode=True)
+
+
+def with_new_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe with fields of early versions renamed."""
+    return {RENAMED.get(name, name): value for name, value in values.items()}
 
 
 def _joined(nested: dict[Any, Any], before: str = "") -> dict[Any, Any]:
@@ -253,7 +276,7 @@ def _joined(nested: dict[Any, Any], before: str = "") -> dict[Any, Any]:
 
 
 def seconds_of(duration: str) -> float:
-    """Turn ``1h30m``, ``10m`` or ``90s`` into seconds; 0 if it is none of the kind."""
+    """Convert ``1h30m``, ``10m`` or ``90s`` to seconds; 0 if it cannot be parsed."""
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", duration.strip())
     if not match:
         return 0.0

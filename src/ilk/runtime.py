@@ -43,7 +43,7 @@ def _ignore(number: int, remark: str = "") -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a power cut, finds all of it or the one before.
 
-    A new file beside it is written and flushed, then renamed, and the folder flushed.
+    It is written to a temporary file, flushed and renamed, and the folder is flushed.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -97,10 +97,10 @@ def processor() -> str:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step, instead of asking the system anew each time.
+    """Let glibc keep freed memory for the next step, instead of returning it to the system.
 
-    Every page that the system hands out must be cleared and mapped first, again and again in each
-    step. On systems without glibc it does nothing.
+    Otherwise the system clears and maps the same pages again in every step. Does nothing on
+    systems without glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -1,4 +1,4 @@
-"""Spec: all that is needed to use a trained model besides its weights, as one JSON record."""
+"""Spec: everything besides the weights that is needed to use a model, as one JSON record."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ class Backbone(_Record):
 
 
 class Spread(_Record):
-    """How a score is spread over pictures of the kind that was learned."""
+    """Mean and standard deviation of a score over held-out pictures."""
 
     mean: float
     std: PositiveFloat
 
 
 class Novelty(_Record):
-    """How it is told that a picture is like nothing that was learned: see `ilk.inference.novelty`.
+    """Parameters of the out-of-distribution detector: see `ilk.inference.novelty`.
 
-    Above ``threshold`` a picture counts as unknown.
+    Pictures that score above ``threshold`` count as unknown.
     """
 
     neighbours: int = Field(gt=0, le=1000)
@@ -71,13 +71,26 @@ class Novelty(_Record):
 
 
 class Spec(_Record):
-    """The record that travels in the artefact's own metadata.
+    """All that is needed to use a trained model besides its weights, in the file's metadata.
 
-    ``classes`` are in the order of the logits. A Spec without classes belongs to a bare backbone.
-    ``views`` says what the network averages its features over: the picture as it is, also its
-    mirror image, or both of them also shifted by a pixel. Logits are divided by ``temperature``
-    before they become probabilities. ``thresholds`` may hold ``accept``: the least probability of
-    an answer that is to be accepted.
+    Attributes
+    ----------
+    version : int
+    backbone : Backbone
+    preprocess : Preprocess
+    classes : tuple of str
+        In the order of the logits; empty for a bare backbone.
+    views : {"one", "mirror", "mirror-shift"}
+        What features are averaged over: the picture as it is, also its mirror image, or both also
+        shifted by a pixel.
+    temperature : float
+        What logits are divided by before they become probabilities.
+    thresholds : dict of str to float
+        May have ``accept``: the lowest probability at which an answer is accepted.
+    novelty : Novelty or None
+        How pictures unlike the training data are detected.
+    provenance : dict
+        Data, recipe, accuracy and versions of the training.
     """
 
     version: int = SPEC_VERSION
@@ -108,7 +121,7 @@ class Spec(_Record):
         Raises
         ------
         ModelError
-            The text is no Spec, or one of a newer version. ``source`` names it in the message.
+            The text is not a Spec, or of a newer version. ``source`` names it in the message.
         """
         version = _VersionOnly.read(text, source)
         if version > SPEC_VERSION:

@@ -25,6 +25,11 @@ def join_limited(items: Iterable[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + more
 
 
+def split_commas(values: Iterable[str]) -> list[str]:
+    """Return the names in comma-separated lists, stripped and without empty ones."""
+    return [name for value in values for part in value.split(",") if (name := part.strip())]
+
+
 def pluralize(number: int, noun: str) -> str:
     """Return a number with its noun: "1 picture", "1,500 pictures"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"

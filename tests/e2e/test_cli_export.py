@@ -42,7 +42,7 @@ def test_an_exported_file_is_a_model_like_any_other(ilk, exported, trained, pict
 
 def test_an_exported_file_cannot_be_explained(refused, exported, pictures, tmp_path):
     said = refused("predict", exported[1], pictures, "--explain", tmp_path / "x", code=2)
-    assert "was exported: it answers, but it cannot be explained" in said
+    assert "was exported: it can predict, but not be explained" in said
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ def test_models_are_timed_beside_one_another(ilk, exported, trained):
         (("--format", "onnx", "--for", "size"), "apply to --format auto only"),
         (("--format", "onnx", "--max-drop", "2"), "max_drop = 2: give a share"),
         (("--format", "onnx", "--output", "m.pte"), "--output m.pte ends in .pte"),
-        (("--format", "onnx", "--output", "."), "is a folder of something else"),
+        (("--format", "onnx", "--output", "."), "is a folder with other contents"),
         (("--budget", "soon"), "--budget soon: give a time such as 90s or 2m"),
     ],
 )

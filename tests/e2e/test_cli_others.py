@@ -147,7 +147,7 @@ def test_the_help_is_in_the_order_of_the_work(ilk):
     names = ["check", "train", "evaluate", "predict", "backbones", "cache", "demo"]
     places = [text.index(f"│ {name}") for name in names]
     assert places == sorted(places)
-    assert "Begin with: ilk train FOLDER" in text
+    assert "Start with: ilk train FOLDER" in text
 
 
 @pytest.mark.parametrize("command", ["train", "predict"])

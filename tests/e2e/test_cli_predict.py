@@ -125,7 +125,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(environment, trained, pictures,
     process.stdout.close()
     err = process.stderr.read()
     process.stderr.close()
-    assert (process.wait(30), err) == (0, "")
+    assert (process.wait(120), err) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -12,9 +12,9 @@ import pytest
 NUMBER = 50_000
 MEASURED = """
 import json, resource, sys
-from ilk.data.checks import files
-from ilk.data.checks.evidence import Evidence
-from ilk.data.inspection import inspect
+from ilk.checking.findings import files
+from ilk.checking.findings.evidence import Evidence
+from ilk.data.inspection.inspect import inspect
 from ilk.data.sources import open_catalog
 
 inspection = inspect(open_catalog(sys.argv[1]))

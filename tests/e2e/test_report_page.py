@@ -39,8 +39,8 @@ def test_the_page_opens_offline_and_can_be_read(browser, report, width, dark):
     assert min(sizes) > 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("getComputedStyle(document.body).fontSize") == "16px"
-    for heading in ("What to do next", "Confusion matrix", "Surest mistakes", "By shape",
-                    "How it bears corruption", "How this was made"):  # fmt: skip
+    for heading in ("What to do next", "Confusion matrix", "Most confident mistakes", "By shape",
+                    "Robustness to corruptions", "Details"):  # fmt: skip
         assert page.get_by_role("heading", name=heading).first.is_visible()
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(255, 255, 255)") is not dark

@@ -14,7 +14,16 @@ from service import Served
 def served(browser, trained, environment, tmp_path_factory):
     assert browser  # or skipped
     feedback = tmp_path_factory.mktemp("feedback") / "fixes.sqlite"
-    service = Served(trained.run, "--feedback", feedback, "--linger", "0", environment=environment)
+    service = Served(
+        trained.run,
+        "--feedback",
+        feedback,
+        "--linger",
+        "0",
+        "--deadline",
+        "120",
+        environment=environment,
+    )
     service.feedback = feedback
     yield service
     service.stop()
@@ -42,7 +51,7 @@ def drop(page, files):
 
 
 @pytest.mark.parametrize("width, scheme", [(1280, "light"), (390, "dark")])
-def test_three_pictures_are_named_one_is_broken_one_is_corrected(
+def test_of_three_pictures_one_is_broken_and_one_is_corrected(
     browser, served, files, width, scheme, ilk, tmp_path
 ):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
@@ -50,7 +59,7 @@ def test_three_pictures_are_named_one_is_broken_one_is_corrected(
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(served.url)
-    page.get_by_text("knows 3 classes").wait_for()
+    page.get_by_text("3 classes:").wait_for()
     drop(page, files)
     page.locator(".waiting").first.wait_for(state="detached")
     page.get_by_text("1 could not be read").wait_for()
@@ -62,17 +71,17 @@ def test_three_pictures_are_named_one_is_broken_one_is_corrected(
     assert cards[0].locator(".ranks li").count() == 3
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
-    look = cards[0].locator(".look")
-    look.click()
-    cards[0].locator(".heat").wait_for(timeout=20_000)
-    assert look.get_attribute("aria-pressed") == "true"
+    explain = cards[0].locator(".explain")
+    explain.click()
+    cards[0].locator(".heat").wait_for(timeout=120_000)
+    assert explain.get_attribute("aria-pressed") == "true"
 
     wrong = cards[2].locator(".wrong")
     wrong.locator(".open").focus()
     page.keyboard.press("Enter")
     wrong.locator("select").select_option("green")
     wrong.get_by_text("Send").press("Enter")
-    wrong.get_by_text("Kept as green").wait_for()
+    wrong.get_by_text("Saved as green").wait_for()
     with sqlite3.connect(served.feedback) as database:
         found = database.execute("select label from corrections").fetchall()
     database.close()
@@ -90,7 +99,7 @@ def test_three_pictures_are_named_one_is_broken_one_is_corrected(
 def test_every_control_has_a_name_and_the_summary_is_announced(browser, served, files):
     page = browser.new_page()
     page.goto(served.url)
-    page.get_by_text("knows 3 classes").wait_for()
+    page.get_by_text("3 classes:").wait_for()
     page.set_input_files("#files", files)
     own = page.locator(".own")
     assert own.count() == 3 and all(picture.get_attribute("alt") for picture in own.all())
@@ -110,6 +119,6 @@ def test_docs_are_rendered_without_the_internet(browser, served):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{served.url}/docs")
-    page.get_by_text("Name pictures").first.wait_for()
+    page.get_by_text("Classify pictures").first.wait_for()
     assert [url for url in asked if not url.startswith((served.url, "data:"))] == []
     page.close()

@@ -26,10 +26,10 @@ RANKS = Path(__file__).parents[1] / "support" / "ranks.py"
 # Without anything that one process and several do differently: augmentation, batch statistics. The
 # batches are of odd sizes, so that one process has more pictures than the other.
 SAME_IN_ALL = {
-    "mode": "scratch", "model": "test_vit", "imgsz": 16, "batch": 16, "epochs": 2, "rates": {},
-    "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "schedule": "cosine", "label_smoothing": 0.1,
-    "augment": "none", "flip": 0, "alternate": False, "views": "one", "val_share": 0.19,
-    "precision": "fp32",
+    "mode": "scratch", "model": "test_vit", "imgsz": 16, "batch": 8, "epochs": 2, "rates": {},
+    "accumulate": 2, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "schedule": "cosine",
+    "label_smoothing": 0.1, "augment": "none", "flip": 0, "alternate": False, "tta_views": "one",
+    "val_share": 0.19, "precision": "fp32",
 }  # fmt: skip
 # With all of that; decoded anew in each epoch, which finds the broken picture later.
 USUAL = {
@@ -113,7 +113,7 @@ def trained(place):
     trainings = [
         {"name": "same", "arguments": ["data", "--recipe", "same.yaml", "--max-unreadable", ".1"]},
         {"name": "usual", "arguments": ["data", "--recipe", "usual.yaml", "--workers", "1"]},
-        {"name": "astray", "arguments": ["data", "--recipe", "usual.yaml"], "astray": 1},
+        {"name": "diverged", "arguments": ["data", "--recipe", "usual.yaml"], "diverges": 1},
     ]
     with torchrun(place, RANKS, place.folder, json.dumps(trainings)) as process:
         out, err = process.communicate(timeout=180)
@@ -127,7 +127,7 @@ def test_all_processes_end_and_one_speaks(place, trained):
     assert trained.out.count("Trained on 120 pictures of 3 classes") == 2  # trainings
     for epoch in ("epoch 1/2 ", "epoch 2/2 ", "epoch 4/4 "):
         assert trained.err.count(epoch) == 1, trained.err
-    assert sorted(run.name for run in place.runs.iterdir()) == ["astray", "same", "usual"]
+    assert sorted(run.name for run in place.runs.iterdir()) == ["diverged", "same", "usual"]
     assert not [*place.runs.rglob("*.part")]
 
 
@@ -167,7 +167,7 @@ def test_two_processes_train_as_one_does(place, trained, tmp_path):
         assert one["accuracy"] == two["accuracy"]  # of all pictures, not of one process's
 
 
-def test_killed_they_go_on_to_the_same_bits_with_other_workers(place, trained):
+def test_killed_they_resume_to_the_same_bits_with_other_workers(place, trained):
     run = place.runs / "killed"
     command = ["-m", "ilk", "train", "data", "--recipe", "usual.yaml", "--name", "killed"]
     with torchrun(place, *command, "--workers", "3") as process:
@@ -182,7 +182,7 @@ def test_killed_they_go_on_to_the_same_bits_with_other_workers(place, trained):
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out.count("Trained on") == 1
-    assert err.count("Going on from epoch") == 1
+    assert err.count("Resuming at epoch") == 1
     assert_equal(
         weights(place.runs / "usual" / "model.safetensors"), weights(run / "model.safetensors")
     )
@@ -192,8 +192,8 @@ def test_killed_they_go_on_to_the_same_bits_with_other_workers(place, trained):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"mode": "probe"}, "--mode probe runs in one process; start it without torchrun"),
-        ({"mode": "scratch", "batch": 15}, "--batch 15 cannot be shared out to 2 processes"),
+        ({"mode": "probe"}, "--mode probe runs in a single process; start it without torchrun"),
+        ({"mode": "scratch", "batch": 15}, "--batch 15 cannot be divided among 2 processes"),
     ],
 )
 def test_what_several_processes_cannot_do_is_refused(
@@ -209,5 +209,5 @@ def test_what_several_processes_cannot_do_is_refused(
 
 def test_a_search_for_the_rate_is_for_one_process(place, monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="--lr-find runs in one process"):
-        ilk.training.find_rate.find_rate(place.data, mode="scratch", runs=tmp_path / "runs")
+    with pytest.raises(UsageError, match="--lr-find runs in a single process"):
+        ilk.find_rate(place.data, mode="scratch", runs=tmp_path / "runs")

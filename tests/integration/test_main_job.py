@@ -16,12 +16,12 @@ def test_the_digits_are_learned(run):
     assert accuracy.low < accuracy.value < accuracy.high
     assert run.evaluation.n == 80
     assert run.evaluation.split == "test"
-    assert run.facts["features_computed"] == 300
+    assert run.facts.head.features_computed == 300
 
 
 def test_a_warm_cache_computes_nothing_and_gives_the_same_model(run, digits, tmp_path):
     again = ilk.train(digits, runs=tmp_path)
-    assert again.facts["features_computed"] == 0
+    assert again.facts.head.features_computed == 0
     assert again.evaluation.accuracy == run.evaluation.accuracy
     one, two = Bundle.load(run.model).tensors, Bundle.load(again.model).tensors
     for name, tensor in one.items():

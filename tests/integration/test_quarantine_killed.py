@@ -10,22 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from ilk.checking.quarantine import undo
+from ilk.checking.quarantine import undo_quarantine as undo
 
 FILES = 1500
 AWAY = """
 import sys
 from pathlib import Path
-from ilk.checking.quarantine import chosen_files, quarantine
-from ilk.data.checks import Finding
+from ilk.checking.quarantine import chosen_files
+from ilk.checking.quarantine.move import move_files
+from ilk.checking.findings import Finding
 root, folder = map(Path, sys.argv[1:])
 paths = tuple(str(p) for p in sorted(root.rglob("*.png")))
-quarantine(chosen_files([Finding("outlier", "info", paths, "", "")]), folder)
+move_files(chosen_files([Finding("outlier", "info", paths, "", "")]), folder)
 """
 BACK = """
 import sys
 from pathlib import Path
-from ilk.checking.quarantine import undo
+from ilk.checking.quarantine import undo_quarantine as undo
 undo(Path(sys.argv[2]) / "manifest.json")
 """
 

@@ -1,4 +1,4 @@
-"""A training that was stopped, goes on, and ends just as it would have; or says why it cannot."""
+"""A resumed training ends exactly as it would have, or says why it cannot be resumed."""
 
 from __future__ import annotations
 
@@ -132,11 +132,11 @@ def stopped(interrupted, tmp_path):
     return shutil.copytree(interrupted.copy, tmp_path / "stopped")
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(interrupted):
+def test_ctrl_c_saves_and_says_how_to_resume(interrupted):
     assert interrupted.code == 130, interrupted.err
     assert interrupted.out == ""
     assert interrupted.err.splitlines()[-1] == (
-        f"ilk: Interrupted; everything is saved. Go on with: ilk train --resume 'runs/{NAME}'"
+        f"ilk: Interrupted; everything is saved. Resume with: ilk train --resume 'runs/{NAME}'"
     )
     assert "Traceback" not in interrupted.err
     steps = load(checkpoints(interrupted.run)[0]).facts["steps_done"]
@@ -150,11 +150,11 @@ def test_a_damaged_checkpoint_is_passed_over(place, undisturbed, interrupted):
     data = bytearray(newest.read_bytes())
     data[len(data) // 2] ^= 1
     newest.write_bytes(data)
-    command = interrupted.err.splitlines()[-1].split("Go on with: ")[1]
+    command = interrupted.err.splitlines()[-1].split("Resume with: ")[1]
     facts = load(before).facts
     err = trained(place, *shlex.split(command)[2:], "--workers", "3")
-    assert f"{newest.name} is damaged: it does not match its checksum. Taking the one" in err
-    assert f"Going on from epoch {facts['epoch'] + 1}, step {facts['step'] + 1}" in err
+    assert f"{newest.name} is damaged: it does not match its checksum. Trying" in err
+    assert f"Resuming at epoch {facts['epoch'] + 1}, step {facts['step'] + 1}" in err
     assert_same(interrupted.run, undisturbed)
 
 
@@ -168,7 +168,7 @@ def test_a_full_disk_a_polite_end_and_half_a_checkpoint(place, undisturbed, stop
         while not said[-1].startswith("A checkpoint could not be written"):
             said.append(process.stderr.readline())
             assert said[-1], "it came to its end"
-        assert "File too large). Training goes on; the one before it is intact." in said[-1]
+        assert "File too large). Training continues; the previous one is intact." in said[-1]
         while not said[-1].startswith("epoch"):
             said.append(process.stderr.readline())
             assert said[-1], "it came to its end"
@@ -181,24 +181,24 @@ def test_a_full_disk_a_polite_end_and_half_a_checkpoint(place, undisturbed, stop
     assert load(newest).facts["steps_done"] > load(before).facts["steps_done"]
     newest.write_bytes(newest.read_bytes()[:5000])
     err = trained(place, "--resume", stopped)
-    assert f"{newest.name} is no whole checkpoint" in err
+    assert f"{newest.name} is not an intact checkpoint" in err
     assert_same(stopped, undisturbed)
 
 
 def test_another_recipe_is_refused(stopped):
-    with pytest.raises(UsageError, match=r"began with lr = 0\.2, and cannot go on with 0\.1\."):
+    with pytest.raises(UsageError, match=r"started with lr = 0\.2 and cannot continue with 0\.1\."):
         ilk.train(resume=stopped, lr=0.1)
-    with pytest.raises(UsageError, match="began with mode = scratch"):
+    with pytest.raises(UsageError, match="started with mode = scratch"):
         ilk.train(resume=stopped, mode="probe")
 
 
-@pytest.mark.parametrize("what", ["changed", "gone", "new"])
+@pytest.mark.parametrize("what", ["changed", "missing", "new"])
 def test_other_pictures_are_refused(place, stopped, what):
     file = place.data / "1" / ("zz.png" if what == "new" else "1.png")
     before = file.read_bytes() if file.exists() else b""
     picture = Image.fromarray(np.full((8, 8, 3), 7, np.uint8))
     try:
-        file.unlink() if what == "gone" else picture.save(file)
+        file.unlink() if what == "missing" else picture.save(file)
         with pytest.raises(UsageError, match=rf"{what}: {file}[;)]") as refused:
             ilk.train(resume=stopped)
     finally:
@@ -207,10 +207,10 @@ def test_other_pictures_are_refused(place, stopped, what):
 
 
 def test_a_finished_run_is_refused(undisturbed):
-    with pytest.raises(UsageError, match="has come to its end; there is nothing to resume"):
+    with pytest.raises(UsageError, match="has finished; there is nothing to resume"):
         ilk.train(resume=undisturbed)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="is no run that can be resumed"):
+    with pytest.raises(UsageError, match="is not a run that can be resumed"):
         ilk.train(resume=tmp_path)

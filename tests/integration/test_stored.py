@@ -210,7 +210,7 @@ def made_here():
 
 
 def test_a_finished_run_says_that_there_is_nothing_to_resume(stored):
-    with pytest.raises(ilk.IlkError, match="has come to its end"):
+    with pytest.raises(ilk.IlkError, match="has finished"):
         ilk.train(resume=stored.folder / "runs" / "scratch")
 
 
@@ -233,7 +233,7 @@ def test_a_stored_run_is_exported_by_the_pictures_that_it_kept(stored, tmp_path)
     shutil.copytree(stored.folder / "runs" / "probe" / "kept", run / "kept")
     receipt = ilk.export(run, "torchscript", output=tmp_path / "m.torchscript")
     assert receipt.executed
-    assert "those that its run kept" in receipt.pictures
+    assert "kept by its run" in receipt.pictures
     assert receipt.top1_agreement.value == 1
 
 
@@ -254,7 +254,7 @@ def test_a_stored_recipe_and_stored_features_train_the_same_model(stored, tmp_pa
     number = stored.expected["features"]["pictures"]
     made_by, here = stored.expected["made_by"], made_here()
     same = all(made_by[package] == here[package] for package in ("torch", "timm"))
-    assert run.facts["features_computed"] == (0 if same else number)
+    assert run.metrics["training"]["features_computed"] == (0 if same else number)
     assert values_of(run.folder / "recipe.yaml") == values_of(before / "recipe.yaml")
     expected = stored.expected["models"]["probe"]
     found = ilk.load(run.model, **FIXED).predict([stored.folder / f for f in expected["files"]])

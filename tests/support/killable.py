@@ -31,6 +31,7 @@ import ilk.evaluation.report
 import ilk.training.modes
 import ilk.training.progress.monitor
 import ilk.training.train
+import ilk.training.train_network
 
 LONGEST = 180.0  # seconds until a training counts as hanging
 BUDGETED_STEPS = 9  # what a budget is made to afford here: not a multiple of an epoch's steps
@@ -95,7 +96,7 @@ class Trainings:
         self._forked(name, lambda: ilk.train(self._data, **settings, **self._changes), killed)
 
     def resume(self, name: str, killed: Killed | None = None) -> None:
-        """Go on with a training, or begin it anew if it had not begun."""
+        """Resume a training, or start it again if it had not started."""
         if (self.run(name) / "run.json").is_file():
             self._forked(name, lambda: ilk.train(resume=self.run(name)), killed)
         else:
@@ -161,27 +162,18 @@ class Trainings:
 
     def _patch(self, killed: Killed | None) -> None:
         """Change this process: note each step; draw nothing, which takes longer than to train."""
-        patched: Any = ilk.training.session
-        fit, watched = patched.fit, self._watched
+        monitor: Any = ilk.training.progress.monitor
+        report_step, watched = monitor.Monitor.step, self._watched
 
-        def watched_fit(state: Any, *others: Any) -> None:
-            monitor = others[4]
-            told = monitor.step
+        def step(own: Any, state: Any, sums: Any) -> None:
+            watched.note(state.steps_done, state.seconds)
+            report_step(own, state, sums)
 
-            def step(state: Any, *facts: Any) -> None:
-                watched.note(state.steps_done, state.seconds)
-                told(state, *facts)
-
-            monitor.step = step
-            fit(state, *others)
-
-        patched.fit = watched_fit
-        patched.affordable_steps = lambda *_: BUDGETED_STEPS
+        monitor.Monitor.step = step
+        ilk.training.train_network.affordable_steps = lambda *_: BUDGETED_STEPS
         if not self._plots:
-            curves: Any = ilk.training.progress.monitor
-            report: Any = ilk.training.train
-            curves.plot_curves = lambda *_: None
-            report.write_report = lambda *_, **__: None
+            monitor.plot_curves = lambda *_: None
+            ilk.training.run.write_report = lambda *_, **__: None
         if isinstance(killed, AfterCheckpoint):
             killed.arrange()
 

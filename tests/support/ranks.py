@@ -1,6 +1,6 @@
-"""Train as each of several processes, and keep what each of them comes to.
+"""Train as each of several processes, and save the result of each.
 
-torchrun runs this in place of ``-m ilk``, for only the leading process writes a run's folder. It
+torchrun runs this in place of ``-m ilk``, for only the main process writes a run's folder. It
 takes a folder and a JSON list of trainings; see `test_distributed.py`.
 """
 
@@ -12,49 +12,52 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 import ilk.cli
 import ilk.training.step
 import ilk.training.train
 
+ORIGINAL: Any = ilk.training.train.write_run
+
 
 def keep_results(file: Path) -> None:
-    """Let this process keep the model and the number of pictures that it was scored on."""
-    written: Any = ilk.training.train._written
+    """Let this process save its model, and on how many pictures it was scored."""
+    written = ORIGINAL
 
-    def keep(folder: Path, trained: Any, *others: Any, **settings: Any) -> Any:
-        trained.bundle.save(file)
-        run = written(folder, trained, *others, **settings)
+    def keep(folder: Path, result: Any, *others: Any, **settings: Any) -> Any:
+        result.bundle.save(file)
+        run = written(folder, result, *others, **settings)
         left_out = [x.path for x in run.catalog.left_out]
         file.with_suffix(".json").write_text(json.dumps([run.evaluation.n, left_out]))
         return run
 
-    ilk.training.train._written = keep
+    ilk.training.train.write_run = keep
 
 
-def go_astray(step: int) -> None:
-    """Let the loss of this process not be finite in a step."""
+def diverge(step: int) -> None:
+    """Give this process a picture of NaN in a step, so that its loss is not finite."""
     patched: Any = ilk.training.step.Step
-    gradients = patched._gradients
+    augmented = patched.augmented
 
-    def astray(own: Any, state: Any, *others: Any) -> tuple[float, int]:
-        loss, correct = gradients(own, state, *others)
-        return (float("nan") if state.steps_done == step else loss), correct
+    def broken(own: Any, state: Any, batch: Any) -> Any:
+        pixels, targets = augmented(own, state, batch)
+        if state.steps_done == step:
+            pixels = torch.full_like(pixels, float("nan"), dtype=torch.float32)
+        return pixels, targets
 
-    patched._gradients = astray
+    patched.augmented = broken
 
 
 def main() -> None:
     folder, trainings, rank = Path(sys.argv[1]), json.loads(sys.argv[2]), int(os.environ["RANK"])
     dist.init_process_group("gloo")
-    original = ilk.training.train._written
     codes = []
     for training in trainings:
-        ilk.training.train._written = original
         keep_results(folder / f"{training['name']}-{rank}.safetensors")
-        if rank == training.get("astray"):
-            go_astray(step=2)
+        if rank == training.get("diverges"):
+            diverge(step=2)
         codes.append(ilk.cli.run(["train", *training["arguments"], "--name", training["name"]]))
     (folder / f"codes-{rank}.json").write_text(json.dumps(codes))
     dist.destroy_process_group()

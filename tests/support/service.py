@@ -1,4 +1,4 @@
-"""A service as a process of its own, and clients that are no better than those out there."""
+"""`ilk serve` as a process, and clients of every kind."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Served:
         return self
 
     def __exit__(self, *_):
-        """Leave no process behind, whatever a test found."""
+        """Leave no process behind, even if a test fails."""
         self.stop(signal.SIGKILL)
 
     def _read(self):
@@ -60,7 +60,7 @@ class Served:
 
     @property
     def log(self):
-        """What was logged of requests."""
+        """The access log."""
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
     def post(self, path, **options):
@@ -85,7 +85,7 @@ class Served:
         self.process.send_signal(number)
 
     def stop(self, number=signal.SIGTERM):
-        """End it, and return its exit code."""
+        """Stop it, and return its exit code."""
         if self.process.poll() is None:
             self.send(number)
         code = self.process.wait(60)
@@ -94,12 +94,20 @@ class Served:
 
 
 def connected(port):
-    """Return a bare connection."""
+    """Return a TCP connection."""
     return socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
+def until(condition, seconds=60):
+    """Wait for a condition; the bound only ends a test that would hang."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "it never came true"
+        time.sleep(0.02)
+
+
 def raw(port, sent):
-    """Send bytes, and return the answer's status; 0 if the connection was ended without one."""
+    """Send bytes, and return the status of the answer; 0 if the connection was closed instead."""
     with connected(port) as connection:
         try:
             connection.sendall(sent)
@@ -110,11 +118,9 @@ def raw(port, sent):
 
 
 class Load:
-    """Threads that ask without a pause, of whichever of several services is ready.
+    """Threads that send requests without a pause to whichever replica is ready, in turn.
 
-    As what spreads load over replicas does: it looks after readiness ten times a second, and sends
-    nothing to what is not ready. What could not be sent because a connection that was kept open was
-    closed in between is sent again, as any client does.
+    ``replicas`` are the URLs that the load balancer, here the test, considers ready.
     """
 
     def __init__(self, content, threads=4):

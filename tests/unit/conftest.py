@@ -60,6 +60,17 @@ def as_engine():
     return QuarterEngine
 
 
+@pytest.fixture(scope="session")
+def make_quarters():
+    """Return ``make_quarters(classes)``: a bundle, and an engine that runs it."""
+
+    def make(classes):
+        bundle = make_bundle(classes)
+        return bundle, QuarterEngine(bundle)
+
+    return make
+
+
 @pytest.fixture
 def fake_backbone(monkeypatch):
     """Make `run_backbone` use the quarters; returns the engine, which counts its pictures."""

@@ -4,25 +4,35 @@ from pathlib import Path
 
 import pytest
 
-from ilk import errors
-from ilk.errors import DataError, DecodeError, IlkError, UsageError
-from ilk.text import escaped, join_limited
+from ilk import cli, errors
+from ilk.errors import DataError, GateError, IlkError, UsageError
+from ilk.text import escaped, join_limited, split_commas
+
+ERRORS = [
+    error
+    for error in vars(errors).values()
+    if isinstance(error, type) and error.__module__ == errors.__name__
+]
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [(IlkError, 1), (UsageError, 2), (DataError, 3), (DecodeError, 3), (errors.ModelError, 1)],
-)
-def test_an_error_knows_its_exit_code(error, code):
-    assert error("why").exit_code == code
+@pytest.mark.parametrize("error", ERRORS)
+def test_the_command_line_prints_an_error_and_exits_with_its_code(error, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise error("why\n\x1b[2J")
+
+    monkeypatch.setattr(cli, "build_app", lambda: fail)
+    assert cli.run(["check"]) == error.exit_code != 0
+    assert capsys.readouterr().err == "ilk: why\\n\\x1b[2J\n"
 
 
 def test_every_error_can_be_caught_as_one():
-    found = [
-        x for x in vars(errors).values() if isinstance(x, type) and x.__module__ == "ilk.errors"
-    ]
-    assert len(found) > 5
-    assert all(issubclass(error, IlkError) for error in found)
+    assert len(ERRORS) > 5
+    assert all(issubclass(error, IlkError) for error in ERRORS)
+
+
+def test_scripts_can_tell_usage_data_and_gates_from_failures():
+    codes = {DataError.exit_code, GateError.exit_code, IlkError.exit_code, UsageError.exit_code}
+    assert len(codes) == 4
 
 
 @pytest.mark.parametrize(
@@ -50,3 +60,8 @@ def test_a_list_is_cut_and_says_so():
 
 def test_names_in_a_list_are_made_harmless():
     assert join_limited(["a\nb", "c"]) == r"a\nb, c"
+
+
+def test_comma_separated_names_are_stripped_and_empty_ones_dropped():
+    assert split_commas(["size, shape", "day,", " , "]) == ["size", "shape", "day"]
+    assert split_commas([]) == []

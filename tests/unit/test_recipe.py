@@ -1,13 +1,14 @@
-from __future__ import annotations
-
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import yaml
+from cyclopts import App, Parameter
 
+from ilk.cli.flags import grouped_flags
 from ilk.errors import UsageError
 from ilk.recipe import Recipe, seconds_of
-from ilk.recipes import RATES, load, shipped, summary, validated
+from ilk.recipes import DEFAULT_LRS, load, shipped, summary, validated
 
 MODES = ("probe", "finetune", "scratch", "guide")
 LOOP = MODES[1:]
@@ -46,17 +47,59 @@ def test_a_file_fills_the_fields(file):
     assert recipe.regularisation == 0.5
 
 
+def test_the_old_name_of_a_field_is_accepted(file):
+    expected = load("scratch", tta_views="mirror")
+    assert load("scratch", views="mirror") == expected
+    assert load(file("mode: scratch\nviews: mirror\n")) == expected
+    assert load(Recipe(mode="scratch", views="mirror")) == expected
+    assert load(file("mode: scratch\nviews: one\n"), tta_views="mirror") == expected
+    assert "tta_views: mirror" in expected.to_yaml()
+
+
+@pytest.mark.parametrize("flag", ["--tta-views", "--views"])
+def test_the_old_name_of_a_flag_is_accepted_and_hidden(flag, capsys):
+    given = []
+    app = App(name="train")
+
+    @app.default
+    def train(*, flags: Annotated[grouped_flags(), Parameter(name="*")] = None):
+        given.append(flags.model_dump(exclude_unset=True))
+
+    app([flag, "mirror"], result_action="return_value")
+    assert given == [{"tta_views": "mirror"}]
+    app.help_print([])
+    help_page = capsys.readouterr().out
+    assert "--tta-views" in help_page
+    assert "--views" not in help_page
+
+
+def test_a_recipe_file_comes_before_the_shipped_recipe_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "finetune").write_text("mode: scratch\nseed: 5\n")
+    (tmp_path / "probe").write_text("not a recipe")
+    (tmp_path / "digits").mkdir()  # pictures, not a recipe
+    shipped_digits = load("digits")
+    monkeypatch.chdir(tmp_path)
+    assert load("finetune") == load("scratch", seed=5)
+    assert load(mode="finetune").seed == 0
+    assert load() == Recipe()
+    assert load("digits") == shipped_digits
+    with pytest.raises(UsageError, match="contains a str, not a table"):
+        load("probe")
+    with pytest.raises(UsageError, match="No recipe 'guide'"):
+        load(Path("guide"))  # a path is never a name
+
+
 def test_an_empty_file_is_refused(file):
-    with pytest.raises(UsageError, match=r"my\.yaml holds no recipe key"):
+    with pytest.raises(UsageError, match=r"my\.yaml is empty"):
         load(file("# nothing\n"))
 
 
-def test_a_file_without_a_mode_is_told_which_is_meant(file):
+def test_a_file_without_a_mode_is_refused_with_the_default(file):
     with pytest.raises(UsageError) as error:
         load(file("epochs: 3\n"))
     assert str(error.value) == (
         "'epochs' does not apply to --mode probe, only to finetune, scratch, guide. "
-        "No mode is given, so probe is meant: give another, as --mode finetune."
+        "The default mode is probe: give another, such as --mode finetune."
     )
 
 
@@ -162,8 +205,8 @@ def test_a_recipe_cannot_be_changed_in_place():
         ("model: 2020-13-45", "is not YAML"),
         ("[" * 2000, "is not YAML"),
         ("!!python/object/apply:os.system [ls]", "is not YAML"),
-        ("- seed", "holds a list"),
-        ("seed", "holds a str"),
+        ("- seed", "contains a list"),
+        ("seed", "contains a str"),
         (b"\xff\xfe\x00", "No recipe"),
     ],
 )
@@ -369,10 +412,10 @@ def test_a_guide_with_something_frozen_is_the_blueprint():
 
 
 @pytest.mark.parametrize("mode", LOOP)
-@pytest.mark.parametrize("optimizer", RATES)
-def test_another_optimizer_brings_its_own_rate(file, mode, optimizer):
+@pytest.mark.parametrize("optimizer", DEFAULT_LRS)
+def test_another_optimizer_has_its_own_learning_rate(file, mode, optimizer):
     usual = load(mode)
-    expected = usual.lr if optimizer == usual.optimizer else RATES[optimizer]
+    expected = usual.lr if optimizer == usual.optimizer else DEFAULT_LRS[optimizer]
     assert load(mode=mode, optimizer=optimizer).lr == expected
     assert load(file(f"mode: {mode}\noptimizer: {optimizer}")).lr == expected
     assert load(mode=mode, optimizer=optimizer, lr=0.5).lr == 0.5
@@ -386,9 +429,9 @@ def test_rates_of_the_parts_of_one_backbone_are_not_taken_to_another():
 
 
 def test_epochs_and_a_budget_are_not_given_both(file):
-    with pytest.raises(UsageError, match="--epochs and --budget both say how long to train"):
+    with pytest.raises(UsageError, match="--epochs and --budget both set how long to train"):
         load(mode="finetune", epochs=3, budget="5m")
-    with pytest.raises(UsageError, match="give one of them"):
+    with pytest.raises(UsageError, match="give only one"):
         load(file("mode: finetune\nepochs: 3\nbudget: 5m"))
 
 
@@ -418,7 +461,7 @@ def test_a_budget_is_a_time(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "10", "m", "0s", "-5m", "1.5h", "5 m", "30m1h", "long"])
 def test_a_budget_that_is_no_time_is_refused(text):
-    with pytest.raises(UsageError, match=r"budget = .*: give a time such as 90s, 10m or 1h30m"):
+    with pytest.raises(UsageError, match=r"budget = .*: give a duration such as 90s, 10m or 1h30m"):
         load(mode="finetune", budget=text)
 
 
@@ -450,7 +493,7 @@ def test_a_rate_that_is_no_factor_is_refused(factor):
         ("augment", "heavy"),
         ("strength", 4),
         ("flip", 1.1),
-        ("views", "ten"),
+        ("tta_views", "ten"),
         ("cache", "tape"),
         ("checkpoint_every", 0),
         ("checkpoint_minutes", 0),

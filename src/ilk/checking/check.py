@@ -1,30 +1,44 @@
-"""Check: say what is wrong with the pictures."""
+"""Check: find problems in the data, and write the report."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from os import PathLike, path
+from pathlib import Path
 from typing import Any
 
-from ilk import recipes
 from ilk.arrays import Floats
-from ilk.checking.findings import Findings
+from ilk.checking import report
+from ilk.checking.findings import (
+    SEVERITIES,
+    Findings,
+    balance,
+    duplicates,
+    files,
+    labels,
+    outliers,
+    pictures,
+    shortcuts,
+)  # fmt: skip
 from ilk.checking.findings.evidence import Evidence
-from ilk.checking.findings.find import NEED_NETWORK, find_all
 from ilk.checking.out_of_fold import out_of_fold
 from ilk.data.inspection.copies import grouped
 from ilk.data.inspection.inspect import Inspection, inspect
-from ilk.data.inspection.near import near_pairs
+from ilk.data.inspection.near import Pair, near_pairs
 from ilk.data.sources import open_catalog
-from ilk.errors import EngineError, WeightsError
+from ilk.errors import EngineError, UsageError, WeightsError
 from ilk.evaluation.label_issues import beats_guessing
+from ilk.folder import new_folder
 from ilk.inference import run_backbone
-from ilk.models.backbones import describe
-from ilk.recipe import Recipe
+from ilk.models.backbones import DEFAULT, describe
 from ilk.runtime import Progress, silent
 
 log = logging.getLogger("ilk")
-MOST_PROBABILITIES = 200_000_000  # float32, of which several copies are held
+NEED_NETWORK = ("label.suspect", "outlier")
+MAX_PROBABILITIES = 200_000_000  # float32, of which several copies are in memory
 
 
 def check(
@@ -32,71 +46,148 @@ def check(
     *,
     quick: bool = False,
     model: str | None = None,
+    out: str | PathLike[str] | None = None,
+    runs: str | PathLike[str] | None = None,
+    exist_ok: bool = False,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Findings:
-    """Read every picture, run a backbone over them, and say what is wrong with the data.
+    """Read every picture, run a backbone over them, and find problems in the data.
 
-    The features are kept in the cache: a training with the same backbone right after it does not
-    compute them again.
+    The features are cached, so a training with the same backbone does not compute them again.
 
     Parameters
     ----------
     data : str, Path, Catalog, or tuple (images, labels)
+        See `ilk.open_catalog`.
     quick : bool
-        Look for what needs no backbone only: leave out labels and outliers.
+        Whether to run no backbone, and so skip wrong labels and outliers.
     model : str, optional
-        Backbone whose features are looked at; default: that of ``ilk train``.
+        The backbone; default: that of `ilk.train`.
+    out : str or Path, optional
+        The folder to write ``check.json`` and ``check.html`` to.
+    runs : str or Path, optional
+        The folder in which to make that folder: ``check``, ``check-2``, …
+    exist_ok : bool
+        Whether to replace an earlier report in ``out``.
     workers : int, optional
-        Decoding threads; default one a core.
+        The number of decoding threads; default: one per core.
     progress : Progress
-        Shows how far the work has come; default: nothing. See `ilk.runtime.silent`.
+        Called to report progress: see `ilk.runtime.silent`, the default.
+
+    Returns
+    -------
+    Findings
 
     Raises
     ------
     DataError
         There are no pictures.
+    UsageError
+        The backbone is not known, or ``out`` and ``runs`` are both given.
+    OutputError
+        There is a report in the folder already, or it cannot be written.
     """
-    recipe = recipes.load("probe", workers=workers, **({"model": model} if model else {}))
-    describe(recipe.model)  # a name that nobody knows is refused before the work begins
-    inspection = inspect(open_catalog(data), workers, progress)
-    features, reason = None, "--quick"
-    if not quick:
-        inspection, features, reason = _with_features(inspection, recipe, progress)
-    pairs = near_pairs(inspection, features, workers, progress)
-    catalog = grouped(inspection.catalog, pairs)
-    evidence = Evidence(replace(inspection, catalog=catalog), features)
-    if features is None:
-        return find_all(evidence, pairs, dict.fromkeys(NEED_NETWORK, reason) if reason else {})
-    probabilities, reason = _out_of_fold_probabilities(evidence)
-    evidence = replace(evidence, probabilities=probabilities)
-    return find_all(evidence, pairs, {"label.suspect": reason} if reason else {})
+    if out is not None and runs is not None:
+        raise UsageError("Give out or runs, not both.")
+    name = model or DEFAULT
+    describe(name)  # raises for an unknown name before the work begins
+    with _report_folder(out, runs, exist_ok) as folder:
+        inspection = inspect(open_catalog(data), workers, progress)
+        features, reason = None, "--quick"
+        if not quick:
+            inspection, features, reason = _with_features(inspection, name, workers, progress)
+        pairs = near_pairs(inspection, features, workers, progress)
+        catalog = grouped(inspection.catalog, pairs)
+        evidence = Evidence(replace(inspection, catalog=catalog), features)
+        missing = dict.fromkeys(NEED_NETWORK, reason) if reason else {}
+        if features is not None:
+            probabilities, reason = _out_of_fold_probabilities(evidence)
+            evidence = replace(evidence, probabilities=probabilities)
+            missing = {"label.suspect": reason} if reason else {}
+        findings = find_all(evidence, pairs, missing, folder)
+        if folder is not None:
+            report.write(folder, findings)
+    return findings
+
+
+def find_all(
+    evidence: Evidence,
+    pairs: Iterable[Pair] = (),
+    missing: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Findings:
+    """Return all findings, most severe first.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    pairs : iterable of Pair
+        Near copies among the pictures.
+    missing : mapping of str to str, optional
+        Why some kinds cannot be looked for.
+    folder : Path, optional
+        Where the report goes.
+    """
+    found = [
+        *files.find(evidence),
+        *pictures.find(evidence),
+        *duplicates.find(evidence, list(pairs)),
+        *labels.find(evidence),
+        *balance.find(evidence),
+        *shortcuts.find(evidence),
+        *outliers.find(evidence),
+    ]
+    found.sort(key=lambda f: SEVERITIES.index(f.severity))
+    catalog = evidence.catalog
+    number = len(catalog) + len(catalog.left_out)
+    return Findings(number, tuple(found), catalog, dict(missing or {}), folder)
+
+
+@contextmanager
+def _report_folder(
+    out: str | PathLike[str] | None, runs: str | PathLike[str] | None, exist_ok: bool
+) -> Iterator[Path | None]:
+    """Make the folder of the report; an existing one without a report may be used."""
+    if runs is not None:
+        with new_folder(Path(runs), None, False, default="check", flags=("", "--out")) as folder:
+            yield folder
+    elif out is not None:
+        out = Path(out)
+        place = Path(path.abspath(out)) if out.name in {"", ".."} else out  # noqa: PTH100
+        free = not any((place / name).exists() for name in report.NAMES)
+        flags = ("--out", "--out")
+        with new_folder(place.parent, place.name, exist_ok or free, flags=flags) as folder:
+            yield folder
+    else:
+        yield None
 
 
 def _with_features(
-    inspection: Inspection, recipe: Recipe, progress: Progress
+    inspection: Inspection, model: str, workers: int | None, progress: Progress
 ) -> tuple[Inspection, Floats | None, str]:
-    """Return what can be decoded, its features, and why there are none if so."""
-    pictures = inspection.catalog.pictures
-    if not pictures:
+    """Return the pictures that can be decoded, their features, and why there are none if so."""
+    found = inspection.catalog.pictures
+    if not found:
         return inspection, None, ""
+    preprocess = describe(model).preprocess(None, "squash")  # the default of a training: same cache
     try:
-        extracted, _, _ = run_backbone(pictures, recipe, progress)
+        extracted, _, _ = run_backbone(found, model, preprocess, workers=workers, progress=progress)
     except (WeightsError, EngineError) as error:
         log.warning("%s", error)
-        return inspection, None, f"{recipe.model} cannot be run here"
-    lost = {pictures[i].path: why for i, why in extracted.errors.items()}
-    good = [i for i in range(len(pictures)) if i not in extracted.errors]
+        return inspection, None, f"{model} cannot be run here"
+    lost = {found[i].path: why for i, why in extracted.errors.items()}
+    good = [i for i in range(len(found)) if i not in extracted.errors]
     features = extracted.features[good] if lost else extracted.features
     return inspection.without(lost), features, ""
 
 
 def _out_of_fold_probabilities(evidence: Evidence) -> tuple[Floats | None, str]:
-    """Return probabilities by a model that has seen neither a picture nor a copy, or why not."""
+    """Return probabilities by models that have not seen the picture or a copy, or why not."""
     assert evidence.features is not None
     classes = len(evidence.catalog.classes)
-    if len(evidence.features) * classes > MOST_PROBABILITIES:
-        return None, f"{classes:,} classes and so many pictures take too much memory"
+    if len(evidence.features) * classes > MAX_PROBABILITIES:
+        return None, f"{classes:,} classes with so many pictures take too much memory"
     probabilities = out_of_fold(
         evidence.features,
         evidence.targets,
@@ -106,5 +197,5 @@ def _out_of_fold_probabilities(evidence: Evidence) -> tuple[Floats | None, str]:
     if probabilities is None:
         return None, "too few pictures of the classes"
     if not beats_guessing(probabilities, evidence.targets):
-        return None, "a model tells the classes no better than guessing"
+        return None, "a model does no better than guessing"
     return probabilities, ""

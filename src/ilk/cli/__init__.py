@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 COMMANDS = {
-    "check": "Say what is wrong with the pictures, before it ruins the model.",
-    "train": "Turn labelled pictures into a classifier, and evaluate it.",
+    "check": "Find problems in the pictures: broken files, copies, leakage, wrong labels.",
+    "train": "Train a classifier on labelled pictures, and evaluate it.",
     "evaluate": "Score a trained model on labelled pictures.",
-    "compare": "Say which of two models is better on the same pictures.",
-    "predict": "Name the pictures in files and folders.",
-    "export": "Write a trained model in another format, verified in its own runtime.",
-    "serve": "Serve models over HTTP, with a page to try them on.",
-    "export-feedback": "Turn corrections that a service was sent into a catalog.",
-    "benchmark": "Time models and exported files beside one another.",
-    "recipes": "List the ways to train, or show all that one sets.",
-    "backbones": "List backbones, or show the parts of one.",
-    "cache": "Show or clear what ilk keeps to be fast.",
-    "demo": "Run all of the above on a small real data set, without any download.",
+    "compare": "Compare two models on the same pictures.",
+    "predict": "Classify pictures in files and folders.",
+    "export": "Export a trained model to another format, verified in its own runtime.",
+    "serve": "Serve models over HTTP, with a web page to try them.",
+    "export-feedback": "Turn corrections that a service received into a catalog.",
+    "benchmark": "Time models and exported files side by side.",
+    "recipes": "List the recipes, or print one in full.",
+    "backbones": "List backbones, or the parts of one.",
+    "cache": "Show the size of the cache, or clear it.",
+    "demo": "Run the whole workflow on a small real data set, without any download.",
 }
 ALIASES = {"evaluate": ("evaluate", "val")}
 USAGE = 2  # the exit code
-EPILOGUE = "Begin with: ilk train FOLDER, where FOLDER holds one folder of pictures a class."
+EPILOGUE = "Start with: ilk train FOLDER, where FOLDER has one subfolder of pictures per class."
 
 
 def build_app() -> App:
@@ -62,7 +62,7 @@ def build_app() -> App:
 
 
 def _worth_showing(default: object) -> str | None:
-    """Return a default as the help shows it; what is off or not given goes without saying."""
+    """Return a default as the help shows it; flags that are off or unset show none."""
     return None if default is None or default is False else str(default)
 
 
@@ -80,12 +80,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(_usage_message(error), USAGE) if _speaks() else USAGE
+        return _fail(_usage_message(error), USAGE) if _is_main_process() else USAGE
     except IlkError as error:
-        said_once = isinstance(error, Interrupted) and not _speaks()
+        said_once = isinstance(error, Interrupted) and not _is_main_process()
         return error.exit_code if said_once else _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing half-written is left behind", 130)
+        return _fail("interrupted; no partial files are left", 130)
     except BrokenPipeError:  # the reader (head, say) has had enough
         _flush_or_forget()
         return 0
@@ -105,14 +105,14 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _speaks() -> bool:
-    """Say whether this process is the first of those that torchrun started, if it did."""
+def _is_main_process() -> bool:
+    """Return whether this is the main process, under torchrun or not."""
     several = os.environ.get("WORLD_SIZE", "1") not in {"", "1"}
     return not several or os.environ.get("RANK", "0") == "0"
 
 
 def _flush_or_forget() -> None:
-    """Write what is still buffered; if it cannot be, spare Python failing on it at its end."""
+    """Flush stdout; if that fails, replace it, so that Python does not fail on it at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -120,7 +120,7 @@ def _flush_or_forget() -> None:
 
 
 def _usage_message(error: Exception) -> str:
-    """Say in one sentence what is wrong with the command line."""
+    """Describe the error in the command line in one sentence."""
     from pydantic import ValidationError
 
     from ilk.recipes import explained
@@ -139,5 +139,5 @@ def _log_to_stderr() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-    # Pillow warns of large pictures on its way to refusing them, which is said once, by name.
+    # Pillow warns about large pictures before it rejects them; ilk reports the rejection.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")

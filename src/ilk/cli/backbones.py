@@ -5,7 +5,7 @@ from __future__ import annotations
 from ilk.cli.console import Count, print_json, print_table
 from ilk.errors import UsageError
 
-LOOK = "Any other timm model works too: ilk backbones 'convnext*'"
+HINT = "Any other timm model works too: ilk backbones 'convnext*'"
 
 
 def backbones(
@@ -70,7 +70,7 @@ def _list_known(json: bool) -> None:
             for b in KNOWN.values()
         ],
     )
-    print(f"\n{LOOK}")
+    print(f"\n{HINT}")
 
 
 def _search(pattern: str, json: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ilk.cli.console import Count, print_json, print_table
 from ilk.cli.running import DEFAULT, Running
 from ilk.runtime import cores
-from ilk.text import escaped
+from ilk.text import escaped, pluralize
 
 
 def benchmark(
@@ -21,23 +21,23 @@ def benchmark(
     workers: Count | None = None,
     running: Running = DEFAULT,
 ) -> None:
-    """Time models, or what was exported of them, beside one another.
+    """Compare the speed, size and accuracy of models and exported files.
 
-    They take turns, so that a machine that grows slower harms all alike. Latency and throughput
-    are of the model alone; end to end begins with the bytes of JPEG files.
+    They are timed in turns, so that a machine that slows down affects all alike. Latency and
+    throughput are those of the network; the end-to-end throughput starts from JPEG bytes.
 
     Parameters
     ----------
     models
-        Trained models and exported files, of the same classes and input size.
+        Trained models and exported files with the same classes and input size.
     data
         Folder, table or data set; default: as for 'ilk export'.
     split
-        train, val, test or all; default: what was held out.
+        train, val, test or all; default: the held-out pictures.
     json
         Print JSON instead of text.
     workers
-        Threads that decode; default: one a core.
+        Decoding threads; default: one a core.
     """
     import ilk
 
@@ -49,7 +49,7 @@ def benchmark(
         return
     names = _short([row.artefact for row in found])
     print_table(
-        ("model", "ms", "a second", "from files", "MB", "accuracy"),
+        ("model", "ms", "pictures/s", "from files", "MB", "accuracy"),
         [
             (
                 name,
@@ -70,7 +70,7 @@ def benchmark(
                 name,
                 *(f"{row.speed.latency_ms()[which]:.2f}" for which in ("p95", "p99")),
                 f"{row.load_s:.1f}",
-                f"{row.memory_bytes / 1e6:,.0f}",
+                f"{row.memory_bytes / 1e6:,.0f}" if row.memory_bytes else "",
                 row.runs_in,
             )
             for name, row in zip(names, found, strict=True)
@@ -78,13 +78,13 @@ def benchmark(
     )
     accuracy = found[0].accuracy
     print(
-        "\nms: one picture, the median; a second: pictures in the best batches; from files: with\n"
-        f"decoding; load: to a new process's first answer. {cores()} threads. Accuracy of the\n"
-        f"first: {accuracy}"
+        "\nms: median latency of one picture; pictures/s: in the best batches; from files: with\n"
+        "decoding; load: from process start to first prediction. "
+        f"{pluralize(cores(), 'thread')}. Accuracy of\nthe first: {accuracy}"
     )
 
 
 def _short(paths: list[str]) -> list[str]:
-    """Return paths without the folder that they share."""
+    """Return paths relative to their common folder."""
     common = os.path.commonpath([Path(p).parent for p in paths])
     return [escaped(os.path.relpath(p, common or ".")) for p in paths]

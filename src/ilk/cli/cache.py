@@ -6,15 +6,15 @@ from ilk.text import escaped
 
 
 def cache(*, clear: bool = False) -> None:
-    """Show or clear what ilk keeps to be fast: features, backbones and converted graphs.
+    """Show the size of the cache of features, backbones and converted graphs, or clear it.
 
-    ILK_CACHE moves it; ILK_CACHE_GB sets its limit (4 by default), beyond which what was not used
-    for longest is removed.
+    ILK_CACHE sets its folder, and ILK_CACHE_GB its limit (default: 4), beyond which the least
+    recently used files are removed.
 
     Parameters
     ----------
     clear
-        Remove all of these. Data sets that were downloaded stay.
+        Remove everything but downloaded data sets.
     """
     from ilk.data import cache as store
     from ilk.runtime import cache_root

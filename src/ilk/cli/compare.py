@@ -8,7 +8,7 @@ from ilk.cli.console import Count, print_json, print_left_out, print_table, prog
 from ilk.cli.running import DEFAULT, Running
 from ilk.text import escaped
 
-MOST_CLASSES = 20
+MAX_CLASSES = 20
 
 
 def compare(
@@ -29,9 +29,9 @@ def compare(
     Parameters
     ----------
     a
-        A model.safetensors or the run folder that holds it, or what was exported of one.
+        A model.safetensors, the run folder that holds it, or an exported file.
     b
-        Another.
+        Another one.
     data
         Folder, table or name of a data set, as for 'ilk evaluate'.
     split
@@ -39,11 +39,11 @@ def compare(
     json
         Print JSON instead of text.
     max_unreadable
-        Stop if more than this share of files cannot be read.
+        The largest share of files that may be unreadable.
     batch
-        Pictures run through the network at once.
+        Batch size.
     workers
-        Threads that decode; default: one a core.
+        Decoding threads; default: one per core.
     """
     import ilk
 
@@ -72,7 +72,7 @@ def compare(
     )
     order = sorted(found.by_class.items(), key=lambda item: -abs(item[1].difference.value))
     print_table(
-        ("class", "B less A", "95 % interval", "only A", "only B", "pictures"),
+        ("class", "B - A", "95 % interval", "only A", "only B", "pictures"),
         [
             (
                 escaped(name),
@@ -82,8 +82,8 @@ def compare(
                 f"{c.only_b:,}",
                 f"{c.difference.n:,}",
             )
-            for name, c in order[:MOST_CLASSES]
+            for name, c in order[:MAX_CLASSES]
         ],
     )
-    if len(order) > MOST_CLASSES:
-        print(f"… and {len(order) - MOST_CLASSES:,} classes that differ less, in --json")
+    if len(order) > MAX_CLASSES:
+        print(f"… and {len(order) - MAX_CLASSES:,} classes with smaller differences; see --json")

@@ -1,4 +1,4 @@
-"""Console: what the commands share in speaking to people. Results on stdout, progress on stderr."""
+"""Console: output shared by the commands: results on stdout, progress and remarks on stderr."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter, validators
 
 from ilk.data.catalog import LeftOut, describe_left_out
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 from ilk.runtime import Tick
 from ilk.text import escaped, pluralize
 
@@ -21,10 +21,10 @@ Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Tick]:
-    """Show a bar on stderr for what takes longer than a second; nothing if it is no terminal."""
+    """Show a progress bar on stderr after a second, if it is a terminal."""
     from tqdm import tqdm
 
-    # Both fit 80 columns; a remark says itself how long the whole will take.
+    # Both fit 80 columns; a remark includes the remaining time.
     plain = "{desc} {percentage:3.0f}% |{bar:10}| {n_fmt} of {total_fmt}, {remaining} left"
     remarked = "{desc} {percentage:3.0f}% |{bar:5}| {rate_noinv_fmt}{postfix}"
     with tqdm(
@@ -46,7 +46,7 @@ def print_json(record: Any) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: the first column to the left, the others to the right."""
+    """Print a table: the first column left-aligned, the others right-aligned."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -65,45 +65,45 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_scores(evaluation: Evaluation) -> None:
-    """Print the three scores, one a line."""
+    """Print the three scores, one per line."""
     print(f"accuracy           {evaluation.accuracy}  on {evaluation.scored_on}")
     print(f"balanced accuracy  {evaluation.balanced_accuracy}")
     print(f"macro F1           {evaluation.macro_f1}")
 
 
 def print_confidence(evaluation: Evaluation) -> None:
-    """Print what the probabilities are worth, and what is accepted or unknown."""
-    if evaluation.confidence:
-        found = evaluation.confidence
-        print(f"calibration error  {found.after.error}; {100 * found.before.error.value:.1f} % raw")
+    """Print calibration, abstention and out-of-distribution detection."""
+    found = evaluation.confidence
+    raw = 100 * found.before.error.value
+    print(f"calibration error  {found.after.error}; {raw:.1f} % uncalibrated")
     if evaluation.abstention:
         accepted = evaluation.abstention
         print(f"accepted           {accepted.coverage}")
-        print(f"right among them   {accepted.precision}")
-    alarms = evaluation.alarms
-    if alarms and alarms.true and alarms.auroc:
-        area = alarms.auroc
-        print(f"unknown, rightly   {alarms.true}")
-        print(f"unknown, wrongly   {alarms.false}")
-        print(f"told apart, AUROC  {area.value:.3f} ({area.low:.3f} to {area.high:.3f})")
+        print(f"their precision    {accepted.precision}")
+    ood = evaluation.ood
+    if ood and ood.true_positive_rate and ood.auroc:
+        area = ood.auroc
+        print(f"unknown, detected  {ood.true_positive_rate}")
+        print(f"false positives    {ood.false_positive_rate}")
+        print(f"OOD AUROC          {area.value:.3f} ({area.low:.3f} to {area.high:.3f})")
 
 
-def print_troubles(evaluation: Evaluation) -> None:
-    """Say on stderr what makes the scores worth less than they seem."""
+def print_caveats(evaluation: Evaluation) -> None:
+    """Print to stderr what limits the meaning of the scores."""
     if evaluation.guesses:
-        say("The model may do no better than guessing: its score cannot be told from chance.")
-    suspects = evaluation.mistakes.suspects if evaluation.mistakes else ()
+        say("The model may be no better than guessing.")
+    suspects = evaluation.mistakes.suspects
     if suspects:
-        say(f"{pluralize(len(suspects), 'label')} among these may be wrong: see the report.")
+        say(f"{pluralize(len(suspects), 'label')} may be wrong: see the report.")
     if evaluation.unknown:
         names = ", ".join(f"{escaped(name)} ({n:,})" for name, n in evaluation.unknown.items())
-        say(f"Not scored, the model does not know these classes: {names}")
+        say(f"Not scored, as the model does not know these classes: {names}")
     if evaluation.missing:
         say(f"The data has no pictures of: {', '.join(map(escaped, evaluation.missing))}")
 
 
 def print_left_out(left_out: Sequence[LeftOut]) -> None:
-    """Say on stderr which files were left out, and why."""
+    """Print to stderr which files were left out, and why."""
     if left_out:
         folders = any(Path(x.path).is_dir() for x in left_out)
         what = (
@@ -115,5 +115,5 @@ def print_left_out(left_out: Sequence[LeftOut]) -> None:
 
 
 def say(text: str) -> None:
-    """Say something that is no result, on stderr."""
+    """Print a remark to stderr."""
     print(text, file=sys.stderr)

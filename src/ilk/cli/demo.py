@@ -14,13 +14,13 @@ def demo(folder: Path = Path("ilk-demo"), /) -> int:
     Parameters
     ----------
     folder
-        Where the pictures and the run go.
+        Where to write the pictures and the runs.
     """
     from ilk.cli import run
 
     pictures = folder / "digits"
     write_digits(pictures)
-    print(f"1,797 handwritten digits, one folder a class, are in {pictures}\n")
+    print(f"1,797 handwritten digits, in one folder per class, are in {pictures}\n")
     model = folder / "runs" / "digits" / "model.safetensors"
     some = [str(next((pictures / digit).iterdir())) for digit in "0123456789"]
     steps: list[list[str]] = [
@@ -41,7 +41,7 @@ def demo(folder: Path = Path("ilk-demo"), /) -> int:
 
 
 def write_digits(folder: Path) -> None:
-    """Write scikit-learn's handwritten digits as PNG files, one folder a class."""
+    """Write scikit-learn's handwritten digits as PNG files, in one folder per class."""
     from PIL import Image
 
     from ilk.data.named import digits

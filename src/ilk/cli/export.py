@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ilk.cli.console import Count, print_json, print_table, say
 from ilk.errors import UsageError
-from ilk.exporting.formats import FORMATS
+from ilk.formats import AUTO, FORMATS, format_named
 from ilk.recipe import seconds_of
 from ilk.text import escaped
 
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from ilk.exporting.receipt import Receipt
     from ilk.exporting.timing import Speed
 
-AUTO = "auto"
+FORMAT_HELP = (
+    "auto tries the formats that run on this machine and keeps the fastest. Or one of "
+    f"{', '.join(form.name for form in FORMATS)}: see docs/export.md, 'Which format?'."
+)
 
 
 def export(
     model: Path,
     /,
     *,
-    format: str = AUTO,
+    format: Annotated[str, Parameter(help=FORMAT_HELP)] = AUTO,
     goal: Annotated[
         Literal["latency", "throughput", "size"] | None, Parameter(name="--for")
     ] = None,
@@ -37,36 +40,32 @@ def export(
     json: bool = False,
     workers: Count | None = None,
 ) -> None:
-    """Write a trained model in another format, and hand it over only if it agrees.
+    """Write a trained model in another format, and keep it only if it agrees with the model.
 
-    The file is run in its own runtime beside the model. If it disagrees, or loses more accuracy
-    than allowed, nothing is left behind and the exit code is 4.
+    The file is run in its own runtime and compared with the model. If it disagrees, or loses more
+    accuracy than allowed, nothing is written and the exit code is 4.
 
     Parameters
     ----------
     model
         A model.safetensors, or the run folder that holds it.
-    format
-        auto tries what runs on this machine and keeps the fastest. Or onnx, onnx-int8, openvino,
-        openvino-bf16, openvino-int8, torchscript, torch, torch-aot, torch-int8, executorch,
-        executorch-int8, coreml, litert, tensorrt, web: see docs/export.md, "Which format?".
     goal
-        What auto looks for: latency of one picture (default), throughput, or size.
+        What auto optimizes: latency of one picture (default), throughput, or size.
     budget
-        The time that auto may take for trying and timing, about: 75s (default), 10m.
+        The approximate time that auto may take for converting and timing: 75s (default), 10m.
     output
         The file or folder to write; default: beside the model.
     data
-        Folder, table or data set to calibrate int8 by and to verify on; default: what the model was
-        trained with, or, if that has gone, pictures that its run kept.
+        Folder, table or data set to calibrate int8 with and to verify on; default: the training's
+        pictures, or the ones that its run kept if those are gone.
     split
-        Which of them to verify on: train, val, test or all; default: what was held out.
+        Which of them to verify on: train, val, test or all; default: the held-out ones.
     max_drop
-        How much accuracy a format that rounds (int8, bf16) may lose: 0.01 is one point.
+        How much accuracy a reduced-precision format (int8, bf16) may lose: 0.01 is one point.
     json
         Print the receipt as JSON.
     workers
-        Threads that decode; default: one a core.
+        Decoding threads; default: one a core.
     """
     import ilk
 
@@ -102,7 +101,7 @@ def export(
         _print_receipt(receipt)
     if receipt.accuracy and receipt.too_few(max_drop):
         say(
-            f"{receipt.accuracy.n:,} pictures are too few to rule out that accuracy falls by more "
+            f"{receipt.accuracy.n:,} pictures are too few to rule out a drop in accuracy of more "
             f"than {max_drop:g}; give more with --data."
         )
 
@@ -133,31 +132,30 @@ def _print_table(choice: Choice) -> None:
         if tried.speed and found and found.accuracy:
             accuracy = f"{100 * found.accuracy.value:.1f} %"
             rows.append(row(tried.name, tried.speed, f"{found.size_bytes / 1e6:.1f}", accuracy))
-    print_table(("form", "ms", "times as fast", "a second", "MB", "accuracy"), rows)
-    print("ms: of one picture; a second: pictures in batches; times as fast: as PyTorch")
+    print_table(("format", "ms", "speed-up", "pictures/s", "MB", "accuracy"), rows)
+    print("ms: latency of one picture; speed-up: over PyTorch; pictures/s: in the best batches")
     for tried in choice.candidates:
-        if not (tried.speed or tried.late):
-            print(tried.reason if tried.refused else f"{tried.name}: {tried.reason}")
-    late = [tried.name for tried in choice.candidates if tried.late]
-    if late:
-        print(f"not tried, as no time was left (see --budget): {', '.join(late)}")
+        if not (tried.speed or tried.out_of_time):
+            print(tried.reason if tried.failed_gate else f"{tried.name}: {tried.reason}")
+    skipped = [tried.name for tried in choice.candidates if tried.out_of_time]
+    if skipped:
+        print(f"not tried, because no time was left (see --budget): {', '.join(skipped)}")
     print()
 
 
 def _print_receipt(receipt: Receipt) -> None:
-    chosen = FORMATS[receipt.format]
     print(f"{receipt.format}  {escaped(receipt.path)}  {receipt.size_bytes / 1e6:.1f} MB")
     if not receipt.executed:
         print(f"not executed: {receipt.reason}")
-        say("NOT VERIFIED: nothing has run this file. See the reason above.")
+        say("NOT VERIFIED: this file has not been run. See the reason above.")
         return
     *few, last = map(str, receipt.batches)
     batches = f"{', '.join(few)} and {last}" if few else last
     print(f"verified in    {receipt.runs_in}, in batches of {batches}")
     print(f"on             {receipt.pictures}")
-    print(f"same answer    {receipt.top1_agreement}")
+    print(f"top-1 agrees   {receipt.top1_agreement}")
     print(f"accuracy       {receipt.accuracy}")
     print(f"the model's    {receipt.reference_accuracy}")
-    print(f"probabilities  differ by {receipt.max_probability_difference:.2g} at most")
+    print(f"probabilities  differ by at most {receipt.max_probability_difference:.2g}")
     print(f"SHA-256        {receipt.sha256}")
-    print(f"use it         {chosen.use.format(path=escaped(receipt.path))}")
+    print(f"use it         {format_named(receipt.format).use.format(path=escaped(receipt.path))}")

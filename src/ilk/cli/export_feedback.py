@@ -9,7 +9,7 @@ from ilk.text import escaped, pluralize
 
 
 def export_feedback(file: Path, /, *, output: Path = Path("feedback")) -> None:
-    """Write corrections that 'ilk serve --feedback' kept as pictures with a catalog.csv.
+    """Write the corrections stored by 'ilk serve --feedback' as pictures with a catalog.csv.
 
     Train with them: ilk train feedback/catalog.csv.
 
@@ -18,7 +18,7 @@ def export_feedback(file: Path, /, *, output: Path = Path("feedback")) -> None:
     file
         The SQLite file.
     output
-        A new folder.
+        A new or empty folder.
     """
     import ilk
 

@@ -1,4 +1,4 @@
-"""Findings: as a table in the terminal."""
+"""Findings, for the terminal."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import sys
 import textwrap
 from collections import Counter
 
-from ilk.checking.findings import ORDER, Finding, Findings
+from ilk.checking.findings import SEVERITIES, Finding, Findings
 from ilk.checking.findings.kinds import title
 from ilk.checking.report import by_kind
-from ilk.text import escaped, join_limited
+from ilk.text import escaped, join_limited, pluralize
 
-MOST = 4  # findings of a kind that are named
+MAX_EXAMPLES = 4  # of each kind
 COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 INDENT = " " * 9
 
 
 def print_findings(findings: Findings) -> None:
-    """Print what was found, by severity and kind: the number, the first names, what to do."""
+    """Print findings by severity and kind: their number, the first of them, and what to do."""
     from rich.console import Console
     from rich.text import Text
 
@@ -30,10 +30,10 @@ def print_findings(findings: Findings) -> None:
             console.print(Text.assemble((f"{severity:<7}", COLOURS[severity]), head))
             for line in _wrapped(group[0].action, width):
                 console.print(Text(line, style="italic"))
-            for finding in group[:MOST]:
+            for finding in group[:MAX_EXAMPLES]:
                 console.print(Text(_fitted(f"{INDENT}{_line(finding, findings)}", width)))
-            if len(group) > MOST:
-                console.print(Text(f"{INDENT}… and {len(group) - MOST:,} more", style="dim"))
+            if (more := len(group) - MAX_EXAMPLES) > 0:
+                console.print(Text(f"{INDENT}… and {more:,} more", style="dim"))
             console.print()
     print(capture.get(), end="")
     for kind, why in findings.not_looked_for.items():
@@ -42,14 +42,12 @@ def print_findings(findings: Findings) -> None:
 
 
 def summary(findings: Findings) -> str:
-    """Return how many files there were, and how many findings of each severity."""
+    """Return the number of files, and of findings by severity."""
     number = len(findings.findings)
     counts = Counter(f.severity for f in findings.findings)
-    parts = ", ".join(f"{counts[severity]:,} {severity}" for severity in ORDER if counts[severity])
-    total = (
-        f"{findings.n:,} files, {f'{number:,}' if number else 'no'} finding{'s' * (number != 1)}"
-    )
-    return f"{total}: {parts}" if number else total
+    parts = ", ".join(f"{counts[name]:,} {name}" for name in SEVERITIES if counts[name])
+    found = pluralize(number, "finding") if number else "no findings"
+    return f"{findings.n:,} files, {found}{f': {parts}' if number else ''}"
 
 
 def _line(finding: Finding, findings: Findings) -> str:
@@ -59,10 +57,10 @@ def _line(finding: Finding, findings: Findings) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    room = max(40, width) if width else 10_000
-    return textwrap.wrap(text, room, initial_indent=INDENT, subsequent_indent=INDENT)
+    columns = max(40, width) if width else 10_000
+    return textwrap.wrap(text, columns, initial_indent=INDENT, subsequent_indent=INDENT)
 
 
 def _fitted(line: str, width: int) -> str:
-    """Cut a line to the terminal's width; a pipe or a file gets all of it."""
+    """Cut a line to the width of the terminal; pipes and files get all of it."""
     return line if not width or len(line) <= width else f"{line[: width - 1]}…"

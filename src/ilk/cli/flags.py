@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 from pydantic import create_model
 
-from ilk.recipe import Recipe
+from ilk.recipe import RENAMED, Recipe
 
 # The first field of each group; the fields stand in that order.
 GROUPS = {
@@ -31,10 +31,10 @@ def is_shown(name: str, default: Any) -> bool:
 
 
 def grouped_flags() -> type[Recipe]:
-    """Return Recipe with its fields dealt out to groups of the help page.
+    """Return Recipe with its fields sorted into the groups of the help page.
 
-    A default that depends on the mode is not shown: it stands in the recipe. That a switch is off
-    goes without saying.
+    A default that depends on the mode is not shown: it is in the recipe. Nor are switches that are
+    off. Old names of fields are accepted but not shown.
     """
     fields: dict[str, Any] = {}
     group: Group | None = None
@@ -47,4 +47,7 @@ def grouped_flags() -> type[Recipe]:
             negative="--no-" + name.replace("_", "-") if field.annotation is bool else (),
         )
         fields[name] = (Annotated[field.annotation, flag], copy(field))
+    for old, new in RENAMED.items():
+        field = Recipe.model_fields[new]
+        fields[old] = (Annotated[field.annotation, Parameter(show=False)], copy(field))
     return create_model("Flags", __base__=Recipe, **fields)

@@ -18,7 +18,6 @@ from ilk.text import escaped, pluralize
 
 if TYPE_CHECKING:
     from ilk.data.catalog import Picture
-    from ilk.inference import Classifier
     from ilk.inference.remote import Remote
 
 SOME_UNREADABLE = 3
@@ -44,37 +43,36 @@ def predict(
     api_key_file: Path | None = None,
     running: Running = DEFAULT,
 ) -> int:
-    """Name the pictures in files and folders.
+    """Classify the pictures in files and folders.
 
-    A picture that cannot be read gets a row with the reason; the rest go on, and the exit code
-    is 3.
+    A picture that cannot be read gets a row with the reason, and the exit code is 3.
 
     Parameters
     ----------
     model
-        A model.safetensors or the run folder that holds it, or what was exported of one. With
-        --url there is none: name pictures only.
+        A model.safetensors, the run folder that holds it, or an exported file. Left out with
+        --url.
     paths
-        Files, folders, patterns such as 'photos/**/*.jpg', or - for a list of files on stdin.
+        Files, folders, patterns such as 'photos/**/*.jpg', or - to read a list from stdin.
     top
-        Show this many classes a picture.
+        Show this many classes per picture.
     explain
-        A folder for the pictures with warm colours where they speak for the answer.
+        A folder for pictures with heat maps of the regions that support the prediction.
     json
-        Print one line of JSON a picture.
+        Print one line of JSON per picture.
     csv
         Print comma-separated values.
     batch
-        Pictures run through the network at once.
+        Batch size.
     workers
-        Threads that decode; default: one a core.
+        Decoding threads; default: one per core.
     url
-        Have a server name them, as 'ilk serve' starts one: http://127.0.0.1:8000, or with
-        ?model=NAME&version=V behind it. No MODEL is given then.
+        Use a server that 'ilk serve' started: http://127.0.0.1:8000, or with
+        ?model=NAME&version=V appended. Give no MODEL then.
     connections
-        Requests to the server at once; what it refuses as too much is sent again.
+        Concurrent requests to the server; requests that it rejects as too many are retried.
     api_key_file
-        A file with the server's key; or set ILK_API_KEY.
+        A file with the server's API key; or set ILK_API_KEY.
     """
     import ilk
     from ilk.data.sources import find_pictures
@@ -82,11 +80,11 @@ def predict(
     if url and model_file(Path(model)).suffix in {".safetensors", ".onnx"}:
         raise UsageError(f"With --url the server has the model: leave {escaped(model)} out.")
     given = [model, *paths] if url else list(paths)
-    strange = [p for p in given if p.startswith("-") and p != "-" and not Path(p).exists()]
-    if strange:
-        raise UsageError(f"Unknown option: {strange[0]}. See 'ilk predict --help'.")
+    flags = [p for p in given if p.startswith("-") and p != "-" and not Path(p).exists()]
+    if flags:
+        raise UsageError(f"Unknown option: {flags[0]}. See 'ilk predict --help'.")
     if not given:
-        raise UsageError("Name pictures behind the model: ilk predict MODEL photos/.")
+        raise UsageError("Give pictures after the model: ilk predict MODEL photos/.")
     if json and csv:
         raise UsageError("Give --json or --csv, not both.")
     pictures = find_pictures(given, sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
@@ -100,23 +98,31 @@ def predict(
         return _by_server(remote, pictures, top, writer)
     classifier = running.load(Path(model))
     if explain:
-        classifier.weights_file()  # or refuse before the work begins
+        classifier.weights_file()  # fail before the work begins
     show = writer(classifier.classes, top)
     failed = 0
     done = 0
     named: list[tuple[Picture, str]] = []
-    with progress("naming pictures", len(pictures)) as tick:
+    with progress("classifying", len(pictures)) as tick:
         for part in classifier.stream(pictures, batch=batch, workers=workers):
-            for row in range(len(part)):
-                prediction = part.at(row, top)
+            for i in range(len(part)):
+                prediction = part.at(i, top)
                 show(prediction)
                 if explain and prediction.label:
-                    named.append((pictures[done + row], prediction.label))
+                    named.append((pictures[done + i], prediction.label))
             done += len(part)
             failed += len(part.errors)
             tick(len(part))
     if explain:
-        _explain(classifier, named, explain, workers)
+        files = ilk.save_explanations(
+            classifier,
+            [picture for picture, _ in named],
+            [label for _, label in named],
+            explain,
+            workers=workers,
+            progress=progress,
+        )
+        say(f"Wrote {pluralize(len(files), 'picture')} to {escaped(explain)}")
     return _exit_code(failed, len(pictures))
 
 
@@ -124,14 +130,14 @@ def _refuse_local(explain: Path | None, batch: int, workers: int | None, running
     if explain or workers or batch != BATCH or running != DEFAULT:
         raise UsageError(
             "--explain, --batch, --workers, --device, --engine, --precision and --trust do not "
-            "apply with --url: the server decides."
+            "apply with --url: the server sets them."
         )
 
 
 def _by_server(remote: Remote, pictures: list[Picture], top: int, writer: Writer) -> int:
     show = writer(remote.classes, top)
     failed = 0
-    with progress("naming pictures", len(pictures)) as tick:
+    with progress("classifying", len(pictures)) as tick:
         for prediction in remote.stream(pictures, top):
             show(prediction)
             failed += prediction.label is None
@@ -159,8 +165,8 @@ def _text_writer(classes: tuple[str, ...], top: int) -> Show:
             print(f"{blank}{path}: {prediction.error}")
             return
         doubts = [
-            *(["not accepted: too unsure"] if not prediction.accepted else []),
-            *(["unknown: like nothing it has learned"] if prediction.unknown else []),
+            *(["not accepted: below the threshold"] if not prediction.accepted else []),
+            *(["unknown: unlike the training data"] if prediction.unknown else []),
         ]
         cells = [f"{100 * p:5.1f} %  {escaped(label):<{width}}  " for label, p in prediction.top]
         remark = f"  ({'; '.join(doubts)})" if doubts else ""
@@ -189,27 +195,3 @@ def _csv_writer(classes: tuple[str, ...], top: int) -> Show:
 
 def _word(flag: bool | None) -> str:
     return "" if flag is None else str(flag).lower()
-
-
-def _explain(
-    classifier: Classifier, named: list[tuple[Picture, str]], folder: Path, workers: int | None
-) -> None:
-    """Write each picture with what speaks for its answer: ``NAME-LABEL.jpg``."""
-    import ilk
-    from ilk.folder import readable_errors
-
-    pictures, labels = [p for p, _ in named], [label for _, label in named]
-    with readable_errors(folder, "--explain"):
-        folder.mkdir(parents=True, exist_ok=True)
-    written: set[str] = set()
-    with progress("explaining", len(named)) as tick:
-        for row, image in ilk.explain(classifier, pictures, labels, workers=workers):
-            label = "".join(c if c.isalnum() or c in "._-" else "_" for c in labels[row])
-            stem, number = f"{Path(pictures[row].path).stem}-{label}", 1
-            while (name := f"{stem}{f'-{number}' * (number > 1)}.jpg") in written:
-                number += 1
-            written.add(name)
-            with readable_errors(folder, "--explain"):
-                image.save(folder / name, quality=90)
-            tick(1)
-    say(f"Wrote {pluralize(len(written), 'picture')} to {escaped(folder)}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 def recipes(name: str | None = None, /) -> None:
-    """List the recipes that come with ilk, or print one with all that it sets.
+    """List the shipped recipes, or print one with all its settings.
 
     Parameters
     ----------
     name
-        The recipe to print; save it, change it, and pass the file to 'ilk train --recipe'.
+        The recipe to print; save it, edit it, and pass the file to 'ilk train --recipe'.
     """
     from ilk import recipes as shelf
 

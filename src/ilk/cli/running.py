@@ -1,4 +1,4 @@
-"""Running: the flags that say what a model runs on, shared by the commands that run one."""
+"""The flags for what a model runs on, shared by the commands that run one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Running:
-    """What a model runs on.
+    """Where and how a model runs.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class Running:
         What runs the network; auto: OpenVINO on a CPU, else PyTorch. An exported file brings its
         own.
     precision
-        auto: bf16 where the processor has it; of an exported file, as it was exported.
+        auto: bf16 if the processor has it; for an exported file, as exported.
     trust
-        Load files that can hold code, which runs as they are loaded: TorchScript, .pt2, TensorRT.
+        Load files that can hold code, which runs on load: TorchScript, .pt2, TensorRT.
     """
 
     device: str = "auto"
@@ -41,7 +41,7 @@ class Running:
     trust: bool = False
 
     def load(self, model: Path, among: bool = False) -> Classifier:
-        """Load a model to run so; ``among`` others, as far as it has a choice."""
+        """Load a model; ``among`` others, an exported one ignores flags that do not apply to it."""
         import ilk
         from ilk.inference import fitting
 
@@ -49,7 +49,7 @@ class Running:
         return ilk.load(model, **asdict(fitting(model, options) if among else options))
 
     def options(self) -> Options:
-        """Return the flags as a record of the engines."""
+        """Return the flags as the engines' options."""
         return Options(**asdict(self))
 
 

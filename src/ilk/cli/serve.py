@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ilk.cli.console import Count, say
 from ilk.cli.running import DEFAULT, Running, key_from
+from ilk.text import split_commas
 
 
 def serve(
@@ -32,46 +33,46 @@ def serve(
 ) -> None:
     """Serve models over HTTP, with a page to try them on.
 
-    SIGTERM ends it in steps: it reports that it is not ready, answers what comes for --linger
-    seconds, answers what it has, and exits. SIGHUP or POST /reload loads the models anew; a file
-    that is no good leaves the old model in place.
+    After SIGTERM it reports that it is not ready, still answers for --linger seconds, finishes the
+    requests in progress, and exits. SIGHUP or POST /reload reloads the models; if a file cannot be
+    served, the old models stay in use.
 
     Parameters
     ----------
     models
-        Run folders, model.safetensors or exported files; [NAME[@VERSION]=]PATH gives them names.
+        Run folders, model.safetensors or exported files; [NAME[@VERSION]=]PATH sets their names.
     host
-        The address to listen on; 0.0.0.0 lets other machines in.
+        The address to listen on; 0.0.0.0 accepts other machines.
     port
-        0: any that is free.
+        0: any free port.
     feedback
-        An SQLite file for corrections that people make on the page; see 'ilk export-feedback'.
+        An SQLite file that stores corrections made on the page; see 'ilk export-feedback'.
     golden
-        Labelled pictures; a model that names one of them otherwise is not served.
+        Labelled pictures; a model that gets one of them wrong is not served.
     api_key_file
-        A file with the key that each request must bring; or set ILK_API_KEY.
+        A file with the key that each request must send; or set ILK_API_KEY.
     cors
-        Another web site whose pages may ask, as https://example.org; can be given again.
+        Another web site whose pages may send requests, as https://example.org; repeatable.
     batch
         The most pictures that go through the network at once.
     queue
-        Pictures that may wait or be worked on; what comes on top is refused with 429.
+        The most pictures waiting or being processed; more are refused with 429.
     deadline
         Seconds from the first byte of a request to its answer.
     linger
-        Seconds that it still answers after SIGTERM.
+        Seconds for which it still answers after SIGTERM.
     max_body
-        Megabytes of a request.
+        Megabytes per request.
     max_megapixels
-        Of a picture.
+        Megapixels per picture.
     max_files
-        Pictures of a request.
+        Pictures per request.
     formats
-        What is decoded: also GIF, BMP, TIFF, AVIF, PPM.
+        Accepted formats; GIF, BMP, TIFF, AVIF and PPM are available too.
     header_timeout
-        Seconds in which a request's headers must come.
+        Seconds within which the headers of a request must arrive.
     body_timeout
-        Seconds in which its body must come.
+        Seconds within which the body of a request must arrive.
     """
     import ilk
 
@@ -85,18 +86,18 @@ def serve(
         api_key=key_from(api_key_file),
         cors=cors or (),
         linger_s=linger,
-        on_ready=_tell,
+        on_ready=_announce,
         batch=batch,
         queue=queue,
         deadline_s=deadline,
         body_bytes=int(max_body * 1e6),
         pixels=int(max_megapixels * 1e6),
         files=max_files,
-        formats=tuple(name.strip().upper() for name in formats.split(",")),
+        formats=tuple(name.upper() for name in split_commas([formats])),
         header_s=header_timeout,
         body_s=body_timeout,
     )
 
 
-def _tell(address: str, names: list[str]) -> None:
-    say(f"Serving {', '.join(names)} at {address}  (page: /  calls: /docs  figures: /metrics)")
+def _announce(address: str, names: list[str]) -> None:
+    say(f"Serving {', '.join(names)} at {address}  (page: /  API: /docs  metrics: /metrics)")

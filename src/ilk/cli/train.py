@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from ilk.cli.console import (
+    print_caveats,
     print_json,
     print_left_out,
     print_scores,
-    print_troubles,
     progress,
     say,
 )
@@ -20,10 +20,10 @@ from ilk.cli.flags import grouped_flags
 from ilk.errors import UsageError
 from ilk.recipe import Recipe
 from ilk.text import escaped
-from ilk.training.distributed import leads
+from ilk.training.distributed import is_main_process
 
 if TYPE_CHECKING:
-    from ilk.training.lr_find import RangeTest
+    from ilk.training.find_rate import RangeTest
 
     FLAGS = Recipe
 else:
@@ -48,22 +48,22 @@ def train(
     Parameters
     ----------
     data
-        Folder with CLASS/picture.jpg, perhaps in train/, val/, test/;
+        Folder with CLASS/picture.jpg, optionally in train/, val/, test/;
         .csv or .parquet table with the columns path,label[,split];
         or the name of a data set: digits, cifar10, fashion-mnist.
     recipe
-        A shipped recipe (probe, finetune, scratch, guide, case-study, cifar10, digits), or a YAML
-        file; flags override it.
+        A YAML file, or a shipped recipe (probe, finetune, scratch, guide, case-study, cifar10,
+        digits); flags override it.
     resume
-        Go on with a run that was stopped, given by its folder.
+        Resume an interrupted run, given by its folder.
     name
         The run's name; default: train, train-2, …
     runs
         The folder that holds the runs.
     exist_ok
-        Replace what a run of that name holds.
+        Overwrite a run of that name.
     lr_find
-        Do not train; look for a good learning rate.
+        Do not train; find a good learning rate.
     json
         Print metrics.json instead of text.
     """
@@ -78,37 +78,35 @@ def train(
     }
     if lr_find:
         if resume is not None or data is None:
-            raise UsageError("--lr-find takes DATA, and no --resume.")
+            raise UsageError("--lr-find needs DATA and cannot be combined with --resume.")
         print_rates(*ilk.find_rate(data, recipe, **places, **changes), json=json)
         return
     run = ilk.train(data, recipe, resume=resume, **places, **changes)
-    if not leads():
+    if not is_main_process():
         return
     print_left_out(run.catalog.left_out)
     if run.evaluation:
-        print_troubles(run.evaluation)
+        print_caveats(run.evaluation)
     if json:
         print_json(run.metrics)
         return
     pictures, classes = len(run.catalog.of("train")), len(run.catalog.classes)
-    print(
-        f"Trained on {pictures:,} pictures of {classes:,} classes in {run.facts['seconds']:.1f} s"
-    )
+    print(f"Trained on {pictures:,} pictures of {classes:,} classes in {run.facts.seconds:.1f} s")
     if run.evaluation:
         print_scores(run.evaluation)
         print(f"report  {escaped(run.report)}")
     else:
-        say("Nothing was held out, so nothing is known of how good this model is.")
+        say("No pictures were held out, so the model could not be evaluated.")
     print(f"model   {escaped(run.model)}")
 
 
 def print_rates(test: RangeTest, folder: Path, json: bool) -> None:
-    """Print what a learning-rate range test found."""
+    """Print the result of a learning-rate range test."""
     if json:
         print_json(asdict(test))
     elif test.suggestion is None:
-        print(f"No rate stands out. {test.why_none}")
+        print(f"No learning rate stands out. {test.why_none}")
     else:
-        print(f"Try --lr {test.suggestion:g}, a tenth of where the loss was lowest")
+        print(f"Try --lr {test.suggestion:g}, a tenth of the rate with the lowest loss")
     if not json:
         print(f"curve   {escaped(folder / 'plots' / 'lr_find.png')}")

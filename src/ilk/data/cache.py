@@ -29,8 +29,8 @@ KINDS = ("features", "backbones", "graphs")
 class FeatureCache:
     """Features by content digest, for one backbone, its weights and its preprocessing.
 
-    Each `add` writes one immutable shard beside the others (a new file, then renamed), so any
-    number of processes may add and read at once. A damaged shard is dropped, and its pictures are
+    Each `add` writes one new immutable shard (atomically), so any number of processes may add and
+    read at once. A damaged shard is dropped, and its pictures are
     computed again.
 
     Parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import os
 import stat
 from collections import Counter
@@ -18,7 +19,7 @@ import numpy as np
 
 from ilk.arrays import Pixels
 from ilk.errors import DataError
-from ilk.runtime import cores
+from ilk.runtime import cores, write_whole
 from ilk.spec import SPLITS
 from ilk.text import escaped, join_limited
 
@@ -85,13 +86,20 @@ class LeftOut:
     split: str | None = None
     unreadable: bool = True
     kind: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Catalog:
     """Pictures with their labels and splits, and the files that were left out.
 
-    ``source`` is what the user called the data, for messages and reports.
+    Attributes
+    ----------
+    pictures : tuple of Picture
+    left_out : tuple of LeftOut
+        Files that are not used, with reasons.
+    source : str
+        What the user called the data, for messages and reports.
     """
 
     pictures: tuple[Picture, ...]
@@ -113,8 +121,12 @@ class Catalog:
         return bad / max(1, bad + len(self.pictures))
 
     def refuse_unreadable(self, limit: float) -> None:
-        """Raise a DataError if more than a share of the pictures cannot be read."""
+        """Raise a DataError if there are no pictures, or too large a share cannot be read."""
         bad = [x for x in self.left_out if x.unreadable]
+        if not self.pictures and not bad:
+            reasons = [f"{escaped(x.path)} {x.reason}" for x in self.left_out]
+            first = f" The first file: {reasons[0]}." if reasons else ""
+            raise DataError(f"{self.source} has no pictures that can be used.{first}")
         if self.unreadable_share > limit or not self.pictures:
             raise DataError(
                 f"{len(bad):,} of {len(bad) + len(self.pictures):,} files of {self.source} "
@@ -136,12 +148,36 @@ class Catalog:
         """Count the pictures of each class."""
         return Counter(p.label for p in self.pictures if p.label is not None)
 
+    def labelled(self) -> Catalog:
+        """Return the catalog with the pictures that have no label left out.
+
+        Raises
+        ------
+        DataError
+            No picture has a label.
+        """
+        bare = [p for p in self.pictures if p.label is None]
+        if bare and len(bare) == len(self.pictures):
+            raise DataError(
+                f"None of the {len(bare):,} pictures of {self.source} has a label. Put each into a "
+                "folder of its class, give a table with a column 'label', or pass labels."
+            )
+        gone = (
+            LeftOut(p.path, "has no label", None, p.split, False, "file.unlabelled", p.columns)
+            for p in bare
+        )
+        return replace(
+            self,
+            pictures=tuple(p for p in self.pictures if p.label is not None),
+            left_out=(*self.left_out, *gone),
+        )
+
     def without(self, reasons: Mapping[str, str]) -> Catalog:
         """Return the catalog less some pictures, given as path: reason, which it remembers."""
         if not reasons:
             return self
         gone = [
-            LeftOut(p.path, reasons[p.path], p.label, p.split)
+            LeftOut(p.path, reasons[p.path], p.label, p.split, columns=p.columns)
             for p in self.pictures
             if p.path in reasons
         ]
@@ -161,34 +197,37 @@ class Catalog:
             if not reason
         ]
         gone = [
-            LeftOut(p.path, reason, p.label, p.split)
+            LeftOut(p.path, reason, p.label, p.split, columns=p.columns)
             for p, (_, reason) in zip(self.pictures, results, strict=True)
             if reason
         ]
         return replace(self, pictures=tuple(pictures), left_out=(*self.left_out, *gone))
 
     def save(self, file: Path) -> None:
-        """Write the table ``path,label,split,digest,left_out``, one row a file.
+        """Write the table ``path,label,split,digest,left_out``, one row per file.
 
-        What else is known of the pictures follows, a column each. Paths of files are absolute, so
-        that the table can be read from where it lies.
+        Further columns of the pictures follow. Paths of files are absolute, so that the table can
+        be read from where it is. It is written completely or not at all.
         """
-        # newline="" and surrogateescape keep any file name that the system allows intact.
-        with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:
-            writer = csv.writer(out)
-            more = sorted({name for p in self.pictures for name in p.columns})
-            writer.writerow([*OWN_COLUMNS, *more])
-            for p in self.pictures:
-                path = os.path.abspath(p.path) if p.content is None else p.path  # noqa: PTH100
-                known = [p.columns.get(name, "") for name in more]
-                writer.writerow([path, p.label, p.split, p.digest, "", *known])
-            for x in self.left_out:
-                path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
-                writer.writerow([path, x.label, x.split, "", x.reason])
+        every: tuple[Picture | LeftOut, ...] = (*self.pictures, *self.left_out)
+        more = sorted({name for x in every for name in x.columns})
+        out = io.StringIO(newline="")
+        writer = csv.writer(out)
+        writer.writerow([*OWN_COLUMNS, *more])
+        for p in self.pictures:
+            path = os.path.abspath(p.path) if p.content is None else p.path  # noqa: PTH100
+            values = [p.columns.get(name, "") for name in more]
+            writer.writerow([path, p.label, p.split, p.digest, "", *values])
+        for x in self.left_out:
+            path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
+            values = [x.columns.get(name, "") for name in more]
+            writer.writerow([path, x.label, x.split, "", x.reason, *values])
+        # surrogateescape keeps any file name that the system allows intact.
+        write_whole(file, out.getvalue().encode(errors="surrogateescape"))
 
 
 def _digest(picture: Picture) -> tuple[str, str]:
-    """Return (digest, reason why there is none)."""
+    """Return (digest, ""), or ("", the reason why the file cannot be read)."""
     try:
         content = picture.read()
     except OSError as error:
@@ -222,6 +261,10 @@ def from_arrays(
         One entry a picture. Labels that are numbers are turned into names.
     name : str
         What messages and reports call the data.
+
+    Returns
+    -------
+    Catalog
 
     Raises
     ------

@@ -6,8 +6,10 @@ The one decoder: training, evaluation, prediction and serving all call `decode`.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Lock
 
 import numpy as np
 import simplejpeg
@@ -15,12 +17,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ilk.arrays import Pixels
 from ilk.data.catalog import Content
+from ilk.data.upright import Upright
 from ilk.errors import DecodeError
 from ilk.spec import Preprocess
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 GREY = (127, 127, 127)
 MOST_SCANS = 100  # of a JPEG; encoders write 10 or so
+MOST_SEGMENTS = 10_000  # of a JPEG; profiles and previews take some hundreds
+LONGEST = 65_535  # pixels of a side, as in JPEG; what a resize needs grows with it
+MOST_BYTES = 300_000_000  # that decoders may take at once; of those that need more, one runs alone
+BYTES_OF_DECODERS = {"WEBP": 16, "AVIF": 16, "TIFF": 12, "JPEG": 12, "MPO": 12}  # a pixel, at most
+ALONE = Lock()
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -29,7 +37,8 @@ RESAMPLING = {
 }
 _ORIENTATION_TAG = 0x0112
 _ORIENTATION_CARRIERS = (b"Exif\x00\x00", b"http://ns.adobe.com/xap")
-_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # how it starts, and how each of its scans does
+_JPEG, _SCAN, _END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # all but restarts and what has no meaning
 _HEADER_BYTES = 2**20  # colour profiles and thumbnails may come before the orientation
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,11 +74,11 @@ def decode(content: Content, preprocess: Preprocess, formats: tuple[str, ...] = 
     Raises
     ------
     DecodeError
-        The content is not a picture, is damaged, or has more pixels than
-        ``PIL.Image.MAX_IMAGE_PIXELS``.
+        The content is not a picture, is damaged, has more pixels than
+        ``PIL.Image.MAX_IMAGE_PIXELS``, or a side of more than ``LONGEST``.
     """
-    image = _image(content, preprocess.imgsz, formats)
-    return np.asarray(_resized(image, preprocess))
+    with _upright(content, preprocess.imgsz, formats) as picture:
+        return np.asarray(_resized(picture, preprocess))
 
 
 def size_of(content: Content) -> tuple[int, int]:
@@ -111,7 +120,9 @@ def thumbnail(content: Content, size: int) -> Image.Image:
     DecodeError
         As for `decode`.
     """
-    image = _image(content, size, FORMATS).copy()  # shrunk in place
+    with _upright(content, size) as picture:
+        factor = max(picture.size) // (4 * size) or 1  # thereafter it is still four times as large
+        image = picture.reduce(factor, factor)
     image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2)
     return image
 
@@ -124,30 +135,39 @@ def reduced(content: Content, size: int) -> Pixels:
     DecodeError
         As for `decode`.
     """
-    image = _image(content, size, FORMATS)
-    target = (min(size, image.width), min(size, image.height))
-    return np.asarray(image.resize(target, Image.Resampling.BILINEAR, reducing_gap=1))
+    with _upright(content, size) as picture:
+        width, height = picture.size
+        target = (min(size, width), min(size, height))
+        across, down = width // target[0], height // target[1]
+        box = (0, 0, width / across, height / down)
+        image = picture.reduce(across, down).resize(target, Image.Resampling.BILINEAR, box)
+    return np.asarray(image)
 
 
-def _image(content: Content, imgsz: int, formats: tuple[str, ...]) -> Image.Image:
-    """Return an upright RGB image; a JPEG may be scaled down already, to no less than ``imgsz``."""
+@contextmanager
+def _upright(content: Content, imgsz: int, formats: tuple[str, ...] = FORMATS) -> Iterator[Upright]:
+    """Give the picture; a JPEG may be scaled down already, to no less than ``imgsz``."""
     if isinstance(content, np.ndarray):
-        return Image.fromarray(content)
-    if isinstance(content, bytes):
-        return _open(content, imgsz, formats)
-    with _as_decode_error():
-        return _oriented(_to_rgb(content), content)
+        yield Upright(Image.fromarray(content))
+        return
+    with _as_decode_error(formats):
+        if isinstance(content, bytes):
+            with _open(content, imgsz, formats) as picture:
+                yield picture
+        else:
+            content.load()  # which turns a TIFF already
+            yield Upright(content, _turn(content))
 
 
-def _open(data: bytes, imgsz: int, formats: tuple[str, ...]) -> Image.Image:
+def _open(data: bytes, imgsz: int, formats: tuple[str, ...]) -> AbstractContextManager[Upright]:
     if not data:
         raise DecodeError("is empty", "file.empty")
     _refuse_many_scans(data)
-    image = _open_jpeg(data, imgsz) if "JPEG" in formats and simplejpeg.is_jpeg(data) else None
-    return image or _open_any(data, formats)
+    picture = _open_jpeg(data, imgsz) if "JPEG" in formats and simplejpeg.is_jpeg(data) else None
+    return nullcontext(picture) if picture else _open_any(data, formats)
 
 
-def _open_jpeg(data: bytes, imgsz: int) -> Image.Image | None:
+def _open_jpeg(data: bytes, imgsz: int) -> Upright | None:
     """Decode a plain JPEG by libjpeg-turbo, already scaled down by its DCT where that is enough.
 
     Returns None where Pillow should decide: CMYK, too large, or a stream with flaws.
@@ -165,16 +185,20 @@ def _open_jpeg(data: bytes, imgsz: int) -> Image.Image | None:
     if any(data.find(carrier, 0, _HEADER_BYTES) >= 0 for carrier in _ORIENTATION_CARRIERS):
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG",)) as header:
-                return _oriented(image, header)
+                return Upright(image, _turn(header))
         except Exception:  # a header that only Pillow finds fault with asks no turn
-            return image
-    return image
+            return Upright(image)
+    return Upright(image)
 
 
-def _open_any(data: bytes, formats: tuple[str, ...]) -> Image.Image:
-    with _as_decode_error(formats), Image.open(io.BytesIO(data), formats=formats) as image:
+@contextmanager
+def _open_any(data: bytes, formats: tuple[str, ...]) -> Iterator[Upright]:
+    with Image.open(io.BytesIO(data), formats=formats) as image:
         _refuse_if_too_large(image)
-        return _oriented(_to_rgb(image), image)
+        needed = image.width * image.height * BYTES_OF_DECODERS.get(image.format or "", 0)
+        with ALONE if needed > MOST_BYTES else nullcontext():
+            image.load()
+            yield Upright(image, _turn(image))
 
 
 @contextmanager
@@ -201,14 +225,30 @@ def _as_decode_error(formats: tuple[str, ...] = FORMATS) -> Iterator[None]:
 
 def _refuse_many_scans(data: bytes) -> None:
     """Refuse a JPEG that has thousands of passes over all its pixels: few bytes, and minutes."""
-    scans = data.count(_SCAN) if data.startswith(_JPEG) else 0
-    if scans > MOST_SCANS:
-        raise DecodeError(
-            f"has {scans} scans, over the limit of {MOST_SCANS}: save it again", "file.bomb"
-        )
+    if not data.startswith(_JPEG) or data.count(_SCAN) <= MOST_SCANS:
+        return
+    # Metadata, and what a phone puts behind the picture (a film, say), hold such bytes by chance.
+    scans = place = 0
+    for _ in range(MOST_SEGMENTS):
+        marker = _MARKER.search(data, place)
+        if marker is None or marker[0] == _END:
+            return
+        scans += marker[0] == _SCAN
+        if scans > MOST_SCANS:
+            raise DecodeError(f"has more than {MOST_SCANS} scans: save it again", "file.bomb")
+        place = marker.end()
+        if marker[0] != _JPEG:
+            place += max(2, int.from_bytes(data[place : place + 2]))  # its length comes first
+    raise DecodeError(f"has more than {MOST_SEGMENTS:,} segments: save it again", "file.bomb")
 
 
 def _refuse_if_too_large(image: Image.Image) -> None:
+    if max(image.size) > LONGEST:
+        raise DecodeError(
+            f"has {image.width} x {image.height} pixels, and no side may be longer than "
+            f"{LONGEST:,}: make it smaller",
+            "file.bomb",
+        )
     if _too_large(*image.size):
         raise DecodeError(
             f"has {image.width} x {image.height} pixels, over the limit of "
@@ -222,42 +262,24 @@ def _too_large(width: int, height: int) -> bool:
     return limit is not None and width * height > limit
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Return the picture's first frame in RGB."""
-    if image.mode.startswith("I"):
-        image = _from_16_bit(image)
-    if image.mode == "F":
-        raise DecodeError("has floating-point pixels without an agreed range: save it as 8 bit")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        over = Image.new("RGB", rgba.size, "white")
-        over.paste(rgba, mask=rgba)
-        return over
-    return image.convert("RGB")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Scale grey of 0..65535 to 0..255; Pillow's own conversion would clip it."""
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise DecodeError("has 32-bit pixels without an agreed range: save it as 8 or 16 bit")
-    return Image.fromarray(np.round(values / 257).astype(np.uint8))
-
-
-def _oriented(image: Image.Image, header: Image.Image) -> Image.Image:
-    """Turn a picture as its header's EXIF orientation asks; a damaged EXIF block asks nothing."""
+def _turn(header: Image.Image) -> Image.Transpose | None:
+    """Return how a picture is turned upright, by EXIF; a damaged EXIF block asks nothing."""
     try:
-        turn = _TURNS.get(header.getexif().get(_ORIENTATION_TAG, 1))
+        return _TURNS.get(header.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # Pillow's EXIF and XMP parsers, as above
-        return image
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
-def _resized(image: Image.Image, preprocess: Preprocess) -> Image.Image:
-    size = (preprocess.imgsz, preprocess.imgsz)
+def _resized(picture: Upright, preprocess: Preprocess) -> Image.Image:
+    side = preprocess.imgsz
     method = RESAMPLING[preprocess.interpolation]
+    width, height = picture.size
     if preprocess.resize == "squash":
-        return image.resize(size, method)
+        return picture.resize((side, side), method)
     if preprocess.resize == "crop":
-        return ImageOps.fit(image, size, method)
-    return ImageOps.pad(image, size, method, color=GREY)
+        kept = min(width, height)
+        left, top = (width - kept) / 2, (height - kept) / 2
+        return picture.resize((side, side), method, (left, top, left + kept, top + kept))
+    longest = max(width, height)
+    within = (round(width / longest * side) or 1, round(height / longest * side) or 1)
+    return ImageOps.pad(picture.resize(within, method), (side, side), method, color=GREY)

@@ -39,6 +39,10 @@ def open_catalog(data: Any) -> Catalog:
         ``root/{train,val,test}/class/*``, ``root/class/*``, a ``.csv`` or ``.parquet`` table with
         the columns ``path,label[,split]``, or one of the names in `NAMED`.
 
+    Returns
+    -------
+    Catalog
+
     Raises
     ------
     UsageError
@@ -157,7 +161,7 @@ def _class_folders(
     for name in names:
         folder = root / name
         if folder.is_symlink() and root.resolve().is_relative_to(folder.resolve()):
-            reason = "is a link that leads back to a folder above it"
+            reason = "is a link to one of its parent folders"
             yield LeftOut(str(folder), reason, name, split, False, "file.link")
         else:
             found = list(_files(folder, name, split))
@@ -255,6 +259,7 @@ def from_table(path: Path) -> Catalog:
         file = str(path.parent / row["path"])
         label = row["label"] or None
         split = _split_name(row.get("split"), path)
+        columns = {k: v for k, v in row.items() if k not in OWN_COLUMNS and v}
         reason = row.get("left_out") or _row_trouble(file, label)
         if reason:
             # A file that exists was left out on purpose, by the user or by ilk: it does not
@@ -263,9 +268,8 @@ def from_table(path: Path) -> Catalog:
             gone = not there(file)
             unlabelled = not (gone or label) and _has_picture_suffix(file)
             kind = "file.unlabelled" if unlabelled else ""
-            left_out.append(LeftOut(file, reason, label, split, unreadable=gone, kind=kind))
+            left_out.append(LeftOut(file, reason, label, split, gone, kind, columns))
         else:
-            columns = {k: v for k, v in row.items() if k not in OWN_COLUMNS and v}
             pictures.append(Picture(file, label, split, columns=columns))
     if not pictures:
         first = left_out[0] if left_out else None

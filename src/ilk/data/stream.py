@@ -61,7 +61,7 @@ class Stream:
         self._pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="ilk-decode")
         self._pending: deque[Future[Batch]] = deque()
         ahead = LOOKAHEAD_BYTES // (preprocess.imgsz**2 * 3 * batch)
-        for _ in range(max(2, ahead)):
+        for _ in range(0, len(pictures), batch)[: max(2, ahead)]:
             self._submit()
 
     def __iter__(self) -> Iterator[Batch]:

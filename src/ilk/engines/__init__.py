@@ -1,4 +1,4 @@
-"""Engines: what runs a network. `open_engine` and `open_backbone` choose and make one ready."""
+"""Engines: what runs a network. `open_engine` and `open_backbone` choose and prepare one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ilk.engines.base import Engine, Outputs, Precision
-from ilk.engines.prepare import Job, backbone_file, prepare_apart, prepare_here
+from ilk.engines.prepare import (
+    PrepareJob,
+    Processes,
+    backbone_file,
+    prepare_here,
+    prepare_in_subprocess,
+)
 from ilk.errors import EngineError, UsageError
 from ilk.models.bundle import Bundle
 from ilk.runtime import pick_device
@@ -20,7 +26,7 @@ log = logging.getLogger("ilk")
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how a network is to run; whether a file that may hold code is to be trusted."""
+    """Where and how to run a network, and whether to trust files that may hold code."""
 
     device: str = "auto"
     engine: EngineName = "auto"
@@ -40,7 +46,7 @@ class Options:
         Raises
         ------
         UsageError
-            OpenVINO is asked for on a GPU, or the device is not there.
+            OpenVINO is requested on a GPU, or the device does not exist.
         """
         from ilk.engines import openvino
 
@@ -54,19 +60,26 @@ class Options:
 
 
 def open_engine(bundle: Bundle, path: Path, options: Options) -> Engine:
-    """Make a Bundle, read from ``path``, ready to run."""
-    return _prepared(Job(str(path), graph=True), bundle, options)[1]
+    """Return an Engine for a Bundle that was read from ``path``."""
+    return _opened(PrepareJob(str(path), graph=True), bundle, options, None)[1]
 
 
 def open_backbone(
-    name: str, weights: Path | None, preprocess: Preprocess, options: Options
+    name: str,
+    weights: Path | None,
+    preprocess: Preprocess,
+    options: Options,
+    processes: Processes | None = None,
 ) -> tuple[Bundle, Engine]:
-    """Make a pretrained backbone ready to run, from the cache where it has been prepared before."""
-    return _prepared(backbone_job(name, weights, preprocess), None, options)
+    """Return a pretrained backbone and its Engine, from the cache if it was prepared before.
+
+    ``processes`` holds the subprocess that prepares it while it runs: see `terminated_on_error`.
+    """
+    return _opened(backbone_job(name, weights, preprocess), None, options, processes)
 
 
 def prepared_backbone(name: str, weights: Path | None, preprocess: Preprocess) -> Bundle:
-    """Return a pretrained backbone, from the cache where it has been fetched before."""
+    """Return a pretrained backbone, from the cache if it was fetched before."""
     job = replace(backbone_job(name, weights, preprocess), graph=False)
     prepare_here(job)
     return Bundle.load(Path(job.path))
@@ -75,12 +88,12 @@ def prepared_backbone(name: str, weights: Path | None, preprocess: Preprocess) -
 def is_prepared(name: str, weights: Path | None, preprocess: Preprocess, options: Options) -> bool:
     """Say whether `open_backbone` would find everything in the cache."""
     job = backbone_job(name, weights, preprocess)
-    return replace(job, graph=options.resolved().engine == "openvino").done()
+    return replace(job, graph=options.resolved().engine == "openvino").is_done()
 
 
-def backbone_job(name: str, weights: Path | None, preprocess: Preprocess) -> Job:
+def backbone_job(name: str, weights: Path | None, preprocess: Preprocess) -> PrepareJob:
     """Return the job of fetching and converting a pretrained backbone."""
-    return Job(
+    return PrepareJob(
         path=str(backbone_file(name, weights, preprocess)),
         graph=True,
         name=name,
@@ -89,16 +102,18 @@ def backbone_job(name: str, weights: Path | None, preprocess: Preprocess) -> Job
     )
 
 
-def _prepared(job: Job, bundle: Bundle | None, options: Options) -> tuple[Bundle, Engine]:
-    """Do the job, and start the engine; a network that OpenVINO cannot take runs in PyTorch."""
+def _opened(
+    job: PrepareJob, bundle: Bundle | None, options: Options, processes: Processes | None
+) -> tuple[Bundle, Engine]:
+    """Prepare the files and start the engine; fall back to PyTorch if OpenVINO cannot convert."""
     chosen = options.resolved()
     if chosen.engine == "openvino":
         try:
-            prepare_apart(job)
+            prepare_in_subprocess(job, processes)
         except EngineError as error:
             if options.engine != "auto":
                 raise
-            log.warning("%s Going on with PyTorch, which is slower.", error)
+            log.warning("%s Falling back to PyTorch, which is slower.", error)
             chosen = replace(chosen, engine="pytorch")
     if chosen.engine == "pytorch" and job.name:
         prepare_here(replace(job, graph=False))

@@ -1,4 +1,4 @@
-"""Compiled: an OpenVINO network, ready for one picture at once and for many."""
+"""Compiled: an OpenVINO network, compiled twice: for single pictures and for throughput."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import numpy as np
 from ilk.arrays import Floats, Pixels
 from ilk.runtime import cores
 
-PIECE = 2  # pictures that a core takes at once; more would not fit its cache
-LANES = 2  # threads: while one waits for the last of its pictures, the other keeps the cores busy
+CHUNK = 2  # pictures a stream takes at once; more would not fit a core's cache
+LANES = 2  # threads: while one waits for its last pictures, the other keeps the cores busy
 
 
 class Compiled:
     """Runs a network on this processor: ``uint8 [N, S, S, 3]`` in, arrays ``[N, ...]`` out.
 
-    One picture is computed by all cores together: that is soonest. Of many, each core takes two by
-    itself (OpenVINO's streams): no core waits for the others at the end of every layer, and what
-    two pictures need fits its cache. Both have a fixed shape, which is a third faster.
+    A single picture is computed by all cores together, for latency. In a batch, each core computes
+    two pictures by itself (OpenVINO's streams): no core waits for the others at the end of every
+    layer, and the activations of two pictures fit its cache. Both graphs have a fixed shape, which
+    makes them a third faster.
 
     Parameters
     ----------
     core : openvino.Core
     model : openvino.Model
-        Takes any number of pictures; it is changed.
+        Accepts any batch size; it is reshaped in place.
     side : int
     precision : {"fp32", "bf16"}
     """
@@ -41,8 +42,8 @@ class Compiled:
         self._lock = threading.Lock()
 
     def run(self, pixels: Pixels) -> list[Floats]:
-        """Return all that the network gives, in its order. Any thread may call it."""
-        paired = len(pixels) - len(pixels) % PIECE
+        """Return all outputs of the network, in its order. Thread-safe."""
+        paired = len(pixels) - len(pixels) % CHUNK
         parts = self._run_pairs(pixels[:paired]) if paired else []
         parts += [self._run_one(pixels[i : i + 1]) for i in range(paired, len(pixels))]
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
@@ -56,21 +57,21 @@ class Compiled:
         if not hasattr(self._own, "queue"):
             with self._lock:
                 self._own.queue = _queue(self._many)
-        parts: list[list[Floats]] = [[]] * (len(pixels) // PIECE)
+        parts: list[list[Floats]] = [[]] * (len(pixels) // CHUNK)
 
         def keep(request: Any, index: int) -> None:
             parts[index] = _copied(request.results)
 
         queue = self._own.queue
         queue.set_callback(keep)
-        for index, start in enumerate(range(0, len(pixels), PIECE)):
-            queue.start_async([np.ascontiguousarray(pixels[start : start + PIECE])], index)
+        for index, start in enumerate(range(0, len(pixels), CHUNK)):
+            queue.start_async([np.ascontiguousarray(pixels[start : start + CHUNK])], index)
         queue.wait_all()
         return parts
 
     @cached_property
     def _many(self) -> Any:
-        return self._compile(PIECE, {"NUM_STREAMS": cores()})
+        return self._compile(CHUNK, {"NUM_STREAMS": cores()})
 
     def _compile(self, pictures: int, settings: dict[str, Any]) -> Any:
         self._model.reshape([pictures, *self._shape])
@@ -82,17 +83,17 @@ class Compiled:
 
 
 def precision_hint(precision: str) -> str:
-    """Return OpenVINO's name of a precision."""
+    """Return OpenVINO's name for a precision."""
     return "bf16" if precision == "bf16" else "f32"
 
 
 def _queue(compiled: Any) -> Any:
     from openvino import AsyncInferQueue
 
-    # For each request that runs another is at hand, so that no stream waits for Python.
+    # Two requests a stream, so that no stream waits for Python.
     return AsyncInferQueue(compiled, 2 * cores())
 
 
 def _copied(results: Any) -> list[Floats]:
-    """Copy outputs out of memory that the next picture will overwrite."""
+    """Copy outputs from memory that the next request will overwrite."""
     return [value.copy() for value in results.values()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import uuid
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from ilk.arrays import Pixels
+from ilk.data.cache import touch
 from ilk.engines.base import Engine, Outputs, Precision
 from ilk.engines.compiled import LANES, Compiled
 from ilk.errors import EngineError
@@ -20,18 +20,18 @@ from ilk.runtime import cache_dir, installed
 
 
 class OpenVINOEngine(Engine):
-    """Runs a Bundle's backbone from its converted graph; the head follows in float32.
+    """Runs a Bundle's backbone as a converted graph, and its head in float32.
 
     Parameters
     ----------
     bundle : Bundle
     precision : {"auto", "fp32", "bf16"}
-        ``auto`` takes bf16 where the processor has it.
+        ``auto``: bf16 if the processor has it.
 
     Raises
     ------
     EngineError
-        OpenVINO is not installed, or the precision is not to be had.
+        OpenVINO is not installed, or the processor lacks the precision.
     """
 
     lanes = LANES
@@ -46,7 +46,7 @@ class OpenVINOEngine(Engine):
         self._compiled = Compiled(core, _read(core, bundle), side, chosen)
 
     def run(self, pixels: Pixels) -> Outputs:
-        """Run pixels ``uint8 [N, H, W, 3]`` through the network. Any thread may call it."""
+        """Run pixels ``uint8 [N, H, W, 3]`` through the network. Thread-safe."""
         (features,) = self._compiled.run(pixels)
         logits = self._bundle.logits(features) if self._bundle.spec.classes else None
         return Outputs(features, logits)
@@ -58,12 +58,12 @@ def has_bf16(core: Any) -> bool:
 
 
 def precision_here(core: Any, wanted: str) -> str:
-    """Return the precision to compute in: bf16 where the processor has it, unless told otherwise.
+    """Return the precision to compute in: bf16 if the processor has it, unless fp32 is wanted.
 
     Raises
     ------
     EngineError
-        bf16 is asked for, and the processor has none.
+        bf16 is wanted, and the processor has none.
     """
     bf16 = has_bf16(core)
     if wanted == "bf16" and not bf16:
@@ -80,7 +80,7 @@ def import_openvino() -> ModuleType:
     """Import OpenVINO without its telemetry.
 
     OpenVINO reports its import and every conversion over the network unless the package
-    ``openvino_telemetry`` is missing. ilk sends nothing anywhere, so here it is missing.
+    ``openvino_telemetry`` is missing. ilk sends nothing, so it hides the package.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
@@ -91,7 +91,7 @@ def import_openvino() -> ModuleType:
 
 
 def graph_file(bundle: Bundle) -> Path:
-    """Return where a Bundle's converted backbone lies, or will lie."""
+    """Return the path of a Bundle's converted backbone, whether it is there or not."""
     from importlib.metadata import version
 
     key = f"{bundle.backbone_digest[:32]}-openvino-{version('openvino')}"
@@ -101,16 +101,15 @@ def graph_file(bundle: Bundle) -> Path:
 def has_graph(bundle: Bundle) -> bool:
     """Say whether a Bundle's backbone has been converted already, and mark it as used."""
     files = [graph_file(bundle), graph_file(bundle).with_suffix(".bin")]
-    try:
-        for file in files:
-            os.utime(file)
-    except OSError:
+    if not all(file.is_file() for file in files):
         return False
+    for file in files:
+        touch(file)
     return True
 
 
 def _read(core: Any, bundle: Bundle) -> Any:
-    """Read a Bundle's converted backbone; one that is damaged in the cache is made again."""
+    """Read a Bundle's converted backbone; convert it again if the cached file is damaged."""
     try:
         return core.read_model(graph_file(bundle))
     except RuntimeError:
@@ -125,7 +124,7 @@ def convert(bundle: Bundle) -> None:
     Raises
     ------
     EngineError
-        OpenVINO cannot take this architecture.
+        OpenVINO cannot convert this architecture.
     """
     openvino = import_openvino()
     network = _trace(bundle)
@@ -134,7 +133,7 @@ def convert(bundle: Bundle) -> None:
         model = openvino.convert_model(
             network, input=[(openvino.PartialShape([-1, size, size, 3]), openvino.Type.u8)]
         )
-    except Exception as error:  # the converter raises whatever its front end met
+    except Exception as error:  # of any kind: the converter passes on what its front end raised
         first = " ".join(str(error).split())[:300]
         raise EngineError(
             f"OpenVINO cannot convert '{bundle.spec.backbone.name}': {first}. Use --engine pytorch."
@@ -143,15 +142,15 @@ def convert(bundle: Bundle) -> None:
     part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
         openvino.save_model(model, part / "graph.xml", compress_to_fp16=False)
-        if not has_graph(bundle):  # another process may have been faster
-            shutil.rmtree(target, ignore_errors=True)  # half pruned
+        if not has_graph(bundle):  # another process may have finished first
+            shutil.rmtree(target, ignore_errors=True)  # partly pruned
             part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def _trace(bundle: Bundle) -> Any:
-    """Trace the backbone; freezing it first spares the converter half its work."""
+    """Trace and freeze the backbone; freezing saves the converter half its work."""
     import torch
 
     from ilk.models.network import build
@@ -162,8 +161,8 @@ def _trace(bundle: Bundle) -> Any:
     )
     network = build(bare)
     size = bundle.spec.preprocess.imgsz
-    # Two pictures, so that nothing takes a batch of one for a constant.
+    # Two pictures: tracing one would fix the batch size at 1.
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which OpenVINO reads
+        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is, but OpenVINO reads it
         return torch.jit.freeze(torch.jit.trace(network, example, check_trace=False))

@@ -1,9 +1,9 @@
-"""Prepare: fetch a backbone and convert it, once, in a process of its own.
+"""Prepare: fetch a backbone and convert it, once, in a subprocess.
 
-Importing torch and timm and converting a network takes seconds and a few hundred megabytes. Done
-apart, it leaves the main process free to decode pictures meanwhile, and gives the memory back.
+Importing torch and timm and converting a network takes seconds and a few hundred megabytes. In a
+subprocess, it leaves the main process free to decode pictures, and its memory is released.
 
-Run as ``python -m ilk.engines.prepare JOB``, JOB being a `Job` as JSON; answers with JSON.
+Run as ``python -m ilk.engines.prepare JOB``, with a `PrepareJob` as JSON; replies with JSON.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ilk.runtime import cache_dir
 from ilk.spec import Preprocess
 from ilk.text import escaped
 
-_running: set[subprocess.Popen[str]] = set()
+Processes = set[subprocess.Popen[str]]  # those that run
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is to be prepared: a backbone's bundle at ``path``, and its OpenVINO graph if asked."""
+class PrepareJob:
+    """What to prepare: a backbone's bundle at ``path`` and, if ``graph``, its OpenVINO graph."""
 
     path: str
     graph: bool
@@ -40,7 +40,7 @@ class Job:
     weights: str | None = None
     preprocess: str = ""
 
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Say whether everything is there already."""
         from ilk.engines.openvino import has_graph
 
@@ -50,7 +50,7 @@ class Job:
         try:
             bundle = Bundle.load(path)
         except ModelError:
-            if self.name:  # a damaged file in the cache, which can be made again
+            if self.name:  # a damaged file in the cache, which can be fetched again
                 path.unlink(missing_ok=True)
                 return False
             raise
@@ -60,7 +60,7 @@ class Job:
 
 
 def backbone_file(name: str, weights: Path | None, preprocess: Preprocess) -> Path:
-    """Return where a backbone's Bundle lies in the cache, or will lie.
+    """Return the path of a backbone's Bundle in the cache, whether it is there or not.
 
     Raises
     ------
@@ -79,10 +79,10 @@ def backbone_file(name: str, weights: Path | None, preprocess: Preprocess) -> Pa
     return cache_dir("backbones") / f"{name}-{key[:16]}.safetensors"
 
 
-def prepare_here(job: Job) -> None:
+def prepare_here(job: PrepareJob) -> None:
     """Do what is missing of a job, in this process."""
     path = Path(job.path)
-    if not replace(job, graph=False).done():
+    if not replace(job, graph=False).is_done():
         _fetch(job).save(path)
     if job.graph:
         from ilk.engines.openvino import convert, has_graph
@@ -92,29 +92,30 @@ def prepare_here(job: Job) -> None:
             convert(bundle)
 
 
-def prepare_apart(job: Job) -> None:
-    """Do what is missing of a job in a process of its own.
+def prepare_in_subprocess(job: PrepareJob, processes: Processes | None = None) -> None:
+    """Do what is missing of a job in a subprocess, which ``processes`` holds while it runs.
 
     Raises
     ------
     IlkError
-        What the other process raised.
+        What the subprocess raised.
     """
-    if job.done():
+    if job.is_done():
         return
+    processes = set() if processes is None else processes
     # -P: no module is taken from the folder that the user happens to be in.
     command = [sys.executable, "-P", "-m", "ilk.engines.prepare", json.dumps(asdict(job))]
-    with (
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as child,
-        ended_on_error(),
-    ):
-        _running.add(child)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        processes.add(child)
         try:
             out, err = child.communicate()
+        except BaseException:
+            child.terminate()
+            raise
         finally:
-            _running.discard(child)
+            processes.discard(child)
     if child.returncode in {-signal.SIGINT, -signal.SIGTERM}:  # nothing to fall back from
         raise IlkError("Preparing the network was interrupted.")
     try:
@@ -129,18 +130,22 @@ def prepare_apart(job: Job) -> None:
 
 
 @contextmanager
-def ended_on_error() -> Iterator[None]:
-    """End the processes of `prepare_apart`, whichever thread waits for them, if the body fails."""
+def terminated_on_error() -> Iterator[Processes]:
+    """Yield a set for `open_backbone`; if the body fails, terminate the processes in it.
+
+    For a body that prepares in another thread, which would otherwise wait for them to finish.
+    """
+    processes: Processes = set()
     try:
-        yield
+        yield processes
     except BaseException:
-        for child in tuple(_running):
-            child.terminate()
+        for process in tuple(processes):
+            process.terminate()
         raise
 
 
-def _fetch(job: Job) -> Bundle:
-    """Make the Bundle of a pretrained backbone."""
+def _fetch(job: PrepareJob) -> Bundle:
+    """Return a pretrained backbone as a Bundle, from a file or the hub."""
     from ilk.models.backbones import check_size, describe
     from ilk.models.network import bundle_of
     from ilk.models.weights import pretrained
@@ -156,10 +161,10 @@ def _fetch(job: Job) -> Bundle:
 
 
 def main(argument: str) -> None:
-    """Do a job, and answer with one line of JSON on stdout."""
+    """Do a job, and reply with one line of JSON on stdout."""
     reply = {"error": "", "message": ""}
     try:
-        prepare_here(Job(**json.loads(argument)))
+        prepare_here(PrepareJob(**json.loads(argument)))
     except IlkError as error:
         reply = {"error": type(error).__name__, "message": str(error)}
     print(json.dumps(reply))  # noqa: T201

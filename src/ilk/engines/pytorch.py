@@ -1,4 +1,4 @@
-"""The PyTorch engine: the network as it is, on CPU, CUDA or MPS. The reference for all others."""
+"""The PyTorch engine: the network itself, on CPU, CUDA or MPS. The reference for all others."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ilk.models.network import build
 
 
 class PyTorchEngine(Engine):
-    """Runs a Bundle's Network, channels last, in bf16 where the device has it.
+    """Runs a Bundle's Network, channels last, in bf16 if the device has it.
 
     Parameters
     ----------
     bundle : Bundle
     device : str
-        A torch device that exists here.
+        A torch device of this machine.
     precision : {"auto", "fp32", "bf16"}
 
     Raises
     ------
     EngineError
-        bf16 is asked for and the device has none.
+        bf16 is wanted, and the device has none.
     """
 
     def __init__(self, bundle: Bundle, device: str = "cpu", precision: Precision = "auto") -> None:
@@ -41,7 +41,7 @@ class PyTorchEngine(Engine):
 
     @torch.inference_mode()
     def run(self, pixels: Pixels) -> Outputs:
-        """Run pixels ``uint8 [N, H, W, 3]`` through the network. Any thread may call it."""
+        """Run pixels ``uint8 [N, H, W, 3]`` through the network. Thread-safe."""
         batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device)
         with self._autocast():
             features = self._network.features(batch)

@@ -1,7 +1,4 @@
-"""Abstention: when a classifier had better say nothing, and what that costs.
-
-A prediction is accepted if the probability of the class that it names is at least a threshold.
-"""
+"""Abstention: accepting only predictions whose probability reaches a threshold."""
 
 from __future__ import annotations
 
@@ -21,17 +18,16 @@ CURVE_POINTS = 200
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverage:
-    """How often accepted predictions are wrong (risk), by the share that is accepted (coverage).
+    """The error rate of accepted predictions (risk) by the share that is accepted (coverage).
 
     Attributes
     ----------
     coverage, risk : float array [N]
-        From the surest prediction alone to all of them.
+        From the most confident prediction alone to all of them.
     area : float
         Mean risk over all coverages (El-Yaniv and Wiener 2010; AURC): smaller is better.
     best_area : float
-        The area if every wrong prediction were less sure than every right one: what no score can
-        undercut.
+        The lower bound of the area: every wrong prediction less confident than every right one.
     """
 
     coverage: Reals
@@ -40,14 +36,14 @@ class RiskCoverage:
     best_area: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record that stands in ``metrics.json``, with at most 200 points."""
+        """Return the entry in ``metrics.json``, with at most 200 points."""
         number = len(self.coverage)
-        shown = np.unique(np.linspace(0, number - 1, min(number, CURVE_POINTS)).astype(int))
+        points = np.unique(np.linspace(0, number - 1, min(number, CURVE_POINTS)).astype(int))
         return {
             "area": self.area,
             "best_area": self.best_area,
-            "coverage": self.coverage[shown].round(6).tolist(),
-            "risk": self.risk[shown].round(6).tolist(),
+            "coverage": self.coverage[points].round(6).tolist(),
+            "risk": self.risk[points].round(6).tolist(),
         }
 
 
@@ -57,11 +53,11 @@ def risk_coverage(confidence: Reals, right: Mask) -> RiskCoverage:
     Parameters
     ----------
     confidence : float array [N]
-        How sure each is; equal ones are accepted together.
+        Predictions of equal confidence are accepted together.
     right : bool array [N]
     """
     if not len(confidence):
-        raise DataError("There is no prediction to draw a risk-coverage curve of.")
+        raise DataError("A risk-coverage curve needs at least one prediction.")
     coverage, risk = _curve(confidence, right)
     _, least = _curve(right.astype(np.float64), right)
     return RiskCoverage(coverage, risk, float(risk.mean()), float(least.mean()))
@@ -71,7 +67,7 @@ def _curve(confidence: Reals, right: Mask) -> tuple[Reals, Reals]:
     order = np.argsort(-confidence, kind="stable")
     ranks = np.arange(1, len(order) + 1)
     wrong = np.cumsum(~right[order])
-    # Equal ones count as what they are on average: their order means nothing.
+    # The order of ties is arbitrary: each counts as the average of its tie.
     _, first, ties = np.unique(-confidence[order], return_index=True, return_counts=True)
     ends = first + ties - 1
     before = np.concatenate(([0], wrong[ends[:-1]]))
@@ -83,14 +79,14 @@ def _curve(confidence: Reals, right: Mask) -> tuple[Reals, Reals]:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The least probability that is accepted, and what it brought where it was chosen."""
+    """The lowest accepted probability, with the precision and coverage measured at it."""
 
     value: float
     precision: Measured
     coverage: Measured
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record that stands in ``metrics.json``."""
+        """Return the entry in ``metrics.json``."""
         return {
             "value": self.value,
             "precision": self.precision.to_dict(),
@@ -106,27 +102,27 @@ def threshold_for_coverage(confidence: Reals, right: Mask, wanted: float) -> Thr
     UsageError
         ``wanted`` is not between 0 and 1.
     """
-    _refuse_odd("--target-coverage", wanted)
+    _check_share("--target-coverage", wanted)
     number = max(1, math.ceil(wanted * len(confidence) - 1e-9))
     return at(float(np.sort(confidence)[::-1][number - 1]), confidence, right)
 
 
 def threshold_for_precision(confidence: Reals, right: Mask, wanted: float) -> Threshold:
-    """Return a low threshold above which predictions are right as often as wanted.
+    """Return a low threshold at which accepted predictions have the wanted precision.
 
-    What is promised must hold on new pictures: the lower end of the 95 % interval counts, not the
-    share itself. Lest one of many holds by chance, thresholds are tried in a fixed order, from
-    twice as many pictures as can show such a precision on, each accepting some more, until one
-    fails (fixed-sequence testing: "Learn then test", Angelopoulos et al. 2021, arXiv 2110.01052).
+    The precision should hold on new pictures, so the lower end of its 95 % interval must reach the
+    target. To keep one of many thresholds from passing by chance, they are tested in a fixed order,
+    each accepting some more pictures, until one fails (fixed-sequence testing: "Learn then test",
+    Angelopoulos et al. 2021, arXiv 2110.01052).
 
     Raises
     ------
     UsageError
         ``wanted`` is not between 0 and 1.
     DataError
-        So few pictures, or so many mistakes, cannot show such a precision.
+        There are too few pictures, or too many mistakes, to show such a precision.
     """
-    _refuse_odd("--target-precision", wanted)
+    _check_share("--target-precision", wanted)
     order = np.argsort(-confidence, kind="stable")
     hits = np.cumsum(right[order])
     sorted_confidence = confidence[order]
@@ -139,15 +135,15 @@ def threshold_for_precision(confidence: Reals, right: Mask, wanted: float) -> Th
         last = end - 1
     if last < 0:
         raise DataError(
-            f"No threshold shows a precision of {wanted:g} on {len(confidence):,} pictures to "
-            f"choose by: that takes {least:,} accepted ones without a mistake, or more with few. "
+            f"No threshold shows a precision of {wanted:g} on the {len(confidence):,} held-out "
+            f"pictures: that takes at least {least:,} accepted pictures without a mistake. "
             "Give a lower --target-precision, or train on more pictures."
         )
     return at(float(sorted_confidence[last]), confidence, right)
 
 
 def at(value: float, confidence: Reals, right: Mask) -> Threshold:
-    """Return a threshold with what it brings on these predictions."""
+    """Return a threshold with its precision and coverage on these predictions."""
     accepted = confidence >= value
     hits = int((right & accepted).sum())
     return Threshold(
@@ -156,10 +152,10 @@ def at(value: float, confidence: Reals, right: Mask) -> Threshold:
 
 
 def _steps(least: int, most: int) -> Iterator[int]:
-    """Yield how many predictions to accept: a twentieth of them more each time, and all at last.
+    """Yield how many predictions to accept: in steps of a twentieth, and finally all.
 
-    The first are enough to forgive a mistake, if there are so many; there are none if even all
-    predictions are fewer than ``least``.
+    The first step can afford a mistake if there are enough predictions. Nothing is yielded if there
+    are fewer than ``least``.
     """
     share = -(-most // 20)
     forgiving = 2 * least if 2 * least <= most else least
@@ -169,7 +165,7 @@ def _steps(least: int, most: int) -> Iterator[int]:
 
 
 def right_in_a_row(wanted: float) -> int:
-    """Return how many right answers in a row show a precision."""
+    """Return how many correct predictions without a mistake show a precision."""
     number = 1
     while wilson(number, number).low < wanted and number < 10**7:
         number *= 2
@@ -180,6 +176,6 @@ def right_in_a_row(wanted: float) -> int:
     return number
 
 
-def _refuse_odd(flag: str, wanted: float) -> None:
+def _check_share(flag: str, wanted: float) -> None:
     if not 0 < wanted < 1:
         raise UsageError(f"{flag} {wanted:g} is out of range; give a share such as 0.95.")

@@ -1,4 +1,4 @@
-"""Calibration: whether a probability of 90 % is right nine times of ten, and how to make it so."""
+"""Calibration: whether predictions made with 90 % are right nine times in ten; temperature."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from ilk.arrays import Reals, Targets
 from ilk.evaluation.intervals import Measured, resamples
 
 BINS = 15
-SPREAD = 0.5  # of the log of temperatures, before any picture is seen
-LOWEST, HIGHEST = 0.05, 20.0  # temperatures beyond which pictures say nothing any more
-SMALLEST = 1e-12  # a probability that underflowed still has a log
+PRIOR_STD = 0.5  # of the log temperature
+LOWEST, HIGHEST = 0.05, 20.0  # bounds of the temperature
 
 
 def fit_temperature(logits: Reals, targets: Targets) -> float:
-    """Return the temperature that makes probabilities honest: the one of the lowest log loss.
+    """Return the temperature that calibrates probabilities: the one with the lowest log loss.
 
     Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2), by L-BFGS on the log of
-    the temperature. A weak prior, as if temperatures were spread around 1 by a factor of 1.6, keeps
-    a few pictures that are all named rightly from claiming certainty.
+    the temperature. A weak log-normal prior around 1 (a factor of 1.6 either way is one standard
+    deviation) keeps a few correct predictions from pushing probabilities to certainty.
 
     Parameters
     ----------
     logits : float array [N, K]
-        Of pictures that the model did not learn from, and that no score is reported on.
+        Of held-out pictures that no score is reported on.
     targets : int64 array [N]
 
     Returns
@@ -49,8 +48,8 @@ def fit_temperature(logits: Reals, targets: Targets) -> float:
         powers = np.exp(logits * inverse)
         total = powers.sum(axis=1)
         mean = (powers * logits).sum(axis=1) / total  # the expected logit
-        value = (np.log(total) - right * inverse).sum() + (x / SPREAD) ** 2 / 2
-        slope = ((right - mean) * inverse).sum() + x / SPREAD**2
+        value = (np.log(total) - right * inverse).sum() + (x / PRIOR_STD) ** 2 / 2
+        slope = ((right - mean) * inverse).sum() + x / PRIOR_STD**2
         return float(value / len(targets)), np.array([float(slope / len(targets))])
 
     bounds = [(np.log(LOWEST), np.log(HIGHEST))]
@@ -60,13 +59,13 @@ def fit_temperature(logits: Reals, targets: Targets) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often predictions of about the same probability are right, bin by bin.
+    """Accuracy by confidence, in bins.
 
     Attributes
     ----------
     edges : float array [B + 1]
     confidence, accuracy : float array [B]
-        Means within each bin; nan where it is empty.
+        Means within each bin; NaN where it is empty.
     counts : int64 array [B]
     error : Measured
         The expected calibration error with a 95 % bootstrap interval.
@@ -79,7 +78,7 @@ class Reliability:
     error: Measured
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record that stands in ``metrics.json``; empty bins are left out."""
+        """Return the entry in ``metrics.json``, without empty bins."""
         return {
             "expected_calibration_error": self.error.to_dict(),
             "bins": [
@@ -98,11 +97,11 @@ class Reliability:
 def reliability(
     probabilities: Reals, targets: Targets, *, bins: int = BINS, seed: int = 0
 ) -> Reliability:
-    """Sort predictions into bins of equal width by the probability of the class they name.
+    """Measure calibration in bins of equal width by the confidence of predictions.
 
-    The expected calibration error is the mean distance of accuracy from confidence, weighted by
-    the bins' sizes (Naeini et al. 2015; Guo et al. 2017, equation 3). A few wrong answers in small
-    bins raise it even for honest probabilities: of few pictures it is too high rather than too low.
+    The expected calibration error is the mean gap between accuracy and confidence, weighted by bin
+    size (Naeini et al. 2015; Guo et al. 2017, equation 3). Sampling noise in small bins raises it
+    even for calibrated probabilities, so on few pictures it is biased upwards.
 
     Parameters
     ----------
@@ -110,7 +109,7 @@ def reliability(
     targets : int64 array [N]
     bins : int
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = (probabilities.argmax(axis=1) == targets).astype(np.float64)
@@ -126,7 +125,7 @@ def reliability(
 
 
 def _error(confidence: Reals, right: Reals, of: Targets, bins: int, seed: int) -> Measured:
-    """Return the expected calibration error with its interval, bootstrapped over pictures."""
+    """Return the expected calibration error with its interval by a bootstrap over pictures."""
     number = len(confidence)
     if not number:
         return Measured(float("nan"), 0.0, 1.0, 0)
@@ -136,22 +135,7 @@ def _error(confidence: Reals, right: Reals, of: Targets, bins: int, seed: int) -
         np.abs(np.bincount(of, gap * weights, bins)).sum() / number
         for weights in resamples(number, seed)
     ]
-    # Resampling adds noise of its own, which only ever raises the error: its spread is wanted.
+    # Resampling adds noise that biases the error upwards, so only its spread is used.
     low, middle, high = np.quantile(found, [0.025, 0.5, 0.975])
     below, above = value - (middle - low), value + (high - middle)
     return Measured(value, max(0.0, float(below)), min(1.0, float(above)), number)
-
-
-def log_losses(probabilities: Reals, targets: Targets) -> Reals:
-    """Return -log p of the true class, in nats, ``float64 [N]``; p counts as at least 1e-12."""
-    of_truth = probabilities[np.arange(len(targets)), targets].astype(np.float64)
-    result: Reals = -np.log(np.maximum(of_truth, SMALLEST))
-    return result
-
-
-def brier_scores(probabilities: Reals, targets: Targets) -> Reals:
-    """Return squared distances from certainty of the true class, ``float64 [N]``, 0 to 2."""
-    distance = probabilities.astype(np.float64)
-    distance[np.arange(len(targets)), targets] -= 1
-    result: Reals = (distance**2).sum(axis=1)
-    return result

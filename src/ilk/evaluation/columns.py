@@ -1,4 +1,4 @@
-"""Columns: what pictures have in common, by which scores can be taken apart."""
+"""Columns: attributes of pictures that scores can be sliced by."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from ilk.errors import DecodeError, UsageError
 from ilk.runtime import cores
 from ilk.text import escaped, join_limited
 
-MOST_VALUES = 20  # of a table's column that is looked at unasked
+CHECK_COLUMNS = ("suspect", "why")  # remarks of `ilk.write_catalog`, not attributes of pictures
+MAX_VALUES = 20  # of a column that is sliced by without being asked for
 
 
 def column(pictures: Sequence[Picture], name: str) -> list[str]:
-    """Return a value for each picture, '' where there is none.
+    """Return the value of each picture, '' where it has none.
 
     Parameters
     ----------
     pictures : sequence of Picture
     name : str
-        A column of the table that the pictures come from, or one of `OWN`.
+        A column of the pictures' table, one of `FROM_FILES`, or "folder".
 
     Raises
     ------
@@ -35,11 +36,11 @@ def column(pictures: Sequence[Picture], name: str) -> list[str]:
     if name == "folder":
         return [Path(p.path).parent.name for p in pictures]
     with ThreadPoolExecutor(cores()) as pool:
-        return list(pool.map(lambda picture: _value(picture, OWN[name]), pictures))
+        return list(pool.map(lambda picture: _value(picture, FROM_FILES[name]), pictures))
 
 
 def refuse_unknown_columns(pictures: Sequence[Picture], names: Iterable[str]) -> None:
-    """Refuse columns that are not there, before the work begins.
+    """Refuse unknown columns before the work begins.
 
     Raises
     ------
@@ -48,26 +49,27 @@ def refuse_unknown_columns(pictures: Sequence[Picture], names: Iterable[str]) ->
     """
     known = columns_of(pictures)
     for name in names:
-        if name not in {*known, *OWN, "folder"}:
-            theirs = f"the table has {join_limited(known, 9)}; " if known else ""
-            own = ", ".join((*OWN, "folder"))
+        if name not in {*known, *FROM_FILES, "folder"}:
+            theirs = f"the table has {join_limited(known, 9)}, and " if known else ""
+            own = ", ".join((*FROM_FILES, "folder"))
             raise UsageError(
-                f"No column '{escaped(name)}': {theirs}of any pictures ilk knows {own}."
+                f"There is no column '{escaped(name)}': {theirs}all pictures have {own}."
             )
 
 
 def columns_of(pictures: Sequence[Picture]) -> list[str]:
-    """Return the names of the columns that a table gives the pictures."""
+    """Return the columns that the pictures' table adds, sorted by name."""
     return sorted({name for p in pictures for name in p.columns})
 
 
-def worth_showing(pictures: Sequence[Picture]) -> list[str]:
-    """Return the table's columns that part the pictures into a few groups."""
-    kept = []
-    for name in columns_of(pictures):
-        if 1 < len({p.columns.get(name, "") for p in pictures}) <= MOST_VALUES:
-            kept.append(name)
-    return kept
+def default_columns(pictures: Sequence[Picture]) -> list[str]:
+    """Return the table's columns with 2 to 20 values, without those that ``ilk check`` wrote."""
+    return [
+        name
+        for name in columns_of(pictures)
+        if name not in CHECK_COLUMNS
+        and 1 < len({p.columns.get(name, "") for p in pictures}) <= MAX_VALUES
+    ]
 
 
 def _value(picture: Picture, of: Callable[[Facts], str]) -> str:
@@ -78,7 +80,7 @@ def _value(picture: Picture, of: Callable[[Facts], str]) -> str:
 
 
 def _size(facts: Facts) -> str:
-    """Return the power of two that the side of a square with as many pixels lies above."""
+    """Return the range of the side of a square of equal area, between powers of two."""
     side = (facts.width * facts.height) ** 0.5
     low = 1 << max(0, int(side).bit_length() - 1)
     return f"{low:,} to {2 * low - 1:,} pixels"
@@ -92,7 +94,7 @@ def _shape(facts: Facts) -> str:
     return "tall" if height > 1.1 * width else "square"
 
 
-OWN: Mapping[str, Callable[[Facts], str]] = {
+FROM_FILES: Mapping[str, Callable[[Facts], str]] = {
     "size": _size,
     "shape": _shape,
     "format": lambda facts: facts.format,

@@ -1,4 +1,4 @@
-"""Compare: say which of two models is better on the same pictures."""
+"""Compare: which of two models is better on the same pictures."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from ilk.data.sources import open_catalog
 from ilk.errors import DataError, UsageError
-from ilk.evaluation.comparison import Duel, duel
-from ilk.evaluation.evaluate import evaluate
+from ilk.evaluation.comparison import PairwiseComparison, compare_evaluations
+from ilk.evaluation.evaluate import Runner
 from ilk.evaluation.held_out import evaluation_pictures
-from ilk.inference import Classifier, Seen
+from ilk.inference import Classifier, SplitLookup
 from ilk.inference.loading import load
 from ilk.runtime import Progress, silent
 from ilk.spec import SPLITS
@@ -28,17 +28,24 @@ def compare(
     batch: int = 32,
     workers: int | None = None,
     progress: Progress = silent,
-) -> Duel:
-    """Score two classifiers on the same pictures, and say which is better.
+) -> PairwiseComparison:
+    """Score two classifiers on the same pictures, and test which is better.
 
     Parameters
     ----------
     a, b : Classifier, str or Path
+        Two models of the same classes.
     data : str, Path, Catalog, or tuple (images, labels)
+        Labelled pictures; see `ilk.open_catalog`.
     split : {"train", "val", "test", "all"}, optional
-        Which pictures; by default those that were held out from both.
+        Which pictures; by default those that were held out from both trainings.
     max_unreadable, batch, workers, progress
-        As for `evaluate`.
+        As for `ilk.evaluate`.
+
+    Returns
+    -------
+    PairwiseComparison
+        Its ``str`` is the verdict in a sentence.
 
     Raises
     ------
@@ -49,51 +56,45 @@ def compare(
     """
     first, second = (m if isinstance(m, Classifier) else load(m) for m in (a, b))
     _refuse_other_classes(first, second)
-    seen = _seen_by(first, second)
-    chosen, _, words = evaluation_pictures(open_catalog(data), seen, split, workers)
+    split_of = _split_in_either(first, second)
+    catalog, chosen, words = evaluation_pictures(
+        open_catalog(data).labelled(), split_of, split, workers
+    )
     if split is None:
-        pictures = tuple(p for p in chosen.pictures if seen(p.digest) != "train")
+        pictures = tuple(p for p in catalog.pictures if split_of(p.digest) != "train")
         if not pictures:
             raise DataError(
-                f"One of the two has learned from each picture of {chosen.source}. Give pictures "
-                "that neither has seen, or --split all."
+                f"Each picture of {catalog.source} was in the training of one of the two. Give "
+                "pictures that are new to both, or --split all."
             )
-        if len(pictures) < len(chosen.pictures):
-            words = f"{len(pictures):,} pictures of {words} that neither has learned from"
-        chosen = replace(chosen, pictures=pictures)
-    scores = [
-        evaluate(
-            model,
-            chosen,
-            split="all",
-            max_unreadable=max_unreadable,
-            batch=batch,
-            workers=workers,
-            progress=progress,
+        if len(pictures) < len(catalog.pictures):
+            words = f"{len(pictures):,} pictures of {words} that are new to both"
+        catalog = replace(catalog, pictures=pictures)
+    return compare_evaluations(
+        *(
+            Runner(model, batch, workers, progress).score(
+                catalog, split=chosen, scored_on=words, max_unreadable=max_unreadable
+            )
+            for model in (first, second)
         )
-        for model in (first, second)
-    ]
-    return duel(*(replace(score, scored_on=words) for score in scores))
+    )
 
 
-def _seen_by(a: Classifier, b: Classifier) -> Seen:
-    """Tell the split that a picture was in, of either training; train counts most."""
+def _split_in_either(a: Classifier, b: Classifier) -> SplitLookup:
+    """Return a lookup of the split that a picture had in either training; train takes priority."""
 
-    def seen(digest: str) -> str | None:
-        splits = {a.records.seen(digest), b.records.seen(digest)}
+    def split_of(digest: str) -> str | None:
+        splits = {a.records.split_of(digest), b.records.split_of(digest)}
         return next((name for name in SPLITS if name in splits), None)
 
-    return seen
+    return split_of
 
 
 def _refuse_other_classes(a: Classifier, b: Classifier) -> None:
-    only_a, only_b = (
-        sorted(set(a.classes) - set(b.classes)),
-        sorted(set(b.classes) - set(a.classes)),
-    )
+    only = {"A": set(a.classes) - set(b.classes), "B": set(b.classes) - set(a.classes)}
     parts = [
-        f"only {name} knows {join_limited(classes)}"
-        for name, classes in (("A", only_a), ("B", only_b))
+        f"only {name} knows {join_limited(sorted(classes))}"
+        for name, classes in only.items()
         if classes
     ]
     if parts:

@@ -12,11 +12,10 @@ import numpy as np
 from ilk.arrays import Mask
 from ilk.errors import DataError
 from ilk.evaluation.intervals import Z95, Measured, wilson
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 
-POWER = 0.8
-Z_POWER = 0.8416  # of that
-LEVEL = 0.05
+Z_POWER = 0.8416  # of a power of 80 %
+SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,11 @@ class Comparison:
     Attributes
     ----------
     difference : Measured
-        Accuracy of B less that of A, with its 95 % interval.
+        Accuracy of B minus that of A, with its 95 % interval.
     only_a, only_b : int
-        Pictures that only the one names rightly.
+        Pictures that only one of the two classifies correctly.
     p_value : float
-        Of McNemar's exact test: how likely so unequal numbers are if neither is better.
+        Of McNemar's exact test.
     """
 
     difference: Measured
@@ -40,15 +39,15 @@ class Comparison:
 
     @property
     def decided(self) -> bool:
-        """Whether both the interval and the test say which is better."""
+        """Whether both the interval and the test are significant."""
         apart = self.difference.low > 0 or self.difference.high < 0
-        return apart and self.p_value < LEVEL
+        return apart and self.p_value < SIGNIFICANCE
 
     @property
     def needed(self) -> int | None:
-        """About how many pictures would show a difference as large as this, in 80 of 100 tries.
+        """About how many pictures would show this difference with a power of 80 %.
 
-        By the usual formula for paired proportions (Connor 1987); None if there is none to show.
+        By the usual formula for paired proportions (Connor 1987); None if the difference is zero.
         """
         n, gap = self.difference.n, abs(self.difference.value)
         if gap == 0:
@@ -69,12 +68,12 @@ class Comparison:
         }
 
     def in_words(self, a: str, b: str) -> str:
-        """Say in a sentence which is better; ``a`` and ``b`` are what the models are called."""
+        """Return a sentence on which is better; ``a`` and ``b`` are the models' names."""
         gap = self.difference
         if not self.decided:
             many = f"; about {_rounded(self.needed):,} would be needed" if self.needed else ""
             return (
-                f"No difference can be seen on {gap.n:,} pictures{many}: {b} less {a} is "
+                f"No significant difference on {gap.n:,} pictures{many}: {b} minus {a} is "
                 f"{100 * gap.value:+.1f} points (95 % interval {100 * gap.low:+.1f} to "
                 f"{100 * gap.high:+.1f})."
             )
@@ -87,11 +86,11 @@ class Comparison:
 
 
 def compared(right_a: Mask, right_b: Mask) -> Comparison:
-    """Compare two models by which of the same pictures, ``bool [N]``, each names rightly.
+    """Compare two models by which of the same pictures, ``bool [N]``, each classifies correctly.
 
     The interval of the difference is Newcombe's (1998, Statistics in Medicine 17, 2635: method 10):
-    Wilson's intervals of both, joined with regard to how the two hang together. The test is
-    McNemar's (1947), exact.
+    Wilson's intervals of both, combined with their correlation. The test is McNemar's (1947),
+    exact.
     """
     from scipy.stats import binomtest
 
@@ -119,18 +118,18 @@ def _newcombe(both: int, only_a: int, only_b: int, neither: int) -> Measured:
 
 
 def _phi(both: int, only_a: int, only_b: int, neither: int) -> float:
-    """Return the correlation of the two, less its continuity correction as Newcombe has it."""
-    rows = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
-    if rows == 0:
+    """Return the correlation of the two, with Newcombe's continuity correction."""
+    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    if margins == 0:
         return 0.0
     product = float(both * neither - only_a * only_b)
     if product > 0:
         product = max(product - (both + only_a + only_b + neither) / 2, 0)
-    return product / math.sqrt(rows)
+    return product / math.sqrt(margins)
 
 
 def _rounded(number: int | None) -> int:
-    """Return a number with two digits that say something."""
+    """Return a number rounded up to two significant digits."""
     if not number:
         return 0
     digits = max(0, len(str(number)) - 2)
@@ -139,15 +138,15 @@ def _rounded(number: int | None) -> int:
 
 
 @dataclass(frozen=True)
-class Duel:
-    """Two models on the same pictures: the scores of each, and who wins, overall and by class.
+class PairwiseComparison:
+    """Two models on the same pictures: the scores of both, and which is better.
 
     Attributes
     ----------
     a, b : Evaluation
     overall : Comparison
-    by_class : mapping of str to Comparison
-        Of the classes that the data has.
+    by_class : dict of str to Comparison
+        For the classes that the data has.
     """
 
     a: Evaluation
@@ -172,7 +171,7 @@ class Duel:
         }
 
 
-def duel(a: Evaluation, b: Evaluation) -> Duel:
+def compare_evaluations(a: Evaluation, b: Evaluation) -> PairwiseComparison:
     """Compare the evaluations of two models on the same pictures.
 
     Raises
@@ -183,10 +182,10 @@ def duel(a: Evaluation, b: Evaluation) -> Duel:
     if [p.path for p in a.pictures] != [p.path for p in b.pictures]:
         raise DataError("The two models were not scored on the same pictures.")
     right_a, right_b = a.right, b.right
-    # The labels, for the two may have their classes in another order.
+    # By label: the order of the classes may differ.
     labels = np.array([p.label for p in a.pictures])
     by_class = {
         str(name): compared(right_a[labels == name], right_b[labels == name])
         for name in np.unique(labels)
     }
-    return Duel(a, b, compared(right_a, right_b), by_class)
+    return PairwiseComparison(a, b, compared(right_a, right_b), by_class)

@@ -1,4 +1,4 @@
-"""Confidence: what a classifier's probabilities are worth, beside its answers."""
+"""Confidence: scores of a classifier's probabilities."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ import numpy as np
 
 from ilk.arrays import Reals, Targets
 from ilk.evaluation.abstention import RiskCoverage, risk_coverage
-from ilk.evaluation.calibration import Reliability, brier_scores, log_losses, reliability
+from ilk.evaluation.calibration import Reliability, reliability
 from ilk.evaluation.intervals import Measured, mean, wilson
+from ilk.evaluation.metrics import brier_scores, log_losses
 
 TOP = (2, 3, 5)
 
 
 @dataclass(frozen=True, eq=False)
 class Confidence:
-    """Scores of probabilities.
+    """Scores of a classifier's probabilities.
 
     Attributes
     ----------
     log_loss, brier : Measured
         Mean -log p of the true class, in nats; mean squared distance from certainty (Brier 1950).
     top : mapping of int to Measured
-        How often the true class is among the k most probable ones, for some k.
+        Top-k accuracy.
     average_precision, roc_auc : mapping of str to float
-        Of each class against the rest; classes that all or none of the pictures have are left out.
+        One-vs-rest; classes that all or none of the pictures belong to are left out.
     temperature : float
         What the logits were divided by.
     before, after : Reliability
-        Without, and with that.
+        Without and with temperature scaling.
     risk_coverage : RiskCoverage
     """
 
@@ -46,7 +47,7 @@ class Confidence:
     risk_coverage: RiskCoverage
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what stands in ``metrics.json``."""
+        """Return the entries in ``metrics.json``."""
         return {
             "log_loss": self.log_loss.to_dict(),
             "brier": self.brier.to_dict(),
@@ -65,7 +66,7 @@ class Confidence:
 def confidence(
     probabilities: Reals, targets: Targets, classes: tuple[str, ...], temperature: float = 1.0
 ) -> Confidence:
-    """Score probabilities.
+    """Score the probabilities of a classifier.
 
     Parameters
     ----------
@@ -77,13 +78,13 @@ def confidence(
     """
     precision, area = _by_class(probabilities, targets, classes)
     return Confidence(
-        log_loss=mean(log_losses(probabilities, targets)),
-        brier=mean(brier_scores(probabilities, targets)),
+        log_loss=mean(log_losses(targets, probabilities)),
+        brier=mean(brier_scores(targets, probabilities)),
         top=_top(probabilities, targets),
         average_precision=precision,
         roc_auc=area,
         temperature=temperature,
-        before=reliability(reheated(probabilities, temperature), targets),
+        before=reliability(uncalibrated(probabilities, temperature), targets),
         after=reliability(probabilities, targets),
         risk_coverage=risk_coverage(
             probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
@@ -91,11 +92,11 @@ def confidence(
     )
 
 
-def reheated(probabilities: Reals, temperature: float) -> Reals:
-    """Return what the probabilities ``[N, K]`` were before logits were divided by a temperature.
+def uncalibrated(probabilities: Reals, temperature: float) -> Reals:
+    """Undo temperature scaling: return the probabilities ``[N, K]`` at temperature 1.
 
-    Logits are known from probabilities but for a constant, which softmax does not see. What
-    underflowed counts as the smallest number that did not.
+    Log probabilities equal logits up to a constant, to which softmax is invariant. Probabilities
+    that underflowed count as the smallest positive float32.
     """
     if temperature == 1:
         return probabilities
@@ -117,7 +118,7 @@ def _top(probabilities: Reals, targets: Targets) -> dict[int, Measured]:
 def _by_class(
     probabilities: Reals, targets: Targets, classes: tuple[str, ...]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return average precision and the area under the ROC curve of each class against the rest."""
+    """Return the one-vs-rest average precision and ROC AUC of each class."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     precision: dict[str, float] = {}

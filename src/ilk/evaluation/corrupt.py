@@ -1,10 +1,10 @@
-"""Corrupt: what weather, cameras and compression do to pictures.
+"""Corrupt: simulate noise, blur, weather and compression.
 
 The 15 corruptions at 5 severities of "Benchmarking neural network robustness to common corruptions
 and perturbations" (Hendrycks & Dietterich 2019, arXiv 1903.12261), with the parameters that its
 authors published for pictures of 224 pixels; lengths in pixels grow and shrink with the side. Two
-differ in method: frost is drawn (the paper lays photos of frost over the picture), and glass blur
-moves all pixels at once (the paper swaps one after the other).
+differ in method: frost is synthetic (the paper overlays photographs of frost), and glass blur moves
+all pixels at once (the paper swaps them one by one).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ilk.arrays import Pixels, Reals
 
 Draw = np.random.Generator
 SEVERITIES = (1, 2, 3, 4, 5)
-USUAL = 224  # pixels: the side that lengths are given for
+REFERENCE_SIDE = 224  # pixels: the side that the lengths below refer to
 
 
 def corrupt(pixels: Pixels, name: str, severity: int, seed: int = 0) -> Pixels:
@@ -34,7 +34,7 @@ def corrupt(pixels: Pixels, name: str, severity: int, seed: int = 0) -> Pixels:
     severity : int
         1 to 5.
     seed : int
-        Of what is random about it.
+        Seed of the random corruptions.
     """
     draw = np.random.default_rng([seed, severity])
     image = pixels.astype(np.float32) / 255
@@ -225,7 +225,7 @@ CORRUPTIONS: Mapping[str, Callable[[Reals, int, Draw], Reals]] = {
 
 
 def _scale(image: Reals) -> float:
-    return float(min(image.shape[:2]) / USUAL)
+    return float(min(image.shape[:2]) / REFERENCE_SIDE)
 
 
 def _grey(image: Reals) -> Reals:

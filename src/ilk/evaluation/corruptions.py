@@ -1,4 +1,4 @@
-"""Corruptions: how much accuracy is left when pictures are noisy, blurred or snowed on."""
+"""Corruptions: the accuracy on pictures with noise, blur, weather and compression artefacts."""
 
 from __future__ import annotations
 
@@ -18,40 +18,42 @@ from ilk.runtime import Progress, cores, silent
 
 @dataclass(frozen=True)
 class Corruptions:
-    """Accuracies on corrupted pictures.
+    """Accuracy under common corruptions.
 
     Attributes
     ----------
     clean : Measured
-        On the same pictures as they are.
-    found : mapping of str to list of Measured
-        By corruption, at severity 1 to 5.
+        On the same pictures, uncorrupted.
+    by_corruption : mapping of str to list of Measured
+        At severity 1 to 5.
     """
 
     clean: Measured
-    found: Mapping[str, list[Measured]]
+    by_corruption: Mapping[str, list[Measured]]
 
     @property
     def mean(self) -> float:
         """The mean accuracy over all corruptions and severities."""
-        return float(np.mean([m.value for row in self.found.values() for m in row]))
+        return float(np.mean([m.value for row in self.by_corruption.values() for m in row]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what stands in ``metrics.json``."""
+        """Return the entry in ``metrics.json``."""
         return {
             "clean": self.clean.to_dict(),
             "mean_accuracy": self.mean,
-            "by_corruption": {name: [m.to_dict() for m in row] for name, row in self.found.items()},
+            "by_corruption": {
+                name: [m.to_dict() for m in row] for name, row in self.by_corruption.items()
+            },
         }
 
 
-def under_corruptions(
+def score_corrupted(
     logits_of: Callable[[Pixels], Floats],
     pixels: Pixels,
     targets: Targets,
     progress: Progress = silent,
 ) -> Corruptions:
-    """Score a model on pictures under each corruption.
+    """Score a model on pictures under each corruption at each severity.
 
     Parameters
     ----------
@@ -63,12 +65,14 @@ def under_corruptions(
     """
     from ilk.evaluation.corrupt import CORRUPTIONS, SEVERITIES
 
-    def accuracy(some: Pixels) -> Measured:
-        right = logits_of(some).argmax(axis=1) == targets
+    def accuracy(changed: Pixels) -> Measured:
+        right = logits_of(changed).argmax(axis=1) == targets
         return wilson(int(right.sum()), len(targets))
 
     found: dict[str, list[Measured]] = {name: [] for name in CORRUPTIONS}
-    with progress("corrupting", len(CORRUPTIONS) * len(SEVERITIES) * len(pixels)) as tick:
+    with progress(
+        "scoring corrupted pictures", len(CORRUPTIONS) * len(SEVERITIES) * len(pixels)
+    ) as tick:
         for name, corrupted in _corrupted(pixels):
             found[name].append(accuracy(corrupted))
             tick(len(pixels))
@@ -76,7 +80,7 @@ def under_corruptions(
 
 
 def _corrupted(pixels: Pixels) -> Iterator[tuple[str, Pixels]]:
-    """Yield each corruption, mild to severe; the next is made while one is scored."""
+    """Yield each corruption, mild to severe; the next is computed while one is scored."""
     from ilk.evaluation.corrupt import CORRUPTIONS, SEVERITIES, corrupt
 
     jobs = list(product(CORRUPTIONS, SEVERITIES))

@@ -1,9 +1,10 @@
-"""Evaluate: score a trained model on labelled pictures."""
+"""Evaluate: score a trained model on labelled pictures, and write the report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,24 @@ from typing import Any
 import numpy as np
 
 from ilk.arrays import Floats, Pixels
-from ilk.data.catalog import Picture
+from ilk.data.catalog import Catalog, Picture
 from ilk.data.sources import open_catalog
 from ilk.data.stream import decoded
 from ilk.errors import DataError, UsageError
-from ilk.evaluation.columns import column, refuse_unknown_columns, worth_showing
-from ilk.evaluation.corruptions import Corruptions, under_corruptions
+from ilk.evaluation.columns import refuse_unknown_columns
+from ilk.evaluation.corruptions import Corruptions, score_corrupted
+from ilk.evaluation.explain import explained_mistakes
 from ilk.evaluation.held_out import evaluation_pictures
-from ilk.evaluation.metrics import Evaluation
-from ilk.evaluation.scored import scored
-from ilk.evaluation.slices import all_sliced
-from ilk.evaluation.unknown import Alarms, alarms
-from ilk.inference import Classifier, as_pictures, gathered
+from ilk.evaluation.result import Evaluation, match_labels, score
+from ilk.evaluation.thresholds import (
+    choose_threshold,
+    refuse_read_only,
+    store_threshold,
+    with_threshold,
+)
+from ilk.evaluation.writing import write_evaluation
+from ilk.folder import new_folder
+from ilk.inference import Classifier, Predictions, as_pictures, gathered
 from ilk.inference.loading import load
 from ilk.runtime import Progress, silent
 from ilk.text import escaped
@@ -36,6 +43,12 @@ def evaluate(
     slices: Sequence[str] = (),
     unknown: Any = None,
     corruptions: int = 0,
+    target_precision: float | None = None,
+    target_coverage: float | None = None,
+    runs: str | PathLike[str] | None = None,
+    name: str | None = None,
+    exist_ok: bool = False,
+    explain: bool = True,
     max_unreadable: float = 0.05,
     batch: int = 32,
     workers: int | None = None,
@@ -46,78 +59,96 @@ def evaluate(
     Parameters
     ----------
     model : Classifier, str or Path
+        A loaded model, its file, or its run folder.
     data : str, Path, Catalog, or tuple (images, labels)
+        Labelled pictures; see `ilk.open_catalog`.
     split : {"train", "val", "test", "all"}, optional
-        Which pictures. By default those that were held out: the test split, else val. Of data
-        without splits of its own, those that the training did not learn from, known by content.
+        Which pictures. By default those that were held out from the training: the test split, else
+        val. For data without splits, those that the model was not trained on, known by content.
     slices : sequence of str
-        Columns to take the accuracy apart by: of the table, or size, shape, format, camera, day,
-        folder. A table's columns of up to 20 values are taken unasked.
+        Columns to slice the accuracy by: of the table, or size, shape, format, camera, day,
+        folder. Columns of a table with up to 20 values are always used.
     unknown : folder or data, optional
-        Pictures of something else entirely, to see whether the model tells them. A folder may hold
-        them as it likes.
+        Out-of-distribution pictures, to measure how well the model detects them. A folder may have
+        any structure.
     corruptions : int
-        How many of the pictures to corrupt in 15 ways, at 5 severities each; 0: none.
+        How many of the pictures to score also under 15 corruptions at 5 severities.
+    target_precision, target_coverage : float, optional
+        Choose a threshold as `ilk.choose_threshold` does, use it, and store it in the model's file
+        as `ilk.store_threshold` does.
+    runs : str or Path, optional
+        The folder that holds the runs. If given, ``metrics.json``, ``report.html``,
+        ``predictions.csv`` and plots are written to a new folder in it.
+    name : str, optional
+        The name of that folder; default ``evaluate``, ``evaluate-2``, …
+    exist_ok : bool
+        Whether to replace what an existing run of that name holds.
+    explain : bool
+        Whether the report shows Grad-CAM overlays on the most confident mistakes.
     max_unreadable : float
-        Stop if more than this share of files cannot be read.
+        The largest share of files that may be unreadable.
     batch, workers : int
-        Pictures in a batch, and decoding threads.
+        The batch size, and the number of decoding threads.
     progress : Progress
-        Shows how far the work has come; default: nothing. See `ilk.runtime.silent`.
+        Called to report progress: see `ilk.runtime.silent`, the default.
+
+    Returns
+    -------
+    Evaluation
 
     Raises
     ------
     DataError
-        The data has no such split, or no class that the model knows.
+        The data has no such split, no labels, or no class that the model knows.
+    UsageError
+        A split, a column or a combination of options is not valid.
+    OutputError
+        The folder exists already or cannot be written.
     """
-    classifier = model if isinstance(model, Classifier) else load(model)
-    strangers = () if unknown is None else _strangers(classifier, unknown)
     if corruptions < 0:
         raise UsageError(f"corruptions = {corruptions}: give a number of pictures, or 0 for none.")
-    catalog = open_catalog(data)
-    refuse_unknown_columns(catalog.pictures, slices)
-    catalog, chosen, scored_on = evaluation_pictures(
-        catalog, classifier.records.seen, split, workers
-    )
-    with progress("scoring pictures", len(catalog)) as tick:
-        parts = []
-        for part in classifier.stream(catalog.pictures, batch=batch, workers=workers):
-            parts.append(part)
-            tick(len(part))
-    predictions = gathered(parts, classifier.classes)
-    rest = catalog.without({predictions.paths[i]: why for i, why in predictions.errors.items()})
-    rest.refuse_unreadable(max_unreadable)
-    kept = [i for i in range(len(predictions)) if i not in predictions.errors]
-    evaluation = scored(
-        rest.pictures,
-        predictions.probabilities[kept],
-        predictions.novelty[kept],
-        classifier.spec,
-        classifier.records,
-        model=classifier.source,
-        data=catalog.source,
-        split=chosen,
-        scored_on=scored_on,
-        left_out=rest.left_out,
-    )
-    assert evaluation is not None  # else there was nothing to read, which is refused above
-    if unknown is not None:
-        alarms = _alarms(classifier, evaluation, strangers, batch, workers, progress)
-        evaluation = replace(evaluation, alarms=alarms)
-    if corruptions:
-        found = _corrupted(classifier, evaluation, corruptions, batch, workers, progress)
-        evaluation = replace(evaluation, corruptions=found)
-    names = dict.fromkeys([*worth_showing(evaluation.pictures), *slices])
-    columns = {name: column(evaluation.pictures, name) for name in names}
-    return replace(evaluation, slices=all_sliced(columns, evaluation.right))
+    if runs is None and name is not None:
+        raise UsageError(f"name = '{escaped(name)}' does not apply without runs.")
+    classifier = model if isinstance(model, Classifier) else load(model)
+    place = new_folder(Path(runs), name, exist_ok, "evaluate") if runs is not None else None
+    with place or nullcontext() as folder:
+        threshold = None
+        if target_precision is not None or target_coverage is not None:
+            threshold = choose_threshold(
+                classifier, target_precision=target_precision, target_coverage=target_coverage
+            )
+            refuse_read_only(classifier.weights_file())
+            classifier = with_threshold(classifier, threshold)
+        ood_pictures = () if unknown is None else _ood_pictures(classifier, unknown)
+        catalog = open_catalog(data).labelled()
+        refuse_unknown_columns(catalog.pictures, slices)
+        catalog, chosen, words = evaluation_pictures(
+            catalog, classifier.records.split_of, split, workers
+        )
+        evaluation = Runner(classifier, batch, workers, progress).score(
+            catalog,
+            split=chosen,
+            scored_on=words,
+            max_unreadable=max_unreadable,
+            slices=slices,
+            ood_pictures=ood_pictures,
+            corruptions=corruptions,
+            folder=folder,
+        )
+        if folder is not None:
+            overlays = explained_mistakes(classifier, evaluation) if explain else {}
+            write_evaluation(folder, evaluation, classifier, overlays)
+        if threshold is not None:
+            store_threshold(classifier.weights_file(), threshold)
+    return evaluation
 
 
-def _strangers(classifier: Classifier, unknown: Any) -> Sequence[Picture]:
-    """Return pictures of something else: those of a folder, at any depth, or of other data."""
+def _ood_pictures(classifier: Classifier, unknown: Any) -> Sequence[Picture]:
+    """Return out-of-distribution pictures: of a folder, at any depth, or of other data."""
     if classifier.spec.novelty is None:
         raise UsageError(
-            f"{classifier.source} cannot tell unknown pictures: too few were held out when it was "
-            "trained. Train it again, with more pictures."
+            f"{classifier.source} cannot detect unknown pictures: too few were held out from its "
+            "training. Train it again with more pictures."
         )
     is_folder = isinstance(unknown, str | PathLike) and Path(unknown).is_dir()
     found = as_pictures(unknown) if is_folder else open_catalog(unknown).pictures
@@ -126,43 +157,81 @@ def _strangers(classifier: Classifier, unknown: Any) -> Sequence[Picture]:
     return found
 
 
-def _alarms(
-    classifier: Classifier,
-    evaluation: Evaluation,
-    strange: Sequence[Picture],
-    batch: int,
-    workers: int | None,
-    progress: Progress,
-) -> Alarms:
-    """See whether strange pictures are told from those of the classes."""
-    assert classifier.spec.novelty is not None
-    parts = []
-    with progress("looking at strange pictures", len(strange)) as tick:
-        for part in classifier.stream(strange, batch=batch, workers=workers):
-            parts.append(part.novelty[[i for i in range(len(part)) if i not in part.errors]])
-            tick(len(part))
-    novelty = np.concatenate(parts)
-    if not len(novelty):
-        raise DataError("None of the pictures given as --unknown can be read.")
-    return alarms(evaluation.novelty, classifier.spec.novelty.threshold, novelty)
+@dataclass(frozen=True)
+class Runner:
+    """A classifier and how to run it."""
 
+    classifier: Classifier
+    batch: int
+    workers: int | None
+    progress: Progress
 
-def _corrupted(
-    classifier: Classifier,
-    evaluation: Evaluation,
-    number: int,
-    batch: int,
-    workers: int | None,
-    progress: Progress,
-) -> Corruptions:
-    """Score a sample of the pictures under each corruption."""
-    order = np.random.default_rng(0).permutation(len(evaluation.pictures))[:number]
-    pictures = [evaluation.pictures[i] for i in order]
-    pixels, readable = decoded(pictures, classifier.spec.preprocess, workers=workers)
-    rows = order[readable]
+    def score(
+        self,
+        catalog: Catalog,
+        *,
+        split: str | None,
+        scored_on: str,
+        max_unreadable: float,
+        slices: Sequence[str] = (),
+        ood_pictures: Sequence[Picture] = (),
+        corruptions: int = 0,
+        folder: Path | None = None,
+    ) -> Evaluation:
+        """Score all pictures of a catalog that can be read and whose class is known."""
+        classifier = self.classifier
+        predictions = self._predict(catalog.pictures, "scoring pictures")
+        errors = predictions.errors
+        rest = catalog.without({predictions.paths[i]: why for i, why in errors.items()})
+        rest.refuse_unreadable(max_unreadable)
+        readable = np.array([i for i in range(len(predictions)) if i not in errors])
+        indices, unknown = match_labels(rest.pictures, classifier.classes)
+        pictures = [rest.pictures[i] for i in indices]
+        return score(
+            pictures,
+            predictions.probabilities[readable[indices]],
+            predictions.novelty[readable[indices]],
+            classifier.spec,
+            classifier.records,
+            model=classifier.source,
+            data=catalog.source,
+            split=split,
+            scored_on=scored_on,
+            unknown=unknown,
+            left_out=rest.left_out,
+            slices=slices,
+            ood_novelty=self._novelty(ood_pictures) if ood_pictures else None,
+            corruptions=self._corrupted(pictures, corruptions) if corruptions else None,
+            folder=folder,
+        )
 
-    def logits_of(some: Pixels) -> Floats:
-        lots = [some[i : i + batch] for i in range(0, len(some), batch)]
-        return np.concatenate([classifier.engine.run(lot).logits for lot in lots])
+    def _predict(self, pictures: Sequence[Picture], what: str) -> Predictions:
+        parts = []
+        with self.progress(what, len(pictures)) as tick:
+            for part in self.classifier.stream(pictures, batch=self.batch, workers=self.workers):
+                parts.append(part)
+                tick(len(part))
+        return gathered(parts, self.classifier.classes)
 
-    return under_corruptions(logits_of, pixels, evaluation.targets[rows], progress)
+    def _novelty(self, pictures: Sequence[Picture]) -> Floats:
+        found = self._predict(pictures, "scoring unknown pictures").novelty
+        readable: Floats = found[~np.isnan(found)]
+        if not len(readable):
+            raise DataError("None of the pictures given as --unknown can be read.")
+        return readable
+
+    def _corrupted(self, pictures: Sequence[Picture], number: int) -> Corruptions:
+        """Score a random sample of the pictures under each corruption."""
+        classifier = self.classifier
+        order = np.random.default_rng(0).permutation(len(pictures))[:number]
+        sample = [pictures[i] for i in order]
+        pixels, kept = decoded(sample, classifier.spec.preprocess, workers=self.workers)
+        index = {label: k for k, label in enumerate(classifier.classes)}
+        targets = np.array([index[str(sample[i].label)] for i in kept], np.int64)
+
+        def logits_of(changed: Pixels) -> Floats:
+            starts = range(0, len(changed), self.batch)
+            batches = (changed[start : start + self.batch] for start in starts)
+            return np.concatenate([classifier.engine.run(pixels).logits for pixels in batches])
+
+        return score_corrupted(logits_of, pixels, targets, self.progress)

@@ -1,34 +1,28 @@
-"""Explain: show which parts of pictures speak for what a model makes of them."""
+"""Explain: show which parts of pictures a prediction is based on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ilk.data.stream import Stream
 from ilk.errors import UsageError
-from ilk.evaluation.metrics import Evaluation
-from ilk.evaluation.report import WORST
+from ilk.evaluation.mistakes import MAX_IN_REPORT
+from ilk.evaluation.result import Evaluation
 from ilk.evaluation.thumbnails import as_data_uri
+from ilk.folder import readable_errors
 from ilk.inference import Classifier, as_pictures
 from ilk.inference.explain import Explainer, overlay
 from ilk.models.bundle import Bundle
+from ilk.runtime import Progress, silent
 from ilk.text import join_limited
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LOT = 8  # pictures
-
-
-def explained_mistakes(classifier: Classifier, evaluation: Evaluation) -> dict[str, str]:
-    """Return the surest mistakes, by path, with what spoke for the answer, as data URIs."""
-    if classifier.exported or evaluation.mistakes is None:
-        return {}
-    found = evaluation.mistakes.all[:WORST]
-    pictures = [m.picture for m in found]
-    shown = explain(classifier, pictures, [m.predicted for m in found]) if found else ()
-    return {pictures[row].path: as_data_uri(image) for row, image in shown}
+BATCH = 8
 
 
 def explain(
@@ -38,28 +32,29 @@ def explain(
     *,
     workers: int | None = None,
 ) -> Iterator[tuple[int, Image]]:
-    """Return pictures with warm colours where they speak most for a label.
+    """Return pictures with a heat map of the regions that support a label.
 
     Parameters
     ----------
     classifier : Classifier
-        Loaded from a file.
+        Loaded from a ``model.safetensors``.
     pictures : path, folder, array, PIL image, bytes, or a list of them
+        As for `Classifier.predict`.
     labels : sequence of str
-        Classes of the model: for each picture the one that is to be explained.
+        The class to explain for each picture.
     workers : int, optional
-        Decoding threads.
+        The number of decoding threads; default: one per core.
 
     Returns
     -------
     iterator of (int, PIL.Image.Image)
-        The row of each picture, and the picture as the network sees it with what speaks for the
-        label over it; those that cannot be read are passed over.
+        The index of each picture, and the picture as the network sees it with the heat map on it.
+        Unreadable pictures are skipped.
 
     Raises
     ------
     UsageError
-        A label is no class of the model, or they are not as many as the pictures.
+        A label is not a class of the model, or there is not one for each picture.
 
     Notes
     -----
@@ -67,25 +62,82 @@ def explain(
     """
     found = as_pictures(pictures)
     if isinstance(labels, str) or len(labels) != len(found):
-        raise UsageError(f"{len(found):,} pictures take as many labels, in a list.")
+        raise UsageError(f"Give a list of {len(found):,} labels, one for each picture.")
     index = {name: k for k, name in enumerate(classifier.classes)}
-    strange = sorted({str(label) for label in labels if label not in index})
-    if strange:
+    other = sorted({str(label) for label in labels if label not in index})
+    if other:
         raise UsageError(
-            f"The model has no class {join_limited(strange)}; it has "
+            f"The model has no class {join_limited(other)}; it has "
             f"{join_limited(classifier.classes)}."
         )
     bundle = Bundle.load(classifier.weights_file())
-    stream = Stream(found, classifier.spec.preprocess, batch=LOT, workers=workers)
+    stream = Stream(found, classifier.spec.preprocess, batch=BATCH, workers=workers)
     return _explained(Explainer(bundle), stream, [index[label] for label in labels])
 
 
 def _explained(
-    explainer: Explainer, stream: Stream, answers: list[int]
+    explainer: Explainer, stream: Stream, targets: list[int]
 ) -> Iterator[tuple[int, Image]]:
     for chunk in stream:
         if not chunk.indices:
             continue
-        heat = explainer.heatmaps(chunk.pixels, [answers[i] for i in chunk.indices])
-        for row, pixels, warm in zip(chunk.indices, chunk.pixels, heat, strict=True):
-            yield row, overlay(pixels, warm)
+        heatmaps = explainer.heatmaps(chunk.pixels, [targets[i] for i in chunk.indices])
+        for i, pixels, heatmap in zip(chunk.indices, chunk.pixels, heatmaps, strict=True):
+            yield i, overlay(pixels, heatmap)
+
+
+def save_explanations(
+    classifier: Classifier,
+    pictures: Any,
+    labels: Sequence[str],
+    folder: str | PathLike[str],
+    *,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> list[Path]:
+    """Write what `explain` returns to a folder, as ``NAME-LABEL.jpg``.
+
+    Parameters
+    ----------
+    classifier, pictures, labels, workers
+        As for `explain`.
+    folder : str or Path
+        Made if it does not exist.
+    progress : Progress
+        Called to report progress: see `ilk.runtime.silent`, the default.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written.
+    """
+    pictures, folder = as_pictures(pictures), Path(folder)
+    with readable_errors(folder, "--explain"):
+        folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    with progress("explaining", len(pictures)) as tick:
+        for i, image in explain(classifier, pictures, labels, workers=workers):
+            label = "".join(c if c.isalnum() or c in "._-" else "_" for c in labels[i])
+            stem, number = f"{Path(pictures[i].path).stem}-{label}", 1
+            while (file := folder / f"{stem}{f'-{number}' * (number > 1)}.jpg") in written:
+                number += 1
+            with readable_errors(folder, "--explain"):
+                image.save(file, quality=90)
+            written.append(file)
+            tick(1)
+    return written
+
+
+def explained_mistakes(classifier: Classifier, evaluation: Evaluation) -> dict[str, str]:
+    """Return the most confident mistakes, by path, with heat maps, as data URIs."""
+    found = evaluation.mistakes.all[:MAX_IN_REPORT]
+    if classifier.exported or not found:
+        return {}
+    pictures = [m.picture for m in found]
+    images = explain(classifier, pictures, [m.predicted for m in found])
+    return {pictures[i].path: as_data_uri(image) for i, image in images}

@@ -1,4 +1,4 @@
-"""Choosing: which pictures a model is scored on; never those that it learned from, unasked."""
+"""Held-out: which pictures a model is scored on; by default none that it was trained on."""
 
 from __future__ import annotations
 
@@ -9,25 +9,44 @@ from dataclasses import replace
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import evaluation_split
 from ilk.errors import DataError, UsageError
-from ilk.inference import Seen
+from ilk.inference import SplitLookup
 from ilk.spec import SPLITS
 
 log = logging.getLogger("ilk")
 
 
 def evaluation_pictures(
-    catalog: Catalog, seen: Seen, split: str | None, workers: int | None
+    catalog: Catalog, split_of: SplitLookup, split: str | None, workers: int | None
 ) -> tuple[Catalog, str | None, str]:
-    """Return the pictures to score, the name of their split (None: several), and both in words."""
+    """Return the pictures to score, the name of their split (None: several), and both in words.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    split_of : callable
+        Maps a picture's digest to its split in the training, or None.
+    split : {"train", "val", "test", "all"}, optional
+        What was asked for.
+    workers : int, optional
+        Threads that read files.
+
+    Raises
+    ------
+    UsageError
+        There is no split of that name.
+    DataError
+        The data has no pictures of that split.
+    """
     if split not in {None, "all", *SPLITS}:
         raise UsageError(f"No split '{split}'; give one of train, val, test, all.")
     if split == "all":
-        _warn_of_learned(catalog.digested(workers).pictures, seen)
+        catalog = catalog.digested(workers)
+        _warn_of_training_pictures(catalog.pictures, split_of)
         return catalog, None, "all pictures"
     splits = catalog.splits
-    if splits in {(), ("train",)}:  # which a training deals out
+    if splits in {(), ("train",)}:  # which ilk split itself for the training
         catalog = catalog.digested(workers)
-        pictures, chosen = _not_learned(catalog, seen, split)
+        pictures, chosen = _held_out(catalog, split_of, split)
     else:
         chosen = split or evaluation_split(catalog) or "train"
         catalog = replace(catalog, pictures=catalog.of(chosen)).digested(workers)
@@ -37,44 +56,45 @@ def evaluation_pictures(
             f"{catalog.source} has no pictures of the split '{chosen}'; its own splits: "
             f"{', '.join(splits) or 'none'}. Give another --split, or --split all."
         )
-    _warn_of_learned(pictures, seen)
-    gone = tuple(x for x in catalog.left_out if x.split in {chosen, None})
+    _warn_of_training_pictures(pictures, split_of)
+    left_out = tuple(x for x in catalog.left_out if x.split in {chosen, None})
     words = f"the {chosen} split"
     if chosen is None:
         words = "all pictures"
         if len(pictures) < len(catalog):
             words = f"the {len(pictures):,} of {len(catalog):,} that were not in the training"
-    return replace(catalog, pictures=pictures, left_out=gone), chosen, words
+    return replace(catalog, pictures=pictures, left_out=left_out), chosen, words
 
 
-def _warn_of_learned(pictures: Sequence[Picture], seen: Seen) -> None:
-    learned = sum(seen(p.digest) == "train" for p in pictures)
-    if learned:
+def _warn_of_training_pictures(pictures: Sequence[Picture], split_of: SplitLookup) -> None:
+    number = sum(split_of(p.digest) == "train" for p in pictures)
+    if number:
         log.warning(
-            "%s of these %s pictures were in the training: the score flatters the model.",
-            f"{learned:,}", f"{len(pictures):,}"
+            "The model was trained on %s of these %s pictures: the score is optimistic.",
+            f"{number:,}", f"{len(pictures):,}"
         )  # fmt: skip
 
 
-def _not_learned(
-    catalog: Catalog, seen: Seen, split: str | None
+def _held_out(
+    catalog: Catalog, split_of: SplitLookup, split: str | None
 ) -> tuple[tuple[Picture, ...], str | None]:
-    """Return the pictures that a training held out or never saw, and their split if it is one.
+    """Return the pictures that the model was not trained on, and their split if it is only one.
 
-    If it learned from all of them, they are what there is.
+    If it was trained on all of them, return all.
     """
-    known = [seen(p.digest) for p in catalog.pictures]
-    strangers = known.count(None)
+    splits = [split_of(p.digest) for p in catalog.pictures]
+    new = splits.count(None)
     wanted: set[str | None]
     if split:
         wanted = {split}
-    elif strangers:
-        # Beside a test split, val was chosen by.
-        wanted = {None, "test"} if "test" in known else {None, "val", "test"}
-        learned = known.count("train")
-        if learned:
-            log.warning("Left out %s pictures that were in the training.", f"{learned:,}")
+    elif new:
+        # With a test split, val was used to choose the model.
+        wanted = {None, "test"} if "test" in splits else {None, "val", "test"}
+        if "train" in splits:
+            log.warning(
+                "Left out %s pictures that were in the training.", f"{splits.count('train'):,}"
+            )
     else:
-        wanted = {next((name for name in ("test", "val") if name in known), "train")}
-    pictures = tuple(p for p, name in zip(catalog.pictures, known, strict=True) if name in wanted)
-    return pictures, split or (None if strangers else wanted.pop())
+        wanted = {next((name for name in ("test", "val") if name in splits), "train")}
+    pictures = tuple(p for p, name in zip(catalog.pictures, splits, strict=True) if name in wanted)
+    return pictures, split or (None if new else wanted.pop())

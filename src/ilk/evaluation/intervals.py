@@ -1,4 +1,4 @@
-"""Intervals: how far a score may lie from what a larger sample would give."""
+"""Intervals: 95 % intervals of scores."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 Z95 = 1.959963984540054
 RESAMPLES = 1000
-# A draw takes time with the square of the classes: 20 ms for 1,000 of them.
+# The time of a draw grows with the square of the number of classes: 20 ms for 1,000.
 MANY_CLASSES, RESAMPLES_OF_MANY = 200, 200
-Confusion = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured quantity with its 95 % interval and the number of pictures it rests on."""
+    """A quantity with its 95 % interval and the number of pictures that it was measured on."""
 
     value: float
     low: float
@@ -27,12 +26,12 @@ class Measured:
     n: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record that scripts rely on; ``value`` is None of no pictures."""
+        """Return the record that scripts rely on; ``value`` is None without pictures."""
         return {**asdict(self), "value": None if math.isnan(self.value) else self.value}
 
     def __str__(self) -> str:
         if self.n == 0:
-            return "nothing to measure it by"
+            return "not measured (n = 0)"
         return (
             f"{100 * self.value:.1f} % (95 % interval {100 * self.low:.1f} to "
             f"{100 * self.high:.1f}, n = {self.n:,})"
@@ -52,7 +51,7 @@ def wilson(successes: int, n: int) -> Measured:
 
 
 def resamples(n: int, seed: int = 0, number: int = 500) -> Iterator[NDArray[np.int64]]:
-    """Yield how often each picture comes in a bootstrap resample, ``int64 [n]`` (Efron 1979)."""
+    """Yield how often each picture is drawn in a bootstrap resample, ``int64 [n]`` (Efron 1979)."""
     draw = np.random.default_rng(seed)
     for _ in range(number):
         yield np.bincount(draw.integers(n, size=n), minlength=n)
@@ -69,14 +68,15 @@ def mean(values: NDArray[np.floating[Any]], seed: int = 0) -> Measured:
 
 
 def bootstrap(
-    confusion: Confusion, score: Callable[[NDArray[np.float64]], NDArray[np.float64]], seed: int = 0
+    confusion: NDArray[np.int64],
+    score: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    seed: int = 0,
 ) -> Measured:
     """Return a score of a confusion matrix with its interval by a stratified Bayesian bootstrap.
 
-    The pictures of each true class are weighted at random by a Dirichlet distribution (Rubin 1981),
-    which is to draw each row of the matrix, and needs no pictures. Jeffreys' prior, half a picture
-    named rightly and half a picture named wrongly in each class, keeps the interval honest where
-    few pictures, or none, are named wrongly (Brown et al. 2001).
+    The pictures of each true class get random Dirichlet weights (Rubin 1981), i.e. each row of the
+    matrix is sampled. Jeffreys' prior, half a hit and half a miss in each class, keeps the interval
+    from collapsing where a class has few or no mistakes (Brown et al. 2001).
 
     Parameters
     ----------
@@ -100,6 +100,6 @@ def bootstrap(
         draws[i] = score(sample)
     value = float(score(confusion.astype(np.float64)))
     low, middle, high = np.quantile(draws, [0.025, 0.5, 0.975])
-    # The prior pulls the draws down; their spread is wanted, around the score itself.
+    # The prior biases the draws, so only their spread is used, around the score itself.
     below, above = value - (middle - low), value + (high - middle)
     return Measured(value, max(0.0, float(below)), min(1.0, float(above)), int(rows.sum()))

@@ -7,113 +7,106 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.arrays import Floats
+from ilk.arrays import Floats, Indices, Mask, Targets
+from ilk.evaluation.intervals import Z95
 
-CONTRADICTED = -0.3  # of a margin: another class is about twice as likely, 0.65 to 0.35
-Z = 1.96  # of a 95 % interval
+CONTRADICTED = -0.3  # a margin: another class is about twice as likely, 0.65 to 0.35
 
 
-class Suspicion(NamedTuple):
-    """Which labels are likely wrong, ``bool [N]``, and how much speaks for each, ``float32 [N]``.
+class LabelIssues(NamedTuple):
+    """Which labels are likely wrong, ``bool [N]``, and the margin of each, ``float32 [N]``.
 
-    The score of a label is its probability less that of the likeliest other class: from -1, surely
-    wrong, to 1, surely right. It is NaN where nothing is known.
+    The margin is the probability of the label minus that of the likeliest other class: from -1,
+    certainly wrong, to 1, certainly right. It is NaN without probabilities.
     """
 
-    suspects: NDArray[np.bool_]
-    scores: Floats
+    suspects: Mask
+    margins: Floats
 
     @property
-    def ranking(self) -> NDArray[np.intp]:
-        """Return all rows, the most suspicious first; those of which nothing is known last."""
-        return np.argsort(self.scores, kind="stable")
+    def ranking(self) -> Indices:
+        """All indices, most suspicious first; labels without a margin last."""
+        return np.argsort(self.margins, kind="stable")
 
 
-def suspicion(
-    probabilities: Floats, targets: NDArray[np.int64], contradicted: float = CONTRADICTED
-) -> Suspicion:
-    """Say which labels are likely wrong, by confident learning.
+def label_issues(
+    probabilities: Floats, targets: Targets, contradicted: float = CONTRADICTED
+) -> LabelIssues:
+    """Find labels that are likely wrong, by confident learning.
 
     Parameters
     ----------
     probabilities : float32 array [N, K]
-        Out of fold: see `Evidence`. A row of NaN says nothing.
+        From a model that was not trained on the picture. Rows may be NaN.
     targets : int64 array [N]
-        The classes given, -1 of pictures without a label.
+        The given labels as class indices, -1 for pictures without one.
     contradicted : float
-        The margin below which a label is suspect whatever is estimated.
+        The margin below which a label is suspect whatever confident learning estimates.
 
     Notes
     -----
     "Confident learning: estimating uncertainty in dataset labels" (Northcutt et al. 2021), by
-    cleanlab, its authors' library. A picture that is as likely of another class as pictures of that
-    class usually are counts as one of its; so it is estimated how many labels of each class are
-    wrong, and for which class. Suspects are the least likely labels of each class, so many as are
-    wrong, as long as they are also, for the class they are taken for, among those of the largest
-    margin (the paper's "C+NR"). Scores are its margins.
+    cleanlab, its authors' library. A picture whose probability of another class is at least the
+    average of that class's own pictures counts as one of them; this estimates how many labels of
+    each class are wrong, and what they should be. Suspects are the labels selected both by lowest
+    probability and by largest margin (the paper's "C+NR").
 
-    An estimate knows nothing of single mistakes among labels that are nearly all right, so labels
-    that are plainly contradicted are suspect too. Models that do no better than guessing contradict
-    nobody.
+    The estimate misses single errors among labels that are nearly all right, so labels that are
+    clearly contradicted are suspect too. Predictions no better than guessing yield no suspects.
     """
     suspects = np.zeros(len(targets), bool)
-    scores = np.full(len(targets), np.nan, np.float32)
-    rows, known, given = _known(probabilities, targets)
+    found = np.full(len(targets), np.nan, np.float32)
+    indices, known, given = _known(probabilities, targets)
     if known.shape[1] > 1:
         from cleanlab.filter import find_label_issues
 
-        scores[rows] = margins(known, given)
+        found[indices] = margins(known, given)
         if beats_guessing(probabilities, targets):
             issues = find_label_issues(given, known, filter_by="both", n_jobs=1)
-            suspects[rows] = issues | (scores[rows] < contradicted)
-    return Suspicion(suspects, scores)
+            suspects[indices] = issues | (found[indices] < contradicted)
+    return LabelIssues(suspects, found)
 
 
-def beats_guessing(probabilities: Floats, targets: NDArray[np.int64]) -> bool:
-    """Say whether the models that give such probabilities tell the classes at all.
-
-    It takes what `suspicion` takes.
-    """
+def beats_guessing(probabilities: Floats, targets: Targets) -> bool:
+    """Return whether predictions are better than chance; arguments as for `label_issues`."""
     _, known, given = _known(probabilities, targets)
     if known.shape[1] < 2:
         return False
     counts = np.bincount(given)
-    told = known.argmax(axis=1) == given
-    return adjusted_accuracy_at_least(np.bincount(given, told) / counts, counts) > 0
+    right = known.argmax(axis=1) == given
+    return adjusted_accuracy_at_least(np.bincount(given, right) / counts, counts) > 0
 
 
-def _known(
-    probabilities: Floats, targets: NDArray[np.int64]
-) -> tuple[NDArray[np.intp], Floats, NDArray[np.intp]]:
-    """Return the rows of which something is known, their probabilities, and their classes.
+def _known(probabilities: Floats, targets: Targets) -> tuple[Indices, Floats, Indices]:
+    """Return the indices with a label and probabilities, these probabilities, and the labels.
 
-    Classes without a row are left out, and the others numbered anew.
+    Classes that do not occur are dropped and the others renumbered.
     """
-    rows = np.flatnonzero((targets >= 0) & np.isfinite(probabilities).all(axis=1))
-    present, given = np.unique(targets[rows], return_inverse=True)
-    known = probabilities[np.ix_(rows, present)]
-    return rows, known / known.sum(axis=1, keepdims=True), given
+    indices = np.flatnonzero((targets >= 0) & np.isfinite(probabilities).all(axis=1))
+    present, given = np.unique(targets[indices], return_inverse=True)
+    # All of them may have underflowed, if the prediction is a class that does not occur.
+    known = np.maximum(probabilities[np.ix_(indices, present)], np.finfo(np.float32).tiny)
+    return indices, known / known.sum(axis=1, keepdims=True), given
 
 
-def margins(probabilities: Floats, targets: NDArray[np.int64]) -> Floats:
-    """Return the probability of each label less that of the likeliest other class."""
-    rows = np.arange(len(targets))
+def margins(probabilities: Floats, targets: Indices) -> Floats:
+    """Return the probability of each label minus that of the likeliest other class."""
+    every = np.arange(len(targets))
     others = probabilities.copy()
-    others[rows, targets] = -np.inf
-    result: Floats = probabilities[rows, targets] - others.max(axis=1)
+    others[every, targets] = -np.inf
+    result: Floats = probabilities[every, targets] - others.max(axis=1)
     return result
 
 
 def adjusted_accuracy_at_least(recalls: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
     """Return the lower end of the 95 % interval of adjusted balanced accuracy.
 
-    That is balanced accuracy, moved and stretched so that guessing has 0 and certainty 1 (as
-    scikit-learn's ``balanced_accuracy_score(adjusted=True)``). Its variance is that of the mean of
-    the classes' recalls, each with half a picture told and half a picture not told added, for a
-    recall of 1 in ten pictures is not certain.
+    That is balanced accuracy rescaled so that guessing scores 0 and perfection 1 (scikit-learn's
+    ``balanced_accuracy_score(adjusted=True)``). Its variance is that of the mean of the recalls,
+    each with half a hit and half a miss added: a recall of 1 on ten pictures is not certain.
     """
     number = len(recalls)
     likely = (recalls * counts + 0.5) / (counts + 1)
     error = np.sqrt((likely * (1 - likely) / counts).sum()) / number
     chance = 1 / number
-    return float((recalls.mean() - Z * error - chance) / (1 - chance))
+    return float((recalls.mean() - Z95 * error - chance) / (1 - chance))

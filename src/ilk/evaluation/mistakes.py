@@ -1,4 +1,4 @@
-"""Mistakes: pictures that a model names wrongly, the surest first, and labels that may be wrong."""
+"""Mistakes: misclassified pictures, most confident first, and labels that may be wrong."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ilk.arrays import Floats, Targets
+from ilk.arrays import Floats, Indices, Targets
 from ilk.data.catalog import Picture
-from ilk.evaluation.label_issues import suspicion
+from ilk.evaluation.label_issues import label_issues
 
-TOLD = 100  # mistakes in metrics.json
-# Of a margin: 0.95 against 0.05. Below, a single mistake is rather the model's than the label's.
+MAX_IN_REPORT = 12  # mistakes shown first, with explanations
+MAX_IN_METRICS = 100  # mistakes listed in metrics.json
+# A margin: 0.95 against 0.05. A weaker contradiction is more likely an error of the model.
 CONTRADICTED = -0.9
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture whose label and prediction differ; ``suspect``: the label may be what is wrong."""
+    """A picture whose prediction differs from its label; ``suspect`` if the label may be wrong."""
 
     picture: Picture
     label: str
@@ -30,7 +30,7 @@ class Mistake:
     suspect: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record that stands in ``metrics.json``."""
+        """Return the entry in ``metrics.json``."""
         return {
             "path": self.picture.path,
             "label": self.label,
@@ -43,31 +43,32 @@ class Mistake:
 
 @dataclass(frozen=True, eq=False)
 class Mistakes:
-    """All mistakes, those first that the model was surest of; ``doubt`` ranks all labels.
+    """All mistakes, and a ranking of all labels.
 
     Attributes
     ----------
     all : tuple of Mistake
-    doubt : int64 array [N]
-        Rows of all pictures, the likeliest wrong label first.
+        Most confident first.
+    label_ranking : int array [N]
+        Indices of all pictures, the label most likely to be wrong first.
     """
 
     all: tuple[Mistake, ...]
-    doubt: NDArray[np.intp]
+    label_ranking: Indices
 
     @property
     def suspects(self) -> tuple[Mistake, ...]:
-        """Those whose label may be wrong."""
+        """The mistakes whose label may be wrong."""
         return tuple(m for m in self.all if m.suspect)
 
     def of_pair(self, label: str, predicted: str) -> tuple[Mistake, ...]:
-        """Return the pictures of one class that were taken for another."""
+        """Return the mistakes of one true and one predicted class."""
         return tuple(m for m in self.all if (m.label, m.predicted) == (label, predicted))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what stands in ``metrics.json``."""
+        """Return the entries in ``metrics.json``."""
         return {
-            "mistakes": [m.to_dict() for m in self.all[:TOLD]],
+            "mistakes": [m.to_dict() for m in self.all[:MAX_IN_METRICS]],
             "likely_wrong_labels": [m.to_dict() for m in self.suspects],
         }
 
@@ -78,7 +79,7 @@ def find_mistakes(
     targets: Targets,
     classes: tuple[str, ...],
 ) -> Mistakes:
-    """Find the mistakes among pictures that the model did not learn from.
+    """Find the mistakes on held-out pictures.
 
     Parameters
     ----------
@@ -89,15 +90,15 @@ def find_mistakes(
 
     Notes
     -----
-    Labels are doubted as `ilk check` doubts them, by confident learning (Northcutt et al. 2021).
+    Suspect labels are found as by `ilk.check`: confident learning (Northcutt et al. 2021).
     """
-    found = suspicion(probabilities, targets, CONTRADICTED)
+    found = label_issues(probabilities, targets, CONTRADICTED)
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != targets)
-    order = wrong[np.argsort(found.scores[wrong], kind="stable")]
-    rows = np.arange(len(targets))
-    of_label = probabilities[rows, targets]
-    top = probabilities[rows, predicted]
+    order = wrong[np.argsort(found.margins[wrong], kind="stable")]
+    every = np.arange(len(targets))
+    of_label = probabilities[every, targets]
+    top = probabilities[every, predicted]
     return Mistakes(
         tuple(
             Mistake(

@@ -1,30 +1,55 @@
-"""Plots: PNG files, drawn without a screen."""
+"""Plots: figures of an evaluation, as PNG files."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ilk.evaluation.confidence import Confidence
 from ilk.evaluation.corruptions import Corruptions
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
+from ilk.evaluation.style import BLUE, DASHES, INK, LINE, ORANGE, SOFT
 from ilk.text import escaped
 
-# Above this the numbers in the cells, above the next the names on the axes, would not be readable.
-MAX_NUMBERED = 20
-MAX_NAMED = 110
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_NUMBERED = 20  # classes, above which the counts in the cells would be illegible
+MAX_NAMED = 110  # names on an axis, above which they would be
 LONGEST_NAME = 24
-SOFT, LINE = "#6b7280", "#e5e7eb"
-BEFORE, AFTER = "#d97706", "#2f6fb3"
-DASHES = (0, (4, 3))
+BEFORE, AFTER = ORANGE, BLUE
 
 
 def confusion_heatmap(evaluation: Evaluation, path: Path) -> None:
+    """Write the confusion matrix."""
+    _save(draw_confusion(evaluation), path)
+
+
+def calibration(confidence: Confidence, path: Path) -> None:
+    """Write the reliability diagram and the risk-coverage curve."""
+    _save(draw_calibration(confidence), path)
+
+
+def corruptions(found: Corruptions, path: Path) -> None:
+    """Write the accuracy under each corruption."""
+    _save(draw_corruptions(found), path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        # matplotlib's font lacks many scripts and draws boxes; the report has the names in full.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path)
+
+
+def draw_confusion(evaluation: Evaluation) -> Figure:
     """Draw the confusion matrix: colour is the share of the true class, numbers are counts.
 
-    Readable at 2 classes and at 100: cells grow small, numbers go, then every n-th name stays.
+    With many classes the numbers are dropped, then all but every n-th name.
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
@@ -35,7 +60,7 @@ def confusion_heatmap(evaluation: Evaluation, path: Path) -> None:
     side = float(np.clip(1.6 + 0.42 * number, 3.2, 15))
     figure = Figure(figsize=(side + 1.6, side + 0.6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    # The root of the share: mistakes of a few percent are what one looks for.
+    # The square root makes confusions of a few percent visible.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     ticks = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 1)
     bar = figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8, ticks=ticks)
@@ -54,20 +79,16 @@ def confusion_heatmap(evaluation: Evaluation, path: Path) -> None:
             if counts[row, column]:
                 dark = shares[row, column] > 0.3
                 text = f"{counts[row, column]:,}"
-                colour = "white" if dark else "#1b1f24"
+                colour = "white" if dark else INK
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=font)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"accuracy {100 * evaluation.accuracy.value:.1f} %, n = {evaluation.n:,}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # Its own font lacks many scripts, and draws a box; the report tells the names in full.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path)
+    return figure
 
 
-def calibration(confidence: Confidence, path: Path) -> None:
-    """Draw the reliability diagram, and how risk grows with coverage."""
+def draw_calibration(confidence: Confidence) -> Figure:
+    """Draw the reliability diagram and the risk-coverage curve."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
@@ -75,41 +96,41 @@ def calibration(confidence: Confidence, path: Path) -> None:
     reliable, risk = figure.subplots(1, 2)
     reliable.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=DASHES)
     for found, colour, name in (
-        (confidence.before, BEFORE, "before"),
+        (confidence.before, BEFORE, "uncalibrated"),
         (confidence.after, AFTER, "calibrated"),
     ):
         full = found.counts > 0
         size = 12 + 180 * np.sqrt(found.counts[full] / max(1, found.counts.sum()))
-        error = f"{100 * found.error.value:.1f} %"
+        error = f"ECE {100 * found.error.value:.1f} %"
         x, y = found.confidence[full], found.accuracy[full]
         reliable.plot(x, y, color=colour, linewidth=1.2)
         reliable.scatter(
-            x, y, size, color=colour, alpha=0.75, linewidth=0, label=f"{name}: off by {error}"
+            x, y, size, color=colour, alpha=0.75, linewidth=0, label=f"{name}: {error}"
         )
-    reliable.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="probability", ylabel="share that is right")
-    reliable.set_title("Is a probability what it says?", loc="left", fontsize=11)
+    reliable.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
+    reliable.set_title("Reliability diagram", loc="left", fontsize=11)
     reliable.legend(frameon=False, loc="upper left", fontsize=9)
     curve = confidence.risk_coverage
     risk.plot(curve.coverage, curve.risk, color=AFTER)
-    risk.set(xlim=(0, 1), xlabel="share of the pictures answered, the surest first")
+    risk.set(xlim=(0, 1), xlabel="coverage (most confident predictions first)", ylabel="error rate")
     risk.set_ylim(0, max(0.01, 1.15 * float(curve.risk.max())))
-    risk.set_title("Share of wrong answers among them", loc="left", fontsize=11)
+    risk.set_title("Risk-coverage curve", loc="left", fontsize=11)
     for axes in (reliable, risk):
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(color=LINE, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    return figure
 
 
-def corruptions(found: Corruptions, path: Path) -> None:
-    """Draw the accuracy under each corruption, over its severity."""
+def draw_corruptions(found: Corruptions) -> Figure:
+    """Draw the accuracy under each corruption by severity."""
     from matplotlib.figure import Figure
 
-    names = sorted(found.found, key=lambda name: -np.mean([m.value for m in found.found[name]]))
-    table = np.array([[m.value for m in found.found[name]] for name in names])
+    values = {name: [m.value for m in row] for name, row in found.by_corruption.items()}
+    names = sorted(values, key=lambda name: -np.mean(values[name]))
+    table = np.array([values[name] for name in names])
     figure = Figure(figsize=(7, 6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -117,7 +138,7 @@ def corruptions(found: Corruptions, path: Path) -> None:
     axes.set_xticks(range(table.shape[1]), [str(k + 1) for k in range(table.shape[1])])
     axes.set_xlabel("severity")
     for row, column in np.ndindex(table.shape):
-        colour = "white" if table[row, column] > 0.6 else "#1b1f24"
+        colour = "white" if table[row, column] > 0.6 else INK
         text = f"{100 * table[row, column]:.0f}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     figure.colorbar(image, ax=axes, label="accuracy", shrink=0.8)
@@ -127,12 +148,11 @@ def corruptions(found: Corruptions, path: Path) -> None:
         loc="left",
         fontsize=10,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    return figure
 
 
 def _short(name: str) -> str:
-    """Return a name that fits an axis, without what matplotlib would read as mathematics."""
+    """Return a name that fits an axis, with dollar signs escaped: they would start a formula."""
     text = escaped(name)
     text = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
     return text.replace("$", r"\$")

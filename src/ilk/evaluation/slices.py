@@ -1,4 +1,4 @@
-"""Slices: how good a model is on parts of the pictures, the worst first."""
+"""Slices: the accuracy on subsets of the pictures, worst first."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ilk.arrays import Mask
 from ilk.errors import UsageError
 from ilk.evaluation.intervals import Measured, wilson
 from ilk.text import escaped
 
-LEVEL = 0.05
-MOST = 200  # values of a column
+SIGNIFICANCE = 0.05
+MAX_VALUES = 200  # of a column
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The pictures that share a value, and the accuracy on them.
+    """The accuracy on the pictures that share a value.
 
-    ``differs``: on all the other pictures the accuracy is another, by Fisher's exact test at 5 %
-    for all slices together (Bonferroni).
+    ``differs`` if it differs significantly from that on all other pictures: Fisher's exact test at
+    5 %, corrected for the number of slices (Bonferroni).
     """
 
     value: str
@@ -30,7 +30,7 @@ class Slice:
     differs: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record that stands in ``metrics.json``."""
+        """Return the entry in ``metrics.json``."""
         return {
             "value": self.value,
             "accuracy": self.accuracy.to_dict(),
@@ -38,46 +38,43 @@ class Slice:
         }
 
 
-def all_sliced(
-    columns: Mapping[str, Sequence[str]], right: NDArray[np.bool_]
-) -> dict[str, list[Slice]]:
-    """Return for each column the accuracy on the pictures of each of its values.
+def all_sliced(columns: Mapping[str, Sequence[str]], right: Mask) -> dict[str, list[Slice]]:
+    """Return the accuracy by value for each column.
 
     Parameters
     ----------
     columns : mapping of str to sequence of str
-        One value a picture: its camera, say.
+        A value for each picture, such as its camera.
     right : bool array [N]
-        Whether it was named rightly.
+        Whether its prediction is correct.
 
     Raises
     ------
     UsageError
-        A column has more values than anybody would look at.
+        A column has more than 200 values.
     """
     tests = 0
     for name, values in columns.items():
         number = len(set(values))
-        if number > MOST:
+        if number > MAX_VALUES:
             raise UsageError(
-                f"The column '{escaped(name)}' has {number:,} values; slices take at most {MOST}."
+                f"The column '{escaped(name)}' has {number:,} values; slices take at most "
+                f"{MAX_VALUES}."
             )
         tests += number
     return {name: sliced(values, right, tests) for name, values in columns.items()}
 
 
-def sliced(
-    values: Sequence[str], right: NDArray[np.bool_], tests: int | None = None
-) -> list[Slice]:
-    """Return the accuracy by value: the lowest first, of equal ones that of fewer pictures.
+def sliced(values: Sequence[str], right: Mask, tests: int | None = None) -> list[Slice]:
+    """Return the accuracy by value, lowest first; of equal ones, that of fewer pictures first.
 
-    ``tests`` is the number of slices that are looked at in all; default: those of these values.
+    ``tests`` is the total number of slices tested; default: the number of values.
     """
     from scipy.stats import fisher_exact
 
     names, of = np.unique(np.array(values, dtype=object).astype(str), return_inverse=True)
     hits, counts = np.bincount(of, right).astype(int), np.bincount(of)
-    level = LEVEL / (tests or len(names))
+    level = SIGNIFICANCE / (tests or len(names))
     slices = []
     for name, mine, number in zip(names, hits, counts, strict=True):
         others = right.sum() - mine, len(right) - number

@@ -1,4 +1,4 @@
-"""Thresholds: from which probability on a model's answers are accepted."""
+"""Thresholds: the lowest probability at which a model's answers are accepted."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ def choose_threshold(
     target_precision: float | None = None,
     target_coverage: float | None = None,
 ) -> Threshold:
-    """Choose from which probability on answers are accepted.
+    """Choose the lowest probability at which answers are accepted.
 
-    By pictures that were held out when the model was trained, and on which no score was reported:
-    the model remembers what it makes of them.
+    It is chosen on held-out pictures of the training on which no score is reported; the model file
+    holds its predictions on them. Give exactly one target.
 
     Parameters
     ----------
     classifier : Classifier
+        A model with such predictions; see `ilk.load`.
     target_precision : float, optional
-        Accepted answers shall be right at least as often, with 95 % confidence.
+        The precision that accepted answers should have, with 95 % confidence.
     target_coverage : float, optional
-        At least this share of the pictures shall be answered.
+        The share of pictures that should be accepted.
 
     Returns
     -------
     Threshold
-        With the precision and coverage that it has on the held-out pictures.
+        With its precision and coverage on the held-out pictures.
 
     Raises
     ------
     UsageError
-        Not exactly one target is given, or it is no share.
+        Not exactly one target is given, or it is not between 0 and 1.
     DataError
         No pictures were held out, or too few to show such a precision.
     """
@@ -49,20 +50,31 @@ def choose_threshold(
     records = classifier.records
     if not len(records.targets):
         raise DataError(
-            f"{classifier.source} has no record of held-out pictures to choose a threshold by. "
-            "Train it again, with two pictures of each class at least."
+            f"{classifier.source} has no record of held-out pictures to choose a threshold "
+            "on. Train it again, with at least two pictures of each class."
         )
     probabilities = softmax(records.logits, classifier.spec.temperature)
-    sure = probabilities.max(axis=1)
+    confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == records.targets
     if target_precision is not None:
-        return threshold_for_precision(sure, right, target_precision)
+        return threshold_for_precision(confidence, right, target_precision)
     assert target_coverage is not None
-    return threshold_for_coverage(sure, right, target_coverage)
+    return threshold_for_coverage(confidence, right, target_coverage)
 
 
 def with_threshold(classifier: Classifier, threshold: Threshold) -> Classifier:
-    """Return the classifier with a threshold."""
+    """Return the classifier with a threshold; the original is not changed.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    threshold : Threshold
+        See `ilk.choose_threshold`.
+
+    Returns
+    -------
+    Classifier
+    """
     spec = classifier.spec.model_copy(update={"thresholds": {"accept": threshold.value}})
     return Classifier(
         spec, classifier.engine, classifier.source, classifier.records, classifier.exported
@@ -70,24 +82,38 @@ def with_threshold(classifier: Classifier, threshold: Threshold) -> Classifier:
 
 
 def refuse_read_only(path: Path) -> None:
-    """Refuse a model that a threshold cannot be written into, before the work begins.
+    """Refuse a model file that cannot be written to, before the work begins.
 
     Raises
     ------
     OutputError
-        The file or its folder may not be written.
+        The file or its folder is read-only.
     """
     file = path.resolve()
     if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
         raise OutputError(
-            f"{escaped(path)} may not be written, so no threshold can be stored in it. Copy it to "
-            "where you may write."
+            f"{escaped(path)} is read-only, so no threshold can be stored in it. Use a copy in a "
+            "folder that you can write to."
         )
 
 
-def store_threshold(path: Path, threshold: Threshold) -> None:
-    """Write a threshold into a model's file, which is replaced as a whole; a link stays a link."""
-    file = path.resolve()
+def store_threshold(path: str | os.PathLike[str], threshold: Threshold) -> None:
+    """Write a threshold into a model's file, which is replaced atomically; a link stays a link.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``model.safetensors``.
+    threshold : Threshold
+        See `ilk.choose_threshold`.
+
+    Raises
+    ------
+    OutputError
+        The file or its folder is read-only.
+    """
+    refuse_read_only(Path(path))
+    file = Path(path).resolve()
     mode = file.stat().st_mode
     bundle = Bundle.load(file)
     spec = bundle.spec.model_copy(update={"thresholds": {"accept": threshold.value}})

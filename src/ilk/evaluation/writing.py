@@ -1,40 +1,41 @@
-"""Writing: the files of an evaluation: metrics.json, plots, report and table of predictions."""
+"""Writing: metrics.json, plots, report, model card and table of predictions."""
 
 from __future__ import annotations
 
+import csv
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ilk import runtime
-from ilk.evaluation.metrics import Evaluation
+from ilk.evaluation.result import Evaluation
 from ilk.folder import readable_errors, write_json
 from ilk.inference import Classifier
 from ilk.spec import Spec
 from ilk.text import escaped, pluralize
 
-PLOTS = ("confusion", "calibration", "corruptions", "curves")  # the last is drawn by a training
+PLOTS = ("confusion", "calibration", "corruptions")
 RESIZING = {  # for reports
-    "squash": "each picture resized to that, whatever its shape",
-    "crop": "cut from the middle of each picture",
-    "pad": "each picture padded to a square",
+    "squash": "resized without keeping the aspect ratio",
+    "crop": "centre crop",
+    "pad": "padded to a square",
 }
 
 
 def write_evaluation(
-    folder: Path,
-    evaluation: Evaluation,
-    classifier: Classifier,
-    overlays: Mapping[str, str] | None = None,
+    folder: Path, evaluation: Evaluation, classifier: Classifier, overlays: Mapping[str, str]
 ) -> None:
-    """Write ``metrics.json``, the plots and the report of an evaluation.
+    """Write ``metrics.json``, the plots, the report and the table of an evaluation.
 
-    ``overlays`` are pictures, by path, with what spoke for the answer: see `write_report`.
+    ``overlays`` are as for `write_report`.
     """
     with readable_errors(folder):
         write_json(folder / "metrics.json", evaluation.to_dict())
         facts = {"Engine": classifier.engine.name}
-        write_report(folder, evaluation, classifier.spec, facts, overlays)
+        write_report(folder, evaluation, classifier.spec, facts, overlays=overlays)
 
 
 def write_report(
@@ -42,27 +43,58 @@ def write_report(
     evaluation: Evaluation,
     spec: Spec,
     facts: Mapping[str, str],
+    *,
     overlays: Mapping[str, str] | None = None,
-    training: bool = False,
+    curves: Path | None = None,
 ) -> None:
     """Draw the plots, and write the report and the table of predictions.
 
-    ``facts`` are told beside the usual ones. Of a ``training``, its curves are shown and a model
-    card is written.
+    Parameters
+    ----------
+    folder : Path
+        Where they go.
+    evaluation : Evaluation
+    spec : Spec
+        Of the model.
+    facts : mapping of str to str
+        Further rows of the table at the report's end.
+    overlays : mapping of str to str, optional
+        Pictures with heat maps as data URIs, by the path of the picture.
+    curves : Path, optional
+        The plot of a training's curves.
     """
-    from ilk.evaluation import card as model_card
-    from ilk.evaluation import plots, report, table
+    from ilk.evaluation import plots, report
 
     drawn = {name: folder / "plots" / f"{name}.png" for name in PLOTS}
-    for name in PLOTS[:3]:  # what an earlier run of the same name drew
-        drawn[name].unlink(missing_ok=True)
+    for plot in drawn.values():  # by an earlier run of the same name
+        plot.unlink(missing_ok=True)
     plots.confusion_heatmap(evaluation, drawn["confusion"])
-    if evaluation.confidence:
-        plots.calibration(evaluation.confidence, drawn["calibration"])
+    plots.calibration(evaluation.confidence, drawn["calibration"])
     if evaluation.corruptions:
         plots.corruptions(evaluation.corruptions, drawn["corruptions"])
+    report.write(
+        folder / "report.html",
+        evaluation,
+        title=f"{folder.name}: {Path(evaluation.data).name}",
+        facts=_facts(evaluation, spec, facts),
+        plots=drawn | ({"curves": curves} if curves else {}),
+        overlays=overlays,
+    )
+    _write_predictions(folder / "predictions.csv", evaluation, spec)
+
+
+def write_model_card(
+    folder: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, str]
+) -> None:
+    """Write the model card of a training; ``facts`` are as for `write_report`."""
+    from ilk.evaluation import card
+
+    card.write(folder / "model_card.md", evaluation, spec, _facts(evaluation, spec, facts))
+
+
+def _facts(evaluation: Evaluation, spec: Spec, facts: Mapping[str, str]) -> dict[str, str]:
     side = spec.preprocess.imgsz
-    told = {
+    return {
         "Data": escaped(evaluation.data),
         "Scored on": f"{evaluation.scored_on}: {pluralize(evaluation.n, 'picture')}, "
         f"{len(evaluation.left_out):,} left out",
@@ -72,27 +104,42 @@ def write_report(
         **facts,
         "Versions": ", ".join(f"{k} {v}" for k, v in runtime.versions().items()),
     }
-    report.write(
-        folder / "report.html",
-        evaluation,
-        title=f"{folder.name}: {Path(evaluation.data).name}",
-        facts=told,
-        plots=drawn if training else {k: v for k, v in drawn.items() if k != "curves"},
-        overlays=overlays,
-    )
-    strange = spec.novelty.threshold if spec.novelty else math.inf
+
+
+def _write_predictions(path: Path, evaluation: Evaluation, spec: Spec) -> None:
+    """Write ``path,label,predicted,probability,right,accepted,unknown``, one row per picture."""
     accept = spec.thresholds.get("accept", 0.0)
-    table.write(folder / "predictions.csv", evaluation, accept, strange)
-    if training:
-        model_card.write(folder / "model_card.md", evaluation, spec, told)
+    unusual = spec.novelty.threshold if spec.novelty else math.inf
+    predicted = evaluation.probabilities.argmax(axis=1)
+    confidence = evaluation.probabilities.max(axis=1)
+    # As in Catalog.save: any file name stays intact.
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:
+        writer = csv.writer(out)
+        writer.writerow(
+            ["path", "label", "predicted", "probability", "right", "accepted", "unknown"]
+        )
+        for i, picture in enumerate(evaluation.pictures):
+            absolute = os.path.abspath(picture.path)  # noqa: PTH100 -- keeps links as they are
+            novelty = evaluation.novelty[i]
+            writer.writerow(
+                [
+                    picture.path if picture.content is not None else absolute,
+                    picture.label,
+                    evaluation.classes[predicted[i]],
+                    f"{confidence[i]:.6f}",
+                    _word(predicted[i] == evaluation.targets[i]),
+                    _word(confidence[i] >= accept),
+                    "" if np.isnan(novelty) else _word(novelty > unusual),
+                ]
+            )
+
+
+def _word(flag: object) -> str:
+    return "true" if flag else "false"
 
 
 def remove_report(folder: Path) -> None:
-    """Remove the report that an earlier run of the same name wrote: it tells of another model."""
-    for name in (
-        "report.html",
-        "predictions.csv",
-        "model_card.md",
-        *(f"plots/{name}.png" for name in PLOTS[:3]),
-    ):
+    """Remove the report that an earlier run of the same name wrote."""
+    plots = (f"plots/{name}.png" for name in PLOTS)
+    for name in ("report.html", "predictions.csv", "model_card.md", *plots):
         (folder / name).unlink(missing_ok=True)

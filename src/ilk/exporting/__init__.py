@@ -1,1 +1,1 @@
-"""Exporting: one file a format, and the proof that what was written agrees."""
+"""Exporting: a model in another format, with the proof that it agrees; the fastest; benchmarks."""

@@ -1,4 +1,4 @@
-"""Benchmark: load time, latency, throughput, size, memory and accuracy, beside one another."""
+"""Benchmark: load time, latency, throughput, size, memory and accuracy of several models."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ from typing import Any
 
 from ilk.data.catalog import Picture
 from ilk.engines import Options
-from ilk.engines.files import kind_of, size_of
 from ilk.errors import EngineError, UsageError
 from ilk.evaluation.intervals import Measured, wilson
 from ilk.exporting.pictures import Pictures, pictures_for
-from ilk.exporting.timing import Speed, race
+from ilk.exporting.timing import Speed, benchmark_interleaved
+from ilk.folder import size_of
+from ilk.formats import format_of
 from ilk.inference import Classifier, fitting
 from ilk.inference.loading import load
 from ilk.models.metadata import RECEIPT_KEY
 from ilk.runtime import cores
 
-FILES = 64  # of which the throughput from bytes to answers is measured
+FILES = 64  # to measure the throughput from encoded bytes to predictions
 
 
 @dataclass(frozen=True, eq=False)
-class Benchmarked:
-    """What a model takes and gives.
+class BenchmarkResult:
+    """The cost and the accuracy of one model.
 
     Attributes
     ----------
     artefact : str
     format : str
-        The form that it was exported in; ``safetensors`` where it was not.
+        The format it was exported in; ``safetensors`` if it was not exported.
     runs_in : str
-        What runs it.
+        The runtime.
     speed : Speed
     size_bytes : int
     load_s : float
-        Seconds from the start of a new process to its first answer, imports included.
-    memory_bytes : int
-        The most that this process used.
+        Seconds from the start of a new process to its first prediction, imports included.
+    memory_bytes : int or None
+        The peak memory of that process; None where the system does not report it.
     accuracy : Measured
     threads : int
     """
@@ -54,7 +55,7 @@ class Benchmarked:
     speed: Speed
     size_bytes: int
     load_s: float
-    memory_bytes: int
+    memory_bytes: int | None
     accuracy: Measured
     threads: int
 
@@ -84,17 +85,22 @@ def benchmark(
     split: str | None = None,
     options: Options | None = None,
     workers: int | None = None,
-) -> list[Benchmarked]:
+) -> list[BenchmarkResult]:
     """Time models of the same classes and input size, in interleaved rounds on the same pictures.
 
     Parameters
     ----------
     models : sequence of str or Path
-        Trained models, or what was exported of them.
+        Trained models or exported files.
     data, split, workers
         Pictures, as for `export`.
     options : Options, optional
-        Where and how those run that are not exported files, which bring their runtime.
+        How to run the models that were not exported; exported files bring their runtime.
+
+    Returns
+    -------
+    list of Benchmarked
+        One for each model, in their order.
 
     Raises
     ------
@@ -103,7 +109,7 @@ def benchmark(
     """
     models = [model for model in models if not str(model).endswith(".receipt.json")]
     if not models:
-        raise UsageError("Give one model at least.")
+        raise UsageError("Give at least one model.")
     options = options or Options()
     chosen = [fitting(model, options) for model in models]
     if options not in chosen:
@@ -113,72 +119,63 @@ def benchmark(
     classifiers = [load(m, **asdict(o)) for m, o in zip(models, chosen, strict=True)]
     first = classifiers[0]
     for other in classifiers[1:]:
-        _refuse_other_kind(first, other)
+        if other.spec.preprocess != first.spec.preprocess or other.classes != first.classes:
+            raise UsageError(
+                f"{first.source} and {other.source} differ in input size, resize rule or classes; "
+                "benchmark them separately."
+            )
     pictures = pictures_for(
-        first.spec, first.records.seen, Path(first.source), data, split, workers
+        first.spec, first.records.split_of, Path(first.source), data, split, workers
     )
-    speeds = race(classifiers, pictures.pixels, in_memory(pictures.files[:FILES]))
+    files = in_memory(pictures.files[:FILES])
+    speeds = benchmark_interleaved(classifiers, pictures.pixels, files)
     return [
-        _benchmarked(classifier, speed, pictures, of)
-        for classifier, speed, of in zip(classifiers, speeds, chosen, strict=True)
+        _result(classifier, speed, pictures, its_options)
+        for classifier, speed, its_options in zip(classifiers, speeds, chosen, strict=True)
     ]
 
 
-def _refuse_other_kind(a: Classifier, b: Classifier) -> None:
-    if a.spec.preprocess != b.spec.preprocess or a.classes != b.classes:
-        raise UsageError(
-            f"{a.source} and {b.source} do not take the same pictures or do not name the same "
-            "classes; benchmark them apart."
-        )
-
-
 def in_memory(pictures: Sequence[Picture]) -> list[Picture]:
-    """Return pictures with their files' bytes: the disk is no part of what is measured."""
+    """Return pictures with their files' bytes, so that the disk is not measured."""
     return [Picture(p.path, content=p.read()) for p in pictures]
 
 
-def _benchmarked(
+def _result(
     classifier: Classifier, speed: Speed, pictures: Pictures, options: Options
-) -> Benchmarked:
-    answers = classifier.predict(pictures.pixels).probabilities.argmax(axis=1)
-    right = int((answers == pictures.targets).sum())
+) -> BenchmarkResult:
+    predicted = classifier.predict(pictures.pixels).probabilities.argmax(axis=1)
+    correct = int((predicted == pictures.targets).sum())
     path = Path(classifier.source)
-    load_s, memory = weighed(path, options)
-    return Benchmarked(
+    load_s, memory = measure_startup(path, options)
+    return BenchmarkResult(
         classifier.source,
-        _format_of(path),
+        _format_name(path),
         classifier.engine.name,
         speed,
         size_of(path),
         load_s,
         memory,
-        wilson(right, len(answers)),
+        wilson(correct, len(predicted)),
         cores(),
     )
 
 
-def _format_of(path: Path) -> str:
-    """Return the name of the form that a model was exported in, as its receipt tells it."""
-    kind = kind_of(path)
-    if kind is None:
+def _format_name(path: Path) -> str:
+    """Return the name of the format that a model was exported in, by its receipt."""
+    form = format_of(path)
+    if form is None:
         return "safetensors"
-    receipt: dict[str, str] = json.loads(kind.metadata_of(path).get(RECEIPT_KEY, "{}"))
+    receipt: dict[str, str] = json.loads(form.metadata_of(path).get(RECEIPT_KEY, "{}"))
     return receipt.get("format", "")
 
 
-def weighed(path: Path, options: Options) -> tuple[float, int]:
-    """Return the seconds and the bytes of memory that a new process takes to its first answer."""
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "ilk.exporting.startup_probe",
-        str(path),
-        json.dumps(asdict(options)),
-    ]
-    began = time.time()
+def measure_startup(path: Path, options: Options) -> tuple[float, int | None]:
+    """Return a new process's seconds to its first prediction, and its peak memory in bytes."""
+    module, record = "ilk.exporting.startup_probe", json.dumps(asdict(options))
+    command = [sys.executable, "-P", "-m", module, str(path), record]
+    started = time.time()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise EngineError(f"{path} cannot be loaded in a process of its own: {done.stderr[-300:]}")
-    answered, memory = json.loads(done.stdout.splitlines()[-1])
-    return answered - began, memory
+        raise EngineError(f"{path} cannot be loaded in a new process: {done.stderr[-300:]}")
+    finished, memory = json.loads(done.stdout.splitlines()[-1])
+    return finished - started, memory

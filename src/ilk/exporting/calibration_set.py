@@ -1,4 +1,4 @@
-"""Keeping: a few pictures stay with a run, so that it can be exported when the others have gone."""
+"""A few pictures kept with a run, so that it can be exported when the data set is gone."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ilk.data.stream import decoded
 from ilk.spec import Preprocess
 
 KEPT = "kept"
-MOST = 100  # of each split
+MOST = 100  # pictures of each split
 QUALITY = 92
 
 
-def keep_pictures(folder: Path, catalog: Catalog, preprocess: Preprocess) -> None:
-    """Write some training and some held-out pictures, as the network sees them, with a table.
+def save_calibration_set(folder: Path, catalog: Catalog, preprocess: Preprocess) -> None:
+    """Write some training and held-out pictures at the network's input size, with a table.
 
-    They are what an export is calibrated by and verified on where there is nothing better.
+    Exports are calibrated with and verified on them if nothing better is there.
     """
-    place = folder / KEPT
-    shutil.rmtree(place, ignore_errors=True)  # of an earlier run of the same name
-    place.mkdir()
+    subfolder = folder / KEPT
+    shutil.rmtree(subfolder, ignore_errors=True)  # of an earlier run of the same name
+    subfolder.mkdir()
     held_out = evaluation_split(catalog)
     kept: list[Picture] = []
     for split in dict.fromkeys(["train", held_out]):
         pictures = catalog.of(split) if split else ()
         drawn = [pictures[i] for i in subsample(np.arange(len(pictures)), seed=0, most=MOST)]
-        kept += _written(place, drawn, preprocess, len(kept))
-    replace(catalog, pictures=tuple(kept), left_out=()).save(place / "catalog.csv")
+        kept += _written(subfolder, drawn, preprocess, len(kept))
+    replace(catalog, pictures=tuple(kept), left_out=()).save(subfolder / "catalog.csv")
 
 
 def _written(
-    place: Path, pictures: list[Picture], preprocess: Preprocess, first: int
+    folder: Path, pictures: list[Picture], preprocess: Preprocess, first: int
 ) -> list[Picture]:
     from simplejpeg import encode_jpeg
 
@@ -44,9 +44,9 @@ def _written(
     names = [f"{first + i:04d}.jpg" for i in range(len(readable))]
     for name, image in zip(names, pixels, strict=True):
         encoded = encode_jpeg(image, quality=QUALITY, colorsubsampling="444")
-        (place / name).write_bytes(encoded)
+        (folder / name).write_bytes(encoded)
     return [
-        # As if in memory, so that the table names it as it lies there, beside itself.
+        # As if in memory, so that the table names it relative to itself.
         replace(pictures[i], path=name, content=b"", columns={}, digest="")
         for i, name in zip(readable, names, strict=True)
     ]

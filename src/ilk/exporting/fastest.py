@@ -1,79 +1,66 @@
-"""Fastest: try the forms that this machine can run, and keep the best that holds its accuracy."""
+"""Fastest: try the formats that this machine can run, and keep the best one that is accurate."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ilk.engines.files import KINDS
+from ilk import formats
 from ilk.errors import ExportError, GateError, IlkError, OutputError, UsageError
 from ilk.exporting.benchmark import in_memory
-from ilk.exporting.export import handed_over, made, refuse_bad_drop
-from ilk.exporting.formats import FORMATS
-from ilk.exporting.place import hidden_folder, target_of
+from ilk.exporting.export import check_max_drop, convert_and_verify
+from ilk.exporting.publish import hidden_folder, output_path, publish
 from ilk.exporting.receipt import Receipt
-from ilk.exporting.reference import Original
-from ilk.exporting.timing import Speed, race
+from ilk.exporting.reference import ReferenceModel
+from ilk.exporting.timing import Speed, benchmark_interleaved
+from ilk.formats.base import Format
 from ilk.inference import model_file
 from ilk.inference.loading import load
-from ilk.runtime import installed
 from ilk.text import escaped
 
 Goal = Literal["latency", "throughput", "size"]
-FORMS = (  # the likeliest first
-    "tensorrt",
-    "openvino-int8",
-    "openvino-bf16",
-    "openvino",
-    "onnx-int8",
-    "onnx",
-    "torch-aot",
-    "executorch-int8",
-)
-SMALL = ("onnx-int8", "openvino-int8", "executorch-int8")  # of these one is always the smallest
-SPECIAL = {"tensorrt": "tensorrt", "executorch-int8": "executorch"}  # tried where these are
-LATE = "no time was left"
+OUT_OF_TIME = "no time was left"
+BUDGET_S = 75.0
+TIMING_S = 22.0  # of the budget, reserved for timing the candidates
+ROUNDS, FILES = 4, 16  # enough to choose by
 log = logging.getLogger("ilk")
-BUDGET = 75.0  # seconds
-RACE = 22.0  # of them, kept back for timing what was made
-ROUNDS, FILES = 4, 16  # that suffice to choose by
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A form that was tried.
+    """A format that was tried.
 
     Attributes
     ----------
     name : str
     receipt : Receipt or None
-        None where it was not made, or did not pass.
-    part : Path or None
-        Where it lies until one is chosen.
+        None if the export failed.
+    path : Path or None
+        The file, in a temporary folder.
     speed : Speed or None
-        None where it was not timed.
+        None if it was not timed.
     reason : str
         Why it was not.
-    refused : bool
-        Whether it did not pass the gate.
+    failed_gate : bool
+        Whether it disagreed with the model or lost too much accuracy.
     """
 
     name: str
     receipt: Receipt | None = None
-    part: Path | None = None
+    path: Path | None = None
     speed: Speed | None = None
     reason: str = ""
-    refused: bool = False
+    failed_gate: bool = False
 
     @property
-    def late(self) -> bool:
+    def out_of_time(self) -> bool:
         """Whether there was no time to try it."""
-        return self.reason == LATE
+        return self.reason == OUT_OF_TIME
 
     def to_dict(self) -> dict[str, Any]:
         """Return a row of the table that ``ilk export --json`` prints."""
@@ -89,7 +76,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What was chosen, and from what.
+    """The chosen format, and what it was chosen from.
 
     Attributes
     ----------
@@ -98,9 +85,9 @@ class Choice:
     candidates : tuple of Candidate
         All that were tried.
     reference : Speed
-        Of the model in PyTorch, in float32.
+        The model in PyTorch, in float32.
     current : Speed
-        Of the model as ilk runs it unexported.
+        The model as ilk runs it unexported.
     """
 
     receipt: Receipt
@@ -110,7 +97,7 @@ class Choice:
     current: Speed
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the receipt of what was chosen, with the table."""
+        """Return the receipt of the chosen format, with the table of candidates."""
         tried = [candidate.to_dict() for candidate in self.candidates]
         return self.receipt.to_dict() | {
             "tried": tried,
@@ -135,115 +122,115 @@ def export_fastest(
     data: Any = None,
     split: str | None = None,
     max_drop: float = 0.01,
-    budget: float = BUDGET,
+    budget: float = BUDGET_S,
     workers: int | None = None,
 ) -> Choice:
-    """Export a model in several forms, time them, and keep the best whose accuracy holds.
+    """Export a model in several formats, time them, and keep the best that is accurate.
 
     Parameters
     ----------
     goal : {"latency", "throughput", "size"}
-        The least time for one picture, the most pictures a second, or the fewest bytes.
+        The lowest latency of one picture, the most pictures a second, or the fewest bytes.
     budget : float
-        Seconds that trying and timing may take, about, once the model itself has been run: no
-        further form is begun that would not fit, going by the slowest so far; the first always is.
+        Approximate seconds for converting and timing, not counting the run of the model itself. A
+        format is not begun if, going by the slowest so far, it would not fit; the first always is.
     model, output, data, split, max_drop, workers
         As for `export`.
+
+    Returns
+    -------
+    Choice
 
     Raises
     ------
     GateError
-        None of them holds its accuracy.
+        None of them is accurate enough.
     ExportError
-        None of them can be had here.
+        None of them can be exported on this machine.
     """
     if goal not in get_args(Goal):
         raise UsageError(f"--for {goal}: give latency, throughput or size.")
-    refuse_bad_drop(max_drop)
+    check_max_drop(max_drop)
     path = model_file(Path(model))
     wanted = Path(output) if output else None
-    if wanted is not None and wanted.suffix in KINDS:
+    if wanted is not None and wanted.suffix in formats.extensions():
         raise UsageError(
-            f"--output {escaped(wanted)}: auto may choose a folder or another kind of file; give a "
-            "name without ending, or the --format."
+            f"--output {escaped(wanted)}: auto may choose a folder or another extension; give a "
+            "name without extension, or name the --format."
         )
-    names = forms_here(goal)
-    targets = {name: target_of(wanted, path, FORMATS[name]) for name in names}
+    forms = formats.search_order(goal)
+    targets = {form.name: output_path(wanted, path, form) for form in forms}
     with hidden_folder((wanted or path).parent) as folder:
-        original = Original.open(path, data, split, workers)
-        ends = time.perf_counter() + budget - RACE
-        tried = _all_tried(original, names, folder, max_drop, ends)
-        log.info("Timing what was made")
-        tried, reference, current = _timed(original, tried)
+        reference = ReferenceModel.open(path, data, split, workers)
+        deadline = time.perf_counter() + budget - TIMING_S
+        tried = _try_all(reference, forms, folder, max_drop, deadline)
+        log.info("Timing the candidates")
+        tried, eager, current = _timed(reference, tried)
         ready = [candidate for candidate in tried if candidate.speed]
         if not ready:
             reasons = " ".join(f"{c.name}: {c.reason.rstrip('.')}." for c in tried)
-            kind = GateError if any(c.refused for c in tried) else ExportError
-            raise kind(f"No form is both to be had here and true to the model. {reasons}")
-        best = min(ready, key=_cost(goal))
+            kind = GateError if any(c.failed_gate for c in tried) else ExportError
+            raise kind(f"No format can be exported here and agrees with the model. {reasons}")
+        best = min(ready, key=lambda candidate: _cost(candidate, goal))
         assert best.receipt is not None
-        assert best.part is not None
-        receipt = handed_over(best.receipt, best.part, targets[best.name])
-    return Choice(receipt, best, tuple(tried), reference, current)
+        assert best.path is not None
+        receipt = publish(best.receipt, best.path, targets[best.name])
+    return Choice(receipt, best, tuple(tried), eager, current)
 
 
-def forms_here(goal: Goal) -> tuple[str, ...]:
-    """Return the forms that are tried on this machine, the likeliest first."""
-    names = SMALL if goal == "size" else FORMS
-    return tuple(name for name in names if name not in SPECIAL or installed(SPECIAL[name]))
-
-
-def _all_tried(
-    original: Original, names: Sequence[str], folder: Path, max_drop: float, ends: float
+def _try_all(
+    reference: ReferenceModel,
+    forms: Sequence[Format],
+    folder: Path,
+    max_drop: float,
+    deadline: float,
 ) -> list[Candidate]:
     tried: list[Candidate] = []
     slowest = 0.0
-    for name in names:
+    for form in forms:
         began = time.perf_counter()
-        if tried and began + slowest > ends:
-            tried.append(Candidate(name, reason=LATE))
+        if tried and began + slowest > deadline:
+            tried.append(Candidate(form.name, reason=OUT_OF_TIME))
             continue
-        place = folder / name
-        place.mkdir()
-        tried.append(_tried(original, name, place, max_drop))
+        subfolder = folder / form.name
+        subfolder.mkdir()
+        tried.append(_try(reference, form, subfolder, max_drop))
         slowest = max(slowest, time.perf_counter() - began)
     return tried
 
 
-def _tried(original: Original, name: str, folder: Path, max_drop: float) -> Candidate:
+def _try(reference: ReferenceModel, form: Format, folder: Path, max_drop: float) -> Candidate:
     try:
-        receipt, part = made(original, FORMATS[name], folder, max_drop)
+        receipt, path = convert_and_verify(reference, form, folder, max_drop)
     except OutputError:
         raise
     except IlkError as error:
-        return Candidate(name, reason=str(error), refused=isinstance(error, GateError))
+        return Candidate(form.name, reason=str(error), failed_gate=isinstance(error, GateError))
     if not receipt.executed:
-        return Candidate(name, reason=receipt.reason)
-    return Candidate(name, receipt, part)
+        return Candidate(form.name, reason=receipt.reason)
+    return Candidate(form.name, receipt, path)
 
 
-def _timed(original: Original, tried: list[Candidate]) -> tuple[list[Candidate], Speed, Speed]:
-    """Time what was made, and the model itself: in PyTorch, and as ilk runs it unexported."""
-    ready = {c.name: load(c.part, trust=True) for c in tried if c.part}
-    files = in_memory(original.pictures.files[:FILES])
-    *speeds, reference, current = race(
-        [*ready.values(), original.classifier, load(original.path)],
-        original.pictures.pixels,
-        files,
+def _timed(
+    reference: ReferenceModel, tried: list[Candidate]
+) -> tuple[list[Candidate], Speed, Speed]:
+    """Time the candidates and the model itself: in PyTorch, and as ilk runs it unexported."""
+    ready = {c.name: load(c.path, trust=True) for c in tried if c.path}
+    *speeds, eager, current = benchmark_interleaved(
+        [*ready.values(), reference.classifier, load(reference.path)],
+        reference.pictures.pixels,
+        in_memory(reference.pictures.files[:FILES]),
         ROUNDS,
     )
     found = dict(zip(ready, speeds, strict=True))
-    return [replace(c, speed=found.get(c.name)) for c in tried], reference, current
+    return [replace(c, speed=found.get(c.name)) for c in tried], eager, current
 
 
-def _cost(goal: Goal) -> Callable[[Candidate], float]:
-    def cost(candidate: Candidate) -> float:
-        assert candidate.speed is not None
-        assert candidate.receipt is not None
-        if goal == "size":
-            return candidate.receipt.size_bytes
-        if goal == "throughput":
-            return -candidate.speed.throughput
-        return candidate.speed.latency_ms()["p50"]
-
-    return cost
+def _cost(candidate: Candidate, goal: Goal) -> float:
+    assert candidate.speed is not None
+    assert candidate.receipt is not None
+    if goal == "size":
+        return candidate.receipt.size_bytes
+    if goal == "throughput":
+        return -candidate.speed.throughput
+    return candidate.speed.latency_ms()["p50"]

@@ -1,4 +1,4 @@
-"""Receipt: the proof that comes with an exported file."""
+"""Receipt: the evidence that comes with an exported file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ilk.evaluation.comparison import Comparison
 from ilk.evaluation.intervals import Measured
 from ilk.runtime import processor
 
-TOLERANCE = 1e-3  # in probability, of what computes in float32
-ROUNDING = 1e-9  # of a difference of two shares
+TOLERANCE = 1e-3  # in probability, for formats that compute in float32
+ROUNDING = 1e-9  # in the difference of two shares
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What was found when an exported file was run beside its model; or why it was not run.
+    """What was measured when an exported file was compared with its model, or why it was not.
 
     Attributes
     ----------
@@ -27,17 +27,17 @@ class Receipt:
     reason : str
         Why it was not executed.
     runs_in : str
-        What ran it.
+        The runtime that executed it.
     pictures : str
-        In words, on which.
+        The pictures that it was verified on, in words.
     batches : tuple of int
-        The sizes of batches that were tried.
+        The batch sizes that were tried.
     max_probability_difference : float or None
     top1_agreement, unknown_agreement : Measured or None
-        How often it names the same class, and marks the same pictures as unknown.
+        How often it predicts the same class, and marks the same pictures as unknown.
     accuracy, reference_accuracy : Measured or None
     drop : Comparison or None
-        The accuracy of the file less that of its model, on the same pictures.
+        The file's accuracy minus its model's, on the same pictures.
     versions : dict
     processor : str
     """
@@ -71,17 +71,17 @@ class Receipt:
             record[name] = value.to_dict() if value else None
         return record | {"batches": list(self.batches), "versions": dict(self.versions)}
 
-    def trouble(self, exact: bool, max_drop: float) -> str | None:
-        """Say why the file must not be handed over; None if it may.
+    def failed_gate(self, exact: bool, max_drop: float) -> str | None:
+        """Say why the file must not be published; None if it may.
 
-        Of what computes in float32, every probability must agree within 1e-3. Of all else, the
-        accuracy on the same pictures must not fall by more than ``max_drop``.
+        In float32, every probability must agree within 1e-3. In reduced precision, the accuracy on
+        the same pictures must not fall by more than ``max_drop``.
         """
         if not self.executed:
             return None
         gap = self.max_probability_difference
         if gap is None or not math.isfinite(gap):
-            return "it gives numbers that are not finite"
+            return "its outputs are not finite"
         if exact and gap > TOLERANCE:
             return (
                 f"its probabilities differ from the model's by up to {gap:.2g}, more than the "
@@ -99,9 +99,9 @@ class Receipt:
         return None
 
     def too_few(self, max_drop: float) -> bool:
-        """Say whether the pictures are too few to rule out a larger drop than is allowed.
+        """Say whether there are too few pictures to rule out a larger drop than is allowed.
 
-        Where each probability agrees, there is none to rule out.
+        If every probability agrees, no drop is possible.
         """
         gap = self.max_probability_difference
         if self.drop is None or gap is None or gap <= TOLERANCE:

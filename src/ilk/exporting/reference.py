@@ -1,4 +1,4 @@
-"""Original: the model that is exported, and what it makes of pictures to verify by."""
+"""The reference: the model that is exported, and its outputs for the pictures to verify on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ilk.arrays import Floats
-from ilk.engines.files import kind_of
+from ilk.arrays import Floats, Mask
 from ilk.errors import UsageError
-from ilk.exporting.job import Job
 from ilk.exporting.pictures import Pictures, pictures_for
+from ilk.formats import format_of
+from ilk.formats.graphs import ExportJob
 from ilk.inference import Classifier, Records, model_file, softmax
 from ilk.models.bundle import Bundle
 from ilk.text import escaped
@@ -25,7 +24,7 @@ log = logging.getLogger("ilk")
 
 
 @dataclass(frozen=True, eq=False)
-class Original:
+class ReferenceModel:
     """The model that is exported, run by PyTorch in float32 on the CPU.
 
     Attributes
@@ -35,10 +34,10 @@ class Original:
     pictures : Pictures
     classifier : Classifier
     logits : float32 array [N, K]
-        What it makes of ``pictures``.
+        Its outputs for ``pictures``.
     features : float32 array [N, D]
     max_drop : float or None
-        See `Job`.
+        See `ExportJob`.
     """
 
     path: Path
@@ -57,7 +56,7 @@ class Original:
         split: str | None = None,
         workers: int | None = None,
         max_drop: float | None = None,
-    ) -> Original:
+    ) -> ReferenceModel:
         """Read a model, choose pictures, and run it on them.
 
         Raises
@@ -68,14 +67,14 @@ class Original:
         from ilk.engines.pytorch import PyTorchEngine
 
         path = model_file(model)
-        if kind_of(path) is not None:
+        if format_of(path) is not None:
             raise UsageError(
                 f"{escaped(path)} was exported already; export the model.safetensors of its run."
             )
         bundle = Bundle.load(path)
         if not bundle.spec.classes:
             raise UsageError(f"{escaped(path)} is a bare backbone without classes; train it first.")
-        log.info("Reading pictures, and running the model on them in PyTorch")
+        log.info("Reading pictures and running the model on them in PyTorch")
         pictures = pictures_for(bundle.spec, bundle.seen, path, data, split, workers)
         engine = PyTorchEngine(bundle, "cpu", "fp32")
         classifier = Classifier(bundle.spec, engine, str(path), Records.of(bundle))
@@ -85,17 +84,20 @@ class Original:
         return cls(path, bundle, pictures, classifier, logits, features, max_drop)
 
     @cached_property
-    def job(self) -> Job:
-        """What is to be exported; what several formats begin with is made once."""
-        return Job(self.bundle, self.pictures.calibrating, self.max_drop)
+    def job(self) -> ExportJob:
+        """The conversion; formats share the graphs that it caches."""
+        return ExportJob(self.bundle, self.pictures.calibration, self.max_drop)
 
     @property
     def probabilities(self) -> Floats:
         """Calibrated, ``float32 [N, K]``."""
         return softmax(self.logits, self.bundle.spec.temperature)
 
-    def unknown(self, features: Floats, logits: Floats) -> NDArray[np.bool_] | None:
-        """Say which pictures count as unknown, ``bool [N]``, by these outputs; None if it can't."""
+    def unknown(self, features: Floats, logits: Floats) -> Mask | None:
+        """Say which pictures are out-of-distribution by these outputs, ``bool [N]``.
+
+        None if the model has no detector.
+        """
         novelty = self.classifier.records.novelty
         if novelty is None:
             return None

@@ -1,4 +1,4 @@
-"""Timing: how fast classifiers are, beside one another, so that a drifting machine harms all."""
+"""Timing: the speed of several classifiers, interleaved so that machine drift affects all alike."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from ilk.data.catalog import Picture
 from ilk.inference import Classifier
 
 ROUNDS = 7
-SINGLES = 15  # runs of one picture in a round
-SIZES = (8, 32)
-SLOWEST = 0.3  # seconds that a classifier may take for the single pictures of a round
-PAUSE = 0.25  # seconds after which another runtime's threads no longer spin for work to come
+SINGLES = 15  # runs of one picture a round
+BATCH_SIZES = (8, 32)
+MAX_SINGLES_S = 0.3  # seconds for the single pictures of a round
+PAUSE_S = 0.25  # after which the previous runtime's threads have stopped spinning
 
 
 @dataclass(frozen=True, eq=False)
 class Speed:
-    """How fast one classifier was.
+    """The speed of one classifier.
 
     Attributes
     ----------
     latencies : float array
-        Seconds from pixels to answer, of one picture at a time.
+        Seconds from pixels to prediction, one picture at a time.
     throughputs : dict of int to float
-        Pictures a second by size of batch: of pixels, the median of the rounds.
+        Pictures a second from pixels, by batch size: the median of the rounds.
     end_to_end : float or None
-        Pictures a second from the bytes of files, decoding included; None without files.
+        Pictures a second from encoded files, decoding included; None without files.
     """
 
     latencies: NDArray[np.float64] = field(repr=False)
@@ -40,12 +40,12 @@ class Speed:
 
     @property
     def best_batch(self) -> int:
-        """The size of batch at which most pictures go through."""
+        """The batch size with the highest throughput."""
         return max(self.throughputs, key=lambda size: self.throughputs[size])
 
     @property
     def throughput(self) -> float:
-        """Pictures a second at the best size of batch."""
+        """Pictures a second at the best batch size."""
         return self.throughputs[self.best_batch]
 
     def latency_ms(self) -> dict[str, float]:
@@ -54,55 +54,55 @@ class Speed:
         return {name: float(v) for name, v in zip(("p50", "p95", "p99"), found, strict=True)}
 
 
-def race(
+def benchmark_interleaved(
     classifiers: Sequence[Classifier],
     pixels: Pixels,
     files: Sequence[Picture],
     rounds: int = ROUNDS,
 ) -> list[Speed]:
-    """Time classifiers of the same pixels in interleaved rounds.
+    """Time classifiers on the same pixels in interleaved rounds.
 
     Parameters
     ----------
     classifiers : sequence of Classifier
     pixels : uint8 array [N, S, S, 3]
-        As large as the classifiers take them; repeated if there are fewer than 32.
+        At the classifiers' input size; repeated if N is below 32.
     files : sequence of Picture
         Encoded, in memory; may be empty.
     rounds : int
     """
-    pixels = np.resize(pixels, (max(len(pixels), *SIZES), *pixels.shape[1:]))
-    laps = [_Laps(classifier, pixels, files) for classifier in classifiers]
-    for turn in range(rounds):
-        first = turn % len(laps)  # nobody always comes after the same one
-        for lap in (*laps[first:], *laps[:first]):
-            lap.run()
-    return [lap.speed() for lap in laps]
+    pixels = np.resize(pixels, (max(len(pixels), *BATCH_SIZES), *pixels.shape[1:]))
+    timings = [_Timings(classifier, pixels, files) for classifier in classifiers]
+    for number in range(rounds):
+        first = number % len(timings)  # rotate, so that none always follows the same one
+        for timing in (*timings[first:], *timings[:first]):
+            timing.measure()
+    return [timing.speed() for timing in timings]
 
 
-class _Laps:
-    """The rounds of one classifier."""
+class _Timings:
+    """The measurements of one classifier."""
 
     def __init__(self, classifier: Classifier, pixels: Pixels, files: Sequence[Picture]) -> None:
         self._classifier = classifier
         self._pixels = pixels
         self._files = files
         self._singles: list[float] = []
-        self._batches: dict[int, list[float]] = {size: [] for size in SIZES}
-        self._whole: list[float] = []
+        self._batches: dict[int, list[float]] = {size: [] for size in BATCH_SIZES}
+        self._end_to_end: list[float] = []
 
-    def run(self) -> None:
+    def measure(self) -> None:
         run = self._classifier.engine.run
-        time.sleep(PAUSE)
-        run(self._pixels[: min(SIZES)])  # the caches are someone else's, or empty
+        time.sleep(PAUSE_S)
+        run(self._pixels[: min(BATCH_SIZES)])  # warm up: the caches hold another network's data
         began = time.perf_counter()
         for i in range(SINGLES):
             start = time.perf_counter()
             run(self._pixels[i : i + 1])
             self._singles.append(time.perf_counter() - start)
-            if time.perf_counter() - began > SLOWEST:
+            if time.perf_counter() - began > MAX_SINGLES_S:
                 break
-        for size in SIZES:
+        for size in BATCH_SIZES:
             start = time.perf_counter()
             run(self._pixels[:size])
             self._batches[size].append(size / (time.perf_counter() - start))
@@ -110,11 +110,11 @@ class _Laps:
             start = time.perf_counter()
             for _ in self._classifier.stream(self._files):
                 pass
-            self._whole.append(len(self._files) / (time.perf_counter() - start))
+            self._end_to_end.append(len(self._files) / (time.perf_counter() - start))
 
     def speed(self) -> Speed:
         singles = np.array(self._singles)
         throughputs = {size: float(np.median(found)) for size, found in self._batches.items()}
         throughputs[1] = float(1 / np.median(singles))
-        whole = float(np.median(self._whole)) if self._whole else None
-        return Speed(singles, throughputs, whole)
+        end_to_end = float(np.median(self._end_to_end)) if self._end_to_end else None
+        return Speed(singles, throughputs, end_to_end)

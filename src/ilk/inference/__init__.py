@@ -6,7 +6,7 @@ from ilk.inference.backbone import run_backbone
 from ilk.inference.classifier import (
     Classifier,
     Records,
-    Seen,
+    SplitLookup,
     as_pictures,
     fitting,
     load,
@@ -22,7 +22,7 @@ __all__ = [
     "Prediction",
     "Predictions",
     "Records",
-    "Seen",
+    "SplitLookup",
     "as_pictures",
     "extract",
     "fitting",

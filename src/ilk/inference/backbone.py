@@ -1,20 +1,17 @@
-"""Backbone: run a pretrained backbone over pictures once, while they are being decoded."""
+"""Backbone: run a pretrained backbone over pictures once, decoding in the meantime."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import cast
+from pathlib import Path
 
 from ilk.data.catalog import Picture
 from ilk.engines import Engine, Options, is_prepared, open_backbone
-from ilk.engines.base import Precision
-from ilk.engines.prepare import ended_on_error
+from ilk.engines.prepare import terminated_on_error
 from ilk.inference.features import Extracted, extract
-from ilk.models.backbones import describe
 from ilk.models.bundle import Bundle
-from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.spec import Preprocess
 
@@ -22,39 +19,49 @@ log = logging.getLogger("ilk")
 
 
 def run_backbone(
-    pictures: Sequence[Picture], recipe: Recipe, progress: Progress = silent
+    pictures: Sequence[Picture],
+    model: str,
+    preprocess: Preprocess,
+    *,
+    weights: Path | None = None,
+    options: Options | None = None,
+    batch: int = 32,
+    workers: int | None = None,
+    progress: Progress = silent,
 ) -> tuple[Extracted, Bundle, Engine]:
-    """Return the features of digested pictures, the backbone that made them, and what ran it.
+    """Return the features of digested pictures, the backbone, and the engine that ran it.
+
+    Parameters
+    ----------
+    pictures : sequence of Picture
+        With digests.
+    model : str
+        The name of the backbone.
+    preprocess : Preprocess
+    weights : Path, optional
+        A file of weights; default: the pretrained ones.
+    options : Options, optional
+        Device, engine and precision.
+    batch, workers : int
+        The batch size, and the number of decoding threads.
+    progress : Progress
 
     Raises
     ------
     WeightsError
-        The backbone's weights cannot be had.
+        The backbone's weights are not available.
     """
-    preprocess = describe(recipe.model).preprocess(recipe.imgsz, recipe.resize)
-    with ThreadPoolExecutor(1) as background, ended_on_error():
-        opening = _open(background, recipe, preprocess)
+    arguments = (model, weights, preprocess, options or Options())
+    with ThreadPoolExecutor(1) as background, terminated_on_error() as processes:
+        quick = is_prepared(*arguments)
+        if not quick:
+            log.info("Preparing %s for this machine (once)", model)
+        opening: Future[tuple[Bundle, Engine]] = background.submit(
+            open_backbone, *arguments, processes
+        )
+        if quick:
+            wait([opening])
         extracted = extract(
-            pictures,
-            opening,
-            preprocess,
-            batch=recipe.batch,
-            workers=recipe.workers,
-            progress=progress,
+            pictures, opening, preprocess, batch=batch, workers=workers, progress=progress
         )
         return extracted, *opening.result()
-
-
-def _open(
-    background: ThreadPoolExecutor, recipe: Recipe, preprocess: Preprocess
-) -> Future[tuple[Bundle, Engine]]:
-    """Start preparing the backbone; wait for it only if it is in the cache."""
-    options = Options(recipe.device, recipe.engine, cast(Precision, recipe.precision))
-    arguments = (recipe.model, recipe.weights, preprocess, options)
-    quick = is_prepared(*arguments)
-    if not quick:
-        log.info("Preparing %s for this machine (once)", recipe.model)
-    opening = background.submit(open_backbone, *arguments)
-    if quick:
-        wait([opening])
-    return opening

@@ -18,8 +18,9 @@ from ilk.data.catalog import Picture, rgb
 from ilk.data.sources import find_pictures
 from ilk.data.stream import Stream
 from ilk.engines import Engine, Options, open_engine
-from ilk.engines.files import Kind, kind_of, open_file
 from ilk.errors import ModelError, UsageError
+from ilk.formats import format_of
+from ilk.formats.base import Format
 from ilk.inference.novelty import NoveltyDetector
 from ilk.inference.predictions import Predictions, gathered
 from ilk.models.bundle import KNOWN_FEATURES, Bundle
@@ -28,10 +29,10 @@ from ilk.spec import Spec
 ENCODED = (bytes, bytearray, memoryview)
 
 
-Seen = Callable[[str], str | None]
+SplitLookup = Callable[[str], str | None]
 
 
-def _nothing_seen(digest: str) -> None:
+def _not_trained_on(digest: str) -> None:
     """Say that no picture was in the training."""
 
 
@@ -41,7 +42,7 @@ class Records:
 
     Attributes
     ----------
-    seen : callable
+    split_of : callable
         Returns the split that a picture, given by digest, was in; None if it was not used.
     logits, targets : arrays [M, K] and [M]
         Of held-out pictures, to choose thresholds on.
@@ -49,7 +50,7 @@ class Records:
         Detects out-of-distribution pictures.
     """
 
-    seen: Seen
+    split_of: SplitLookup
     logits: Floats
     targets: NDArray[np.int64]
     novelty: NoveltyDetector | None
@@ -57,7 +58,7 @@ class Records:
     @classmethod
     def none(cls, classes: int) -> Records:
         """Return the records of a model that stores none."""
-        return cls(_nothing_seen, np.zeros((0, classes), np.float32), np.zeros(0, np.int64), None)
+        return cls(_not_trained_on, np.zeros((0, classes), np.float32), np.zeros(0, np.int64), None)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Records:
@@ -216,9 +217,9 @@ def load(path: str | PathLike[str], options: Options | None = None) -> Classifie
     """Load a trained model or an exported file; see `ilk.load`."""
     options = options or Options()
     file = model_file(Path(path))
-    kind = kind_of(file)
-    if kind is not None:
-        return _exported(file, kind, options)
+    form = format_of(file)
+    if form is not None:
+        return _exported(file, form, options)
     bundle = Bundle.load(file)
     if not bundle.spec.classes:
         raise UsageError(f"{file} is a bare backbone without classes, not a classifier.")
@@ -231,7 +232,7 @@ def fitting(path: str | PathLike[str], options: Options) -> Options:
 
     For commands that run several models.
     """
-    if kind_of(model_file(Path(path))) is None:
+    if format_of(model_file(Path(path))) is None:
         return options
     return Options(trust=options.trust)
 
@@ -246,10 +247,10 @@ def model_file(path: Path) -> Path:
     return path
 
 
-def _exported(file: Path, kind: Kind, options: Options) -> Classifier:
+def _exported(file: Path, form: Format, options: Options) -> Classifier:
     if options.engine != "auto" or options.device not in {"auto", "cpu"}:
         raise UsageError(f"{file} brings its own runtime; drop --engine and --device.")
-    bundle, engine = open_file(file, kind, options.precision, options.trust)
+    bundle, engine = form.load(file, options.precision, options.trust)
     return Classifier(bundle.spec, engine, str(file), Records.of(bundle), exported=True)
 
 

@@ -1,4 +1,4 @@
-"""Remote: pictures named by a server, many at once, without overrunning it."""
+"""Remote: pictures classified by a server, many at once, without overloading it."""
 
 from __future__ import annotations
 
@@ -6,38 +6,49 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ilk.data.catalog import Picture
 from ilk.errors import RemoteError, UsageError
-from ilk.inference import Prediction
+from ilk.inference.classifier import as_pictures
+from ilk.inference.predictions import Prediction
 
-PATIENCE = 60.0  # seconds for which a busy or missing server is asked again
-LONGEST_WAIT = 5.0
-TIMEOUT = 60.0
+if TYPE_CHECKING:
+    import httpx2
+
+RETRY_S = 60.0  # for how long a busy or unreachable server is tried again
+MAX_WAIT_S = 5.0  # between two attempts
+TIMEOUT_S = 60.0
 BUSY = {429, 502, 503, 504}
-OF_PICTURE = {400, 413, 415}  # what the server has against a picture, not against being asked
+BAD_PICTURE = {400, 413, 415}  # statuses that concern one picture, not the client
 
 
 class Remote:
-    """A model that a server runs, as `ilk serve` starts one.
+    """A model on a server that was started with `serve`.
+
+    A request that a busy server refuses is repeated, after the time that the server asks for, for
+    up to a minute.
 
     Parameters
     ----------
     url : str
-        As ``http://host:8000``; ``?model=NAME&version=V`` behind it chooses a model.
+        As ``http://host:8000``; append ``?model=NAME&version=V`` to choose a model.
     api_key : str
+        The key that the server requires; empty: none.
     connections : int
-        Requests at once. What a busy server refuses is sent again after the time that it asks for,
-        for a minute.
+        The most requests at once.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        The names of the model's classes.
 
     Raises
     ------
     UsageError
-        The address is none.
+        The URL is not valid.
     RemoteError
-        The server cannot be reached, wants another key, or has no such model.
+        The server cannot be reached, requires another key, or has no such model.
     """
 
     def __init__(self, url: str, api_key: str = "", connections: int = 8) -> None:
@@ -48,34 +59,58 @@ class Remote:
         except httpx2.InvalidURL:
             self._url = httpx2.URL("")
         if self._url.scheme not in {"http", "https"} or not self._url.host:
-            raise UsageError(f"--url {url}: give an address such as http://127.0.0.1:8000.")
+            raise UsageError(f"--url {url}: give a URL such as http://127.0.0.1:8000.")
+        self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._connections = connections
-        self._client = httpx2.Client(
-            headers={"authorization": f"Bearer {api_key}"} if api_key else {},
-            limits=httpx2.Limits(max_connections=connections),
-            timeout=TIMEOUT,
-            trust_env=False,
-        )
-        found = self._told(self._asked("GET", "/v2/models")).get("models") or [{}]
+        with self._connect() as client:
+            found = self._json(self._request(client, "GET", "/v2/models")).get("models") or [{}]
         wanted = self._url.params.get("model", found[0].get("name"))
         known = [model["classes"] for model in found if model.get("name") == wanted]
         if not known:
             raise RemoteError(f"{self._url.host} has no model '{wanted}'.")
         self.classes = tuple(known[0])
 
-    def stream(self, pictures: Sequence[Picture], top: int = 5) -> Iterator[Prediction]:
-        """Yield what the pictures are named, in order; few of them are in memory at once.
+    def predict(self, pictures: Any, *, top: int = 5) -> list[Prediction]:
+        """Predict the classes of pictures.
+
+        Parameters
+        ----------
+        pictures : path, folder, bytes, or a list or Catalog of them
+            Bytes are an encoded picture.
+        top : int
+            How many of the most probable classes to return.
+
+        Returns
+        -------
+        list of Prediction
+            A picture that cannot be read has an error; the others are not affected.
 
         Raises
         ------
         RemoteError
-            The server does not answer any more.
+            The server no longer answers.
+        """
+        return list(self.stream(as_pictures(pictures), top))
+
+    def stream(self, pictures: Sequence[Picture], top: int = 5) -> Iterator[Prediction]:
+        """Yield predictions in the order of the pictures; only a few pictures are in memory.
+
+        Parameters
+        ----------
+        pictures : sequence of Picture
+        top : int
+            How many of the most probable classes to return.
+
+        Raises
+        ------
+        RemoteError
+            The server no longer answers.
         """
         waiting: deque[Future[Prediction]] = deque()
-        with closing(self._client), ThreadPoolExecutor(self._connections) as pool:
+        with self._connect() as client, ThreadPoolExecutor(self._connections) as pool:
             try:
                 for picture in pictures:
-                    waiting.append(pool.submit(self._named, picture, top))
+                    waiting.append(pool.submit(self._predict, client, picture, top))
                     if len(waiting) >= 2 * self._connections:
                         yield waiting.popleft().result()
                 while waiting:
@@ -84,24 +119,43 @@ class Remote:
                 for future in waiting:
                     future.cancel()
 
-    def _named(self, picture: Picture, top: int) -> Prediction:
+    def _connect(self) -> httpx2.Client:
+        import httpx2
+
+        return httpx2.Client(
+            headers=self._headers,
+            limits=httpx2.Limits(max_connections=self._connections),
+            timeout=TIMEOUT_S,
+            trust_env=False,
+        )
+
+    def _predict(self, client: httpx2.Client, picture: Picture, top: int) -> Prediction:
         try:
             content = picture.read()
         except OSError as error:
             return _failed(picture, f"cannot be opened: {error.strerror}")
-        found = self._asked("POST", "/predict", top=top, content=content)
-        if found.status_code in OF_PICTURE:
-            reason = _record(found).get("detail", f"was refused with status {found.status_code}")
-            return _failed(picture, reason)
-        (row,) = self._told(found)["predictions"]
+        if not isinstance(content, bytes):
+            raise UsageError(f"{picture.path}: a server accepts only files and encoded pictures.")
+        response = self._request(client, "POST", "/predict", content, top=top)
+        if response.status_code in BAD_PICTURE:
+            refused = f"was refused with status {response.status_code}"
+            return _failed(picture, _record(response).get("detail", refused))
+        (row,) = self._json(response)["predictions"]
         return Prediction(
             picture.path,
             top=tuple((rank["label"], rank["probability"]) for rank in row["top"]),
             **{k: row[k] for k in ("label", "probability", "accepted", "unknown", "error")},
         )
 
-    def _asked(self, method: str, path: str, content: Any = None, **parameters: Any) -> Any:
-        """Ask until there is an answer.
+    def _request(
+        self,
+        client: httpx2.Client,
+        method: str,
+        path: str,
+        content: bytes | None = None,
+        **parameters: Any,
+    ) -> httpx2.Response:
+        """Send a request, again and again while the server is busy.
 
         Raises
         ------
@@ -112,47 +166,47 @@ class Remote:
 
         url = self._url.copy_with(path=self._url.path.rstrip("/") + path)
         url = url.copy_merge_params(parameters)
-        ends = time.monotonic() + PATIENCE
+        ends = time.monotonic() + RETRY_S
         wait = 0.1
         while True:
             try:
-                found = self._client.request(method, url, content=content)
-                if found.status_code not in BUSY:
-                    return found
-                reason = f"it answers {found.status_code}"
-                asked = found.headers.get("retry-after", "")
+                response = client.request(method, url, content=content)
+                if response.status_code not in BUSY:
+                    return response
+                reason = f"it answers {response.status_code}"
+                asked = response.headers.get("retry-after", "")
                 wait = float(asked) if asked.isdigit() else wait
             except httpx2.ConnectError as error:
-                if method == "GET":  # the first thing asked: nobody is there
-                    raise RemoteError(f"Nothing answers at {self._url}: {error}.") from None
+                if method == "GET":  # the first request: there is no server
+                    raise RemoteError(f"No server answers at {self._url}: {error}.") from None
                 reason = str(error)
             except httpx2.TransportError as error:
                 reason = str(error) or type(error).__name__
-            wait = min(wait, LONGEST_WAIT)
+            wait = min(wait, MAX_WAIT_S)
             if time.monotonic() + wait > ends:
-                raise RemoteError(f"{self._url.host} cannot be asked any more: {reason}.")
+                raise RemoteError(f"{self._url.host} no longer answers: {reason}.")
             time.sleep(wait)
             wait = 2 * wait
 
-    def _told(self, found: Any) -> dict[str, Any]:
-        """Return the record that an answer is.
+    def _json(self, response: httpx2.Response) -> dict[str, Any]:
+        """Return the record in a response.
 
         Raises
         ------
         RemoteError
-            It is a refusal, or not from a server of this kind.
+            It is a refusal, or does not come from `serve`.
         """
-        record = _record(found)
-        if found.status_code in {200, 422} and ("predictions" in record or "models" in record):
+        record = _record(response)
+        if response.status_code in {200, 422} and ("predictions" in record or "models" in record):
             return record
-        reason = record.get("detail") or record.get("error") or f"status {found.status_code}"
-        raise RemoteError(f"{self._url.host} does not name pictures: {reason}")
+        reason = record.get("detail") or record.get("error") or f"status {response.status_code}"
+        raise RemoteError(f"{self._url.host} does not classify pictures: {reason}")
 
 
-def _record(found: Any) -> dict[str, Any]:
-    """Return the JSON of an answer; nothing if there is none: a proxy may have answered."""
+def _record(response: httpx2.Response) -> dict[str, Any]:
+    """Return the JSON object in a response; empty if there is no object, as from a proxy."""
     try:
-        record = found.json()
+        record = response.json()
     except ValueError:
         record = None
     return record if isinstance(record, dict) else {}

@@ -35,7 +35,7 @@ class BackboneInfo:
         )
 
     def preprocess(self, imgsz: int | None, resize: Resize) -> Preprocess:
-        """Return how pictures are made ready for it, at its own size unless told otherwise."""
+        """Return its preprocessing, at its own input size by default."""
         return Preprocess(
             imgsz=imgsz or self.imgsz,
             resize=resize,

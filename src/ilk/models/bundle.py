@@ -92,7 +92,7 @@ class Bundle:
         return result
 
     def save(self, path: Path) -> None:
-        """Write the file: a new one beside it, flushed, then renamed, so never a half of one.
+        """Write the file atomically: to a temporary file, flushed and renamed.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Bundle:
         Raises
         ------
         ModelError
-            There is none, or it is damaged, foreign or of a newer version.
+            It does not exist, is damaged, foreign or of a newer version.
         """
         from safetensors import SafetensorError, safe_open
 

@@ -95,7 +95,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn ``[N, C, H, W]`` into ``[N, width, H // 2, W // 2]``."""
-        x = F.max_pool2d(self.conv1(x), 2)
+        x = F.max_pool2d(self.conv1(x), 2, stride=2)
         x = self.activation(self.norm1(x))
         return self.activation(self.norm2(self.conv2(x)))  # type: ignore[no-any-return]
 

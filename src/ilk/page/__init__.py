@@ -1,4 +1,4 @@
-"""Page: what ilk's HTML pages share: one look, self-contained, opened offline, no script."""
+"""Page: the layout that ilk's HTML pages share: self-contained, offline, without scripts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ class Figure:
 
 
 def short(text: str, longest: int) -> str:
-    """Return a text fit to be shown, its middle left out if it is very long."""
-    fit = escaped(text)
-    return fit if len(fit) <= longest else f"{fit[: longest // 2]}…{fit[-longest // 2 :]}"
+    """Return an escaped text with its middle elided if it is very long."""
+    clean = escaped(text)
+    if len(clean) <= longest:
+        return clean
+    return f"{clean[: longest // 2]}…{clean[-longest // 2 :]}"
 
 
 def write(path: Path, package: str, template: str, **values: Any) -> None:
@@ -36,14 +38,14 @@ def write(path: Path, package: str, template: str, **values: Any) -> None:
     Parameters
     ----------
     path : Path
-        Where the page goes.
+        The file to write.
     package : str
-        The package that the template lies in.
+        The package that holds the template.
     template : str
         The template's file name. It extends ``base.html``: the blocks ``style`` and ``body``; and
         may import the macro ``figure`` from ``figure.html``.
     **values
-        What the template shows. All text is escaped; ``title`` is needed by the base.
+        The template's variables. All text is escaped; the base needs ``title``.
     """
     from jinja2 import DictLoader, Environment
 

@@ -1,6 +1,6 @@
-"""Recipes: fill a Recipe from the shipped one of its mode, a YAML file, and flags.
+"""Recipes: build a Recipe from the shipped one of its mode, a YAML file, and flags.
 
-A recipe need only say what differs: the rest comes from the shipped recipe of its mode.
+A YAML file only needs the keys that differ from the shipped recipe of its mode.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Any
 from pydantic import ValidationError
 
 from ilk.errors import UsageError
-from ilk.recipe import Recipe
+from ilk.recipe import Recipe, with_new_names
 from ilk.text import join_limited
 
 DEFAULT = "probe"
-# The rate that an optimizer begins with where it is not the one of the shipped recipe.
-RATES = {"sgd": 0.01, "adamw": 3e-4, "muon": 0.02}
+# The learning rate of an optimizer that is not the one of the shipped recipe.
+DEFAULT_LRS = {"sgd": 0.01, "adamw": 3e-4, "muon": 0.02}
 
 
 def load(source: str | Path | Recipe | None = None, **changes: Any) -> Recipe:
-    """Load a recipe, change some fields, and check that all of it fits together.
+    """Load a recipe, change some fields, and check that they fit together.
 
     Parameters
     ----------
     source : str, Path or Recipe, optional
-        The name of a shipped recipe, a YAML file, or a Recipe; of the latter, what was not set
-        comes from the shipped one of its mode. Default: that of ``changes["mode"]``, or the probe.
+        A YAML file, the name of a shipped recipe, or a Recipe, whose unset fields come from the
+        shipped one of its mode. Default: that of ``changes["mode"]``, or the probe.
     **changes
         Fields of `Recipe`.
 
@@ -39,14 +39,15 @@ def load(source: str | Path | Recipe | None = None, **changes: Any) -> Recipe:
         There is no such recipe, a key is unknown, a value is not allowed, or a field does not
         apply to the mode.
     """
+    changes = with_new_names(changes)
     if source is None:
         values: dict[str, Any] = {}
     elif isinstance(source, Recipe):
         values = source.model_dump(exclude_unset=True)
     else:
-        values = _read(_meant(source, changes))
+        values = with_new_names(_read(_file(source, changes), str(source)))
     for one, other in (("budget", "epochs"), ("epochs", "budget")):
-        if changes.get(one) is not None:  # a flag takes the place of what a file says
+        if changes.get(one) is not None:  # a flag replaces what a file says
             values.pop(other, None)
     given = values | changes
     base = _base(given)
@@ -68,24 +69,32 @@ def summary(path: Path) -> str:
 
 
 def _base(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what the shipped recipe says of that which is not given."""
-    name = _meant(str(given.get("mode") or DEFAULT), given)
-    base = _read(name) if name in shipped() else {}
+    """Return the shipped recipe of the mode, for the fields that are not given."""
+    mode = str(given.get("mode") or DEFAULT)
+    base = _read(_shipped(mode, given), mode) if mode in shipped() else {}
     if given.get("budget") is not None:
         base["epochs"] = None
     if "model" in given and given["model"] != base.get("model"):
-        base.pop("rates", None)  # they name parts of the other
+        base.pop("rates", None)  # they name parts of another model
     if "optimizer" in given and given["optimizer"] != base.get("optimizer"):
-        base["lr"] = RATES.get(str(given["optimizer"]))
+        base["lr"] = DEFAULT_LRS.get(str(given["optimizer"]))
     return base
 
 
-def _meant(source: str | Path, changes: dict[str, Any]) -> str | Path:
-    """Return the recipe that is meant: a guide with nothing frozen is its case study.
+def _file(source: str | Path, changes: dict[str, Any]) -> Path:
+    """Return a recipe's file: the given one if it exists, else the shipped one of that name."""
+    path = Path(source)
+    if isinstance(source, Path) or path.is_file() or source not in shipped():
+        return path
+    return _shipped(source, changes)
+
+
+def _shipped(name: str, changes: dict[str, Any]) -> Path:
+    """Return the file of a shipped recipe; a guide with nothing frozen is the case study.
 
     The case study's other fields differ too.
     """
-    return "case-study" if source == "guide" and changes.get("freeze") == "none" else source
+    return shipped()["case-study" if name == "guide" and changes.get("freeze") == "none" else name]
 
 
 def validated(values: dict[str, Any], source: str = "the recipe") -> Recipe:
@@ -105,11 +114,11 @@ def validated(values: dict[str, Any], source: str = "the recipe") -> Recipe:
 
 
 def explained(error: ValidationError) -> str:
-    """Say in one line what a value was and what is allowed."""
+    """Return in one line what a value was and what is allowed."""
     first = error.errors(include_url=False)[0]
     message = f"{first['msg'][0].lower()}{first['msg'][1:]}."
     if isinstance(first["input"], bool) and first["type"] == "string_type":
-        message += " (YAML reads no, off and yes as truth values: write none, say.)"
+        message += " (YAML reads no, off and yes as booleans; write none instead.)"
     where = ".".join(str(part) for part in first["loc"])
     return f"{where} = {first['input']!r}: {message}" if where else message
 
@@ -117,9 +126,9 @@ def explained(error: ValidationError) -> str:
 def _refuse_misfits(
     recipe: Recipe, given: dict[str, Any], base: dict[str, Any], asked: dict[str, Any]
 ) -> None:
-    """Refuse what was given but does not apply to the mode or to another setting.
+    """Refuse fields that do not apply to the mode or to another setting.
 
-    Of what was given, some was asked for, as by a flag; the rest comes from a file or a Recipe.
+    ``asked`` are those of the ``given`` fields that come from flags, not from a file or a Recipe.
     """
 
     def name(field: str) -> str:
@@ -131,7 +140,7 @@ def _refuse_misfits(
             usual = (
                 ""
                 if "mode" in given
-                else f" No mode is given, so probe is meant: give another, as --mode {modes[0]}."
+                else f" The default mode is probe: give another, such as --mode {modes[0]}."
             )
             raise UsageError(
                 f"{name(field)} does not apply to {name('mode')} {recipe.mode}, only to "
@@ -142,12 +151,12 @@ def _refuse_misfits(
         if given.get(field) and given[field] != usual and not applies(recipe):
             raise UsageError(f"{name(field)} does not apply {why}.")
     if given.get("budget") is not None and given.get("epochs") is not None:
-        raise UsageError("--epochs and --budget both say how long to train; give one of them.")
+        raise UsageError("--epochs and --budget both set how long to train; give only one.")
     if recipe.val_share + recipe.test_share >= 1:
         raise UsageError("--val-share and --test-share leave nothing to train on.")
 
 
-# When a setting depends on another: field -> (what is missing, in words; the test).
+# Settings that depend on another: field -> (when they do not apply, in words; when they do).
 _CONDITIONS: dict[str, tuple[str, Callable[[Recipe], Any]]] = {
     "precision": ("to --mode probe as fp16", lambda r: r.precision != "fp16" or r.mode != "probe"),
     "momentum": ("with --optimizer adamw", lambda r: r.optimizer != "adamw"),
@@ -156,7 +165,7 @@ _CONDITIONS: dict[str, tuple[str, Callable[[Recipe], Any]]] = {
     "step_factor": ("without --schedule step", lambda r: r.schedule == "step"),
     "unfreeze_every": ("with --freeze none: nothing is frozen", lambda r: r.freeze != "none"),
     "layer_decay": (
-        "with --freeze backbone: there is but one layer to train",
+        "with --freeze backbone: only one layer is trained",
         lambda r: r.freeze != "backbone" or r.unfreeze_every,
     ),
     "warmup": (
@@ -176,24 +185,23 @@ def _flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def _read(source: str | Path) -> dict[str, Any]:
-    """Read a shipped recipe or a YAML file."""
+def _read(path: Path, name: str) -> dict[str, Any]:
+    """Read a YAML file; ``name`` is what the user called it."""
     import yaml
 
-    path = shipped().get(str(source), Path(source))
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(
-            f"No recipe '{source}': {why}. Shipped: {join_limited(shipped(), 9)}; or give a YAML "
+            f"No recipe '{name}': {why}. Shipped: {join_limited(shipped(), 9)}; or give a YAML "
             "file."
         ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: a date that is none, a path with NUL. RecursionError: nested too deep.
+        # ValueError: an invalid date, a path with NUL. RecursionError: nested too deeply.
         raise UsageError(f"{path} is not YAML: {error}".replace("\n", " ")) from None
     if values is None:
-        raise UsageError(f"{path} holds no recipe key. Write, say, 'mode: finetune'.")
+        raise UsageError(f"{path} is empty. Write, say, 'mode: finetune'.")
     if not isinstance(values, dict):
-        raise UsageError(f"{path} holds a {type(values).__name__}, not a table of recipe keys.")
+        raise UsageError(f"{path} contains a {type(values).__name__}, not a table of recipe keys.")
     return values

@@ -1,1 +1,1 @@
-"""Serving: a classifier on the network. `app.build_app` puts it together, `server.run` runs it."""
+"""Serving: a classifier behind HTTP. `app.build_app` builds it, `server.Server` runs it."""

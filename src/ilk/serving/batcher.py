@@ -1,78 +1,86 @@
-"""Batcher: pictures of all requests meet, and go through the network together.
+"""Batcher: pictures of all requests go through the network together.
 
-Decoding threads put pictures in; an engine thread takes all that are ready, up to a batch. Nothing
-waits for a batch to fill while the network is idle, except a moment for pictures that are being
-decoded just then. Under load batches fill by themselves. Where several threads do well to run the
-engine (its lanes), each takes its share of what is ready: then no core is idle while another
-computes the last pictures of a batch.
+Decoding threads fill a queue; an engine thread takes whatever is ready, up to a batch. While the
+network is idle nothing waits for a batch to fill, except briefly for pictures that are being
+decoded at that moment; under load batches fill by themselves. Where an engine runs best on several
+threads, each takes its share of the queue, so that no core idles while another computes the last
+pictures of a batch.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Protocol
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from ilk.arrays import Pixels
 from ilk.data.catalog import Content
 from ilk.inference import Predictions
-from ilk.serving.niceness import be_nice
-from ilk.serving.refusals import engine_failed
+from ilk.serving.limits import engine_failed
+from ilk.serving.metrics import Metrics
 
-MOMENT = 0.002  # seconds to wait for pictures that are being decoded
-FAILURES = 3  # stalls in a row after which the network counts as broken
-
-
-class Closed(Exception):  # noqa: N818 -- an answer, not a fault
-    """The batcher takes no more: another model has taken over."""
-
-
-class Watcher(Protocol):
-    """Is told how long things took, in seconds, and how large batches were."""
-
-    def stage(self, name: str, seconds: float) -> None:
-        """Take note of a stage's time: decode, queue or engine."""
-
-    def batch(self, size: int) -> None:
-        """Take note of a batch."""
+P = ParamSpec("P")
+T = TypeVar("T")
+DECODE_WAIT_S = 0.002  # how long a batch waits for pictures that are being decoded
+FAILURES = 3  # failed batches in a row after which the network counts as broken
+NICENESS, MAX_NICENESS = 5, 19  # as in nice(1): at 5, a third of the others' share of a busy core
 
 
-@dataclass(eq=False)
+def lower_thread_priority() -> None:
+    """Let this thread, and the threads that it starts, yield to others; on Linux only.
+
+    Under load every core is busy. With equal priorities the event loop would get too small a share,
+    and finished answers and refusals would wait.
+    """
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):  # a sandbox may forbid it
+        main = os.getpriority(os.PRIO_PROCESS, os.getpid())
+        priority = min(main + NICENESS, MAX_NICENESS)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), priority)
+
+
+def run_at_lower_priority(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """Run ``work`` in a thread of lower priority, and return its result."""
+    with ThreadPoolExecutor(1, initializer=lower_thread_priority) as thread:
+        return thread.submit(work, *args, **options).result()
+
+
+@dataclass(frozen=True, eq=False)
 class Answer:
-    """What becomes of one picture: row ``row`` of ``predictions``."""
+    """The prediction of one picture: row ``row`` of ``predictions``."""
 
     predictions: Predictions
     row: int
 
 
 @dataclass(eq=False)
-class Waiting:
-    """A picture on its way to the network."""
+class QueuedPicture:
+    """A decoded picture in the queue."""
 
     pixels: Pixels
     future: Future[Answer]
-    since: float = field(default_factory=time.monotonic)
+    since: float
 
 
 @dataclass(eq=False)
-class Lane:
-    """An engine thread, and the batch that it is running."""
+class EngineThread:
+    """A thread that runs the network, and its current batch."""
 
-    batch: list[Waiting] = field(default_factory=list)
+    batch: list[QueuedPicture] = field(default_factory=list)
     since: float = 0.0
     thread: threading.Thread = field(init=False)
-    given_up: bool = False
-
-    def hangs(self, stall_s: float) -> bool:
-        """Whether its batch has taken longer than ``stall_s`` seconds."""
-        return bool(self.batch) and time.monotonic() - self.since > stall_s
+    abandoned: bool = False
 
 
 class Batcher:
@@ -83,191 +91,207 @@ class Batcher:
     decode : callable
         Turns an encoded picture, or pixels, into ``uint8 [S, S, 3]``, or raises a DecodeError.
     run : callable
-        Names pixels ``uint8 [N, S, S, 3]``.
-    decoders : ThreadPoolExecutor
+        Predicts from pixels ``uint8 [N, S, S, 3]``.
+    decoders : Executor
         Shared with other batchers.
     batch : int
         The most pictures at once.
-    lanes : int
+    threads : int
         How many threads run the network.
     stall_s : float
-        Seconds after which a batch counts as lost, and another thread takes over.
-    watcher : Watcher
+        Seconds after which a batch counts as lost, and a new thread takes over.
+    metrics : Metrics
+    clock : callable
+        Returns seconds.
     """
 
     def __init__(
         self,
         decode: Callable[[Content], Pixels],
         run: Callable[[Pixels], Predictions],
-        decoders: ThreadPoolExecutor,
+        decoders: Executor,
         *,
         batch: int,
-        lanes: int,
+        threads: int,
         stall_s: float,
-        watcher: Watcher,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._decode = decode
         self._run = run
         self._decoders = decoders
         self._batch = batch
         self._stall_s = stall_s
-        self._watcher = watcher
-        self._ready: deque[Waiting] = deque()
+        self._metrics = metrics
+        self._clock = clock
+        self._ready: deque[QueuedPicture] = deque()
         self._changed = threading.Condition()
         self._decoding = 0
+        self._leases = 0
         self._failures = 0
         self._closed = False
-        self._lanes = [self._opened_lane() for _ in range(lanes)]
+        self._threads = [self._start_thread() for _ in range(threads)]
 
     def submit(
-        self, contents: Sequence[Content], left: Callable[[], object] = lambda: None
+        self, contents: Sequence[Content], released: Callable[[], object] = lambda: None
     ) -> list[Future[Answer]]:
-        """Take pictures; cancel what is returned to drop them, unless their batch has begun.
+        """Queue pictures. Cancelling a future drops its picture, unless its batch has started.
+
+        After `close`, only the holder of a lease may call it.
 
         Parameters
         ----------
         contents : sequence
-        left : callable
-            Called for each picture once it takes up neither a thread nor a place in the queue.
-
-        Raises
-        ------
-        Closed
-            It takes no more.
+        released : callable
+            Called for each picture once it occupies neither a thread nor a place in the queue.
         """
         futures: list[Future[Answer]] = [Future() for _ in contents]
         with self._changed:
-            if self._closed:
-                raise Closed
             self._decoding += len(futures)
         for content, future in zip(contents, futures, strict=True):
-            self._decoders.submit(self._prepare, content, future, left)
+            self._decoders.submit(self._prepare, content, future, released)
         return futures
+
+    def acquire_lease(self) -> None:
+        """Keep the batcher running, even if closed, until the lease is released."""
+        with self._changed:
+            self._leases += 1
+
+    def release_lease(self) -> None:
+        """Give a lease back."""
+        with self._changed:
+            self._leases -= 1
+            self._changed.notify_all()
 
     @property
     def broken(self) -> bool:
-        """Whether the network has not answered several times in a row."""
+        """Whether the network has failed several times in a row."""
         return self._failures >= FAILURES
 
     @property
     def ended(self) -> bool:
-        """Whether it was closed, and has answered all that it took."""
-        return self._closed and not any(lane.thread.is_alive() for lane in self._lanes)
+        """Whether it is closed and all its threads have ended."""
+        return self._closed and not any(t.thread.is_alive() for t in self._threads)
 
     def check(self) -> None:
-        """Replace engine threads that hang or are dead; call this several times a second."""
-        lost: list[tuple[Waiting, str]] = []
+        """Replace engine threads that hang or have died; to be called several times a second."""
+        lost: list[tuple[QueuedPicture, str]] = []
         with self._changed:
-            for place, lane in enumerate(self._lanes):
-                if lane.hangs(self._stall_s):
-                    reason = f"nothing came back for {self._stall_s:.0f} s"
-                elif not lane.thread.is_alive() and (lane.batch or not self._closed):
+            for index, thread in enumerate(self._threads):
+                if thread.batch and self._clock() - thread.since > self._stall_s:
+                    reason = f"no result after {self._stall_s:.0f} s"
+                elif not thread.thread.is_alive() and (thread.batch or not self._drained):
                     reason = "its thread ended"
                 else:
                     continue
-                lane.given_up = True
-                lost += [(waiting, reason) for waiting in lane.batch]
+                thread.abandoned = True
+                lost += [(picture, reason) for picture in thread.batch]
                 self._failures += 1
-                self._lanes[place] = self._opened_lane()
-        for waiting, reason in lost:
-            _settle(waiting.future, engine_failed(reason))
+                self._threads[index] = self._start_thread()
+        for picture, reason in lost:
+            _settle(picture.future, engine_failed(reason))
 
     def close(self) -> None:
-        """Take no more; what was taken is answered still."""
+        """End once every lease is released and every queued picture is answered."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def wait(self) -> None:
-        """Wait until all that was taken is answered, but not for a network that hangs.
+        """Wait until it has ended, but not for a network that hangs.
 
-        A program that ends while a thread is inside the engine is killed by it.
+        A process that exits while a thread is inside the engine crashes.
         """
         ends = time.monotonic() + self._stall_s
-        for lane in self._lanes:
-            lane.thread.join(max(0, ends - time.monotonic()))
+        for thread in self._threads:
+            thread.thread.join(max(0, ends - time.monotonic()))
 
-    def _opened_lane(self) -> Lane:
-        lane = Lane()
-        lane.thread = threading.Thread(
-            target=self._work, args=(lane,), name="ilk-engine", daemon=True
+    @property
+    def _drained(self) -> bool:
+        return self._closed and not (self._leases or self._decoding or self._ready)
+
+    def _start_thread(self) -> EngineThread:
+        state = EngineThread()
+        state.thread = threading.Thread(
+            target=self._work, args=(state,), name="ilk-engine", daemon=True
         )
-        lane.thread.start()
-        return lane
+        state.thread.start()
+        return state
 
     def _prepare(
-        self, content: Content, future: Future[Answer], left: Callable[[], object]
+        self, content: Content, future: Future[Answer], released: Callable[[], object]
     ) -> None:
-        """Decode a picture and put it in the queue; done by a decoding thread."""
-        began = time.monotonic()
-        waiting = None
+        """Decode a picture and queue it; runs in a decoding thread."""
+        began = self._clock()
+        picture = None
         try:
             if not future.cancelled():
-                waiting = Waiting(self._decode(content), future)
-                self._watcher.stage("decode", time.monotonic() - began)
-        except Exception as error:  # a DecodeError, or worse: someone waits for it
+                pixels = self._decode(content)
+                picture = QueuedPicture(pixels, future, self._clock())
+                self._metrics.stage("decode", picture.since - began)
+        except Exception as error:  # whatever it is, the request waits for it
             _settle(future, error)
         finally:
             with self._changed:
                 self._decoding -= 1
-                if waiting:
-                    self._ready.append(waiting)
+                if picture:
+                    self._ready.append(picture)
                 self._changed.notify_all()
-            future.add_done_callback(lambda _: left())
+            future.add_done_callback(lambda _: released())
 
-    def _work(self, lane: Lane) -> None:
-        """Run batches until given up or closed."""
-        be_nice()
+    def _work(self, thread: EngineThread) -> None:
+        """Run batches until abandoned or closed."""
+        lower_thread_priority()
         while True:
-            taken = self._take(lane)
+            taken = self._take(thread)
             if taken is None:
                 return
             if not taken:
                 continue
-            began = time.monotonic()
-            for waiting in taken:
-                self._watcher.stage("queue", began - waiting.since)
-            self._watcher.batch(len(taken))
+            for picture in taken:
+                self._metrics.stage("queue", thread.since - picture.since)
+            self._metrics.batch_size.observe(len(taken))
             result: Predictions | Exception
             try:
-                result = self._run(np.stack([waiting.pixels for waiting in taken]))
+                result = self._run(np.stack([picture.pixels for picture in taken]))
             except Exception as error:
                 result = engine_failed(str(error))
-            self._watcher.stage("engine", time.monotonic() - began)
+            self._metrics.stage("engine", self._clock() - thread.since)
             with self._changed:
-                if lane.given_up:  # its pictures were answered
+                if thread.abandoned:  # its pictures have been answered
                     return
-                lane.batch = []
+                thread.batch = []
                 self._failures = self._failures + 1 if isinstance(result, Exception) else 0
-            for row, waiting in enumerate(taken):
+            for row, picture in enumerate(taken):
                 failed = isinstance(result, Exception)
-                _settle(waiting.future, result if failed else Answer(result, row))  # type: ignore[arg-type]
+                _settle(picture.future, result if failed else Answer(result, row))  # type: ignore[arg-type]
 
-    def _take(self, lane: Lane) -> list[Waiting] | None:
-        """Wait for pictures and return a batch of them; None once there is no more to do."""
+    def _take(self, thread: EngineThread) -> list[QueuedPicture] | None:
+        """Wait for pictures and return a batch of them; None once there is nothing left to do."""
         with self._changed:
             while not self._ready:
-                if self._closed and not self._decoding:
+                if self._drained:
                     return None
                 self._changed.wait()
             if self._decoding and len(self._ready) < self._batch:
                 self._changed.wait_for(
-                    lambda: not self._decoding or len(self._ready) >= self._batch, timeout=MOMENT
+                    lambda: not self._decoding or len(self._ready) >= self._batch,
+                    timeout=DECODE_WAIT_S,
                 )
             taken = [self._ready.popleft() for _ in range(self._share())]
-            taken = [w for w in taken if w.future.set_running_or_notify_cancel()]
-            lane.batch = taken
-            lane.since = time.monotonic()
+            taken = [p for p in taken if p.future.set_running_or_notify_cancel()]
+            thread.batch = taken
+            thread.since = self._clock()
             return taken
 
     def _share(self) -> int:
-        """Return how many pictures a lane takes: its share, by the twos of engines."""
+        """Return how many pictures a thread takes: its share, an even number as engines prefer."""
         ready = len(self._ready)
-        return min(self._batch, ready, 2 * ceil(ready / (2 * len(self._lanes))))
+        return min(self._batch, ready, 2 * ceil(ready / (2 * len(self._threads))))
 
 
 def _settle(future: Future[Answer], result: Answer | Exception) -> None:
-    """Answer, unless nobody waits any more."""
+    """Set a result, unless the future was cancelled."""
     try:
         if isinstance(result, Exception):
             future.set_exception(result)

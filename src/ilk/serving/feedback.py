@@ -1,4 +1,4 @@
-"""Feedback: people's corrections, kept in one SQLite file, and turned into a catalog."""
+"""Feedback: corrections of predictions, stored in one SQLite file, and exported as a catalog."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import csv
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from ilk.data.catalog import digest_of
@@ -33,12 +34,14 @@ on conflict (digest, model) do update set
     version = excluded.version, predicted = excluded.predicted, label = excluded.label,
     time = excluded.time
 """
+OLDEST_FIRST = "select rowid from corrections order by time, rowid"
+SELECT = "select picture, model, version, predicted, label from corrections where rowid = ?"
 COLUMNS = ("path", "label", "predicted", "model")
 
 
 @dataclass(frozen=True)
 class Correction:
-    """A picture, what a model named it, and what it is."""
+    """A picture, its prediction by a model, and its correct class."""
 
     content: bytes
     model: str
@@ -48,17 +51,17 @@ class Correction:
 
 
 class Feedback:
-    """Corrections in a file. Of one picture under one model, the last counts.
+    """Corrections in a file. The last one for a picture and model counts.
 
     Parameters
     ----------
     path : Path
-        An SQLite file; made if it is not there.
+        An SQLite file; created if it does not exist.
 
     Raises
     ------
     OutputError
-        It cannot be written, or is no such file.
+        It cannot be written, or is not an SQLite file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,7 +71,7 @@ class Feedback:
             database.execute(TABLE)
 
     def add(self, correction: Correction) -> int:
-        """Keep a correction, and return how many there are.
+        """Store a correction, and return how many there are.
 
         Raises
         ------
@@ -84,71 +87,79 @@ class Feedback:
             return int(database.execute("select count(*) from corrections").fetchone()[0])
 
 
-def corrections_in(path: Path) -> list[Correction]:
-    """Return the corrections in a file, the oldest first.
+def read_corrections(path: Path) -> Iterator[Correction]:
+    """Yield the corrections in a file, the oldest first; one at a time is in memory.
 
     Raises
     ------
     OutputError
-        There are none: the file is of another kind.
+        It is not a file of corrections.
     """
     with _open(path, "?mode=ro") as database:
-        rows = database.execute(
-            "select picture, model, version, predicted, label from corrections order by time, rowid"
-        )
-        return [Correction(*row) for row in rows]
+        for row in database.execute(OLDEST_FIRST).fetchall():  # sorted without the pictures
+            yield Correction(*database.execute(SELECT, row).fetchone())
 
 
 @contextmanager
-def _open(path: Path, how: str = "") -> Iterator[sqlite3.Connection]:
+def _open(path: Path, query: str = "") -> Iterator[sqlite3.Connection]:
+    uri = f"{path.absolute().as_uri()}{query}"
     try:
-        database = sqlite3.connect(f"{path.absolute().as_uri()}{how}", timeout=5, uri=True)
-        try:
-            with database:
-                yield database
-        finally:
-            database.close()
+        with closing(sqlite3.connect(uri, timeout=5, uri=True)) as database, database:
+            yield database
     except sqlite3.Error as error:
         raise OutputError(
-            f"{escaped(path)} cannot hold corrections ({error}). Name another file."
+            f"{escaped(path)} cannot be used for corrections: {error}. Give another file."
         ) from None
 
 
-def export_feedback(path: Path, output: Path) -> int:
-    """Write corrections as a folder of pictures with a ``catalog.csv``; return how many.
+def export_feedback(file: str | PathLike[str], output: str | PathLike[str] = "feedback") -> int:
+    """Write the corrections that a service stored as a folder of pictures with a ``catalog.csv``.
 
-    Of a picture that was corrected under several models, the last correction counts.
+    If a picture was corrected for several models, the last correction counts.
+
+    Parameters
+    ----------
+    file : str or Path
+        The SQLite file that ``serve(…, feedback=file)`` wrote.
+    output : str or Path
+        A new or empty folder.
+
+    Returns
+    -------
+    int
+        The number of pictures.
 
     Raises
     ------
     UsageError
-        The file is not there, or the folder holds something already.
+        There is no such file, or the folder is not empty.
     OutputError
-        The folder cannot be written.
+        The file holds no corrections, or the folder cannot be written.
     """
-    if not path.is_file():
+    file, output = Path(file), Path(output)
+    if not file.is_file():
         raise UsageError(
-            f"There is no file {escaped(path)}; 'ilk serve --feedback FILE' writes it."
+            f"There is no file {escaped(file)}; 'ilk serve --feedback FILE' writes it."
         )
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{escaped(output)} is not empty; give another --output.")
-    corrections = corrections_in(path)
     rows: dict[str, tuple[str, ...]] = {}
     try:
-        (output / "pictures").mkdir(parents=True, exist_ok=True)
-        for correction in corrections:
-            name = f"pictures/{digest_of(correction.content)[:32]}{_ending(correction.content)}"
+        for correction in read_corrections(file):
+            (output / "pictures").mkdir(parents=True, exist_ok=True)
+            name = f"pictures/{digest_of(correction.content)[:32]}{_suffix(correction.content)}"
             (output / name).write_bytes(correction.content)
             model = f"{correction.model}@{correction.version}"
             rows[name] = (name, correction.label, correction.predicted, model)
-        with (output / "catalog.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows.values()])
+        output.mkdir(parents=True, exist_ok=True)
+        with (output / "catalog.csv").open("w", newline="", encoding="utf-8") as table:
+            csv.writer(table, lineterminator="\n").writerows([COLUMNS, *rows.values()])
     except OSError as error:
         raise OutputError(f"{escaped(output)} cannot be written: {error.strerror}.") from None
     return len(rows)
 
 
-def _ending(content: bytes) -> str:
+def _suffix(content: bytes) -> str:
     try:
         with opened(content) as image:
             return f".{str(image.format).lower().replace('jpeg', 'jpg')}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,8 @@ from ilk.engines import Options
 from ilk.errors import UsageError
 from ilk.runtime import installed
 
-EXTRA = ("fastapi", "fastapi_offline", "uvicorn", "httptools", "python_multipart",
-         "prometheus_client")  # fmt: skip
+REQUIRED = ("fastapi", "fastapi_offline", "uvicorn", "httptools", "python_multipart",
+            "prometheus_client")  # fmt: skip
 
 
 def serve(
@@ -34,81 +36,89 @@ def serve(
     cors: Sequence[str] = (),
     linger_s: float = 5.0,
     on_ready: Callable[[str, list[str]], None] | None = None,
+    stop: threading.Event | None = None,
     **limits: Any,
 ) -> None:
-    """Serve models on the network, until the process is told to end (SIGTERM or SIGINT).
+    """Serve models over HTTP until SIGTERM or SIGINT.
+
+    While it runs, Pillow's ``MAX_IMAGE_PIXELS`` and the thresholds of the garbage collector are
+    changed for the whole process. Outside the main thread no signal arrives: pass ``stop``.
 
     Parameters
     ----------
     models : sequence of str or Path
         Trained models or exported files, each ``[NAME[@VERSION]=]PATH``.
-    host, port
-        Where to listen; port 0 is any that is free.
+    host : str
+        The address to listen on; ``0.0.0.0`` accepts other machines.
+    port : int
+        0: any free port.
     options : Options, optional
-        Where and how those run that are not exported files.
+        Device, engine and precision of models that are not exported files.
     feedback : str or Path, optional
-        An SQLite file for corrections.
+        An SQLite file for corrections; None: they are not accepted.
     golden : optional
-        Labelled pictures, as for `evaluate`: a model that names one otherwise is not served.
+        Labelled pictures, in any form that `evaluate` accepts; a model that gets one of them wrong
+        is not served.
     api_key : str
-        Wanted of each request; empty: none is.
+        Required of each request; empty: not required.
     cors : sequence of str
-        Other web sites whose pages may ask.
+        Other web sites whose pages may send requests, as ``https://example.org``.
     linger_s : float
-        Seconds that it still answers after SIGTERM.
+        Seconds for which it still answers after SIGTERM.
     on_ready : callable, optional
-        Is told the address, and what is served, once the models are warm.
+        Called with the URL and the served models (``name@version``) once they are loaded, and
+        after each reload by SIGHUP.
+    stop : threading.Event, optional
+        Ends the service once it is set.
     **limits
-        See `ilk.serving.limits.Limits`.
+        ``batch``, ``queue``, ``files``, ``body_bytes``, ``buffer_bytes``, ``pixels``, ``formats``,
+        ``header_s``, ``body_s`` and ``deadline_s``: the fields of `ilk.serving.limits.Limits`.
 
     Raises
     ------
     UsageError
-        What serves is not installed, the address is taken, or a limit makes no sense.
+        The packages for serving are not installed, the address is in use, or a limit is invalid.
     IlkError
         A model cannot be served.
     """
-    missing = [name for name in EXTRA if not installed(name)]
+    missing = [name for name in REQUIRED if not installed(name)]
     if missing:
         raise UsageError(f"Serving needs {', '.join(missing)}: pip install 'ilk[serve]'.")
-    from ilk.serving.access import HERE, Access
     from ilk.serving.app import build_app
     from ilk.serving.feedback import Feedback
     from ilk.serving.limits import Limits
-    from ilk.serving.models import Models, Place
+    from ilk.serving.metrics import Metrics
+    from ilk.serving.middleware import LOOPBACK, AccessPolicy
+    from ilk.serving.registry import ModelRegistry, ModelSource
     from ilk.serving.server import Server
     from ilk.serving.service import Service
-    from ilk.serving.watch import Watch
 
     chosen = Limits(**limits)
-    Image.MAX_IMAGE_PIXELS = chosen.pixels
-    watch = Watch()
-    places = [Place.of(str(model)) for model in models]
+    metrics = Metrics()
+    sources = [ModelSource.parse(str(model)) for model in models]
     catalog = None if golden is None else open_catalog(golden)
-    service = Service(Models(places, options or Options(), chosen, watch, catalog), chosen, watch)
-    app = build_app(
-        service,
-        Access(api_key, tuple(map(_site, cors)), local=host in HERE),
-        Feedback(Path(feedback)) if feedback is not None else None,
-    )
-    server = Server(app, service, host, port, linger_s)
+    registry = ModelRegistry(sources, options or Options(), chosen, metrics, catalog)
+    service = Service(registry, chosen, metrics)
+    policy = AccessPolicy(api_key, tuple(map(_origin, cors)), local=host in LOOPBACK)
+    store = None if feedback is None else Feedback(Path(feedback))
+    server = Server(build_app(service, policy, store), service, host, port, linger_s, stop)
 
     def ready() -> None:
         if on_ready is not None:
-            on_ready(server.address, [f"{s.name}@{s.version}" for s in service.models.all])
+            on_ready(server.address, [served.full_name for served in registry.all])
 
-    _log_requests()
-    with threadpool_limits(1, "blas"):  # small products, whose threads would wait busily for more
-        server.run_until_told(ready)
+    # Small matrix products on one thread: BLAS threads would spin while they wait for more.
+    with _request_log(), _pixel_limit(chosen.pixels), threadpool_limits(1, "blas"):
+        server.run_until_stopped(ready)
 
 
-def _site(text: str) -> str:
-    """Return a web site as browsers name it.
+def _origin(text: str) -> str:
+    """Return a web site's origin as browsers send it.
 
     Raises
     ------
     UsageError
-        It is none.
+        It is not an origin.
     """
     site = text.rstrip("/").lower()
     if not re.fullmatch(r"https?://[^/?#@\s]+", site):
@@ -116,25 +126,33 @@ def _site(text: str) -> str:
     return site
 
 
-def export_feedback(file: str | PathLike[str], output: str | PathLike[str]) -> int:
-    """Write corrections that a service kept as pictures with a ``catalog.csv``; return how many.
-
-    Raises
-    ------
-    UsageError
-        The file is not there, or ``output`` holds something already.
-    """
-    from ilk.serving import feedback
-
-    return feedback.export_feedback(Path(file), Path(output))
+@contextmanager
+def _pixel_limit(pixels: int) -> Iterator[None]:
+    """Set Pillow's limit, which `ilk.data.decode` applies, for as long as the block lasts."""
+    previous = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = previous
 
 
-def _log_requests() -> None:
-    """Write a line a request to stderr, as JSON and nothing else."""
+@contextmanager
+def _request_log() -> Iterator[None]:
+    """Write one line of JSON per request to stderr, unless the log has a handler already."""
     log = logging.getLogger("ilk.requests")
+    if log.handlers:
+        yield
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    previous = log.propagate, log.level
+    log.addHandler(handler)
     log.propagate = False
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = previous[0]
+        log.setLevel(previous[1])

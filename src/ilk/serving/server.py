@@ -1,4 +1,4 @@
-"""Server: runs a service until it is told to end, and lets nothing get lost on the way."""
+"""Server: runs a service until a signal ends it, without losing a request."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ import gc
 import logging
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
+from fastapi import HTTPException
 from starlette.types import ASGIApp
 
 from ilk.errors import IlkError, UsageError
-from ilk.serving.patience import patient
-from ilk.serving.refusals import Refusal
 from ilk.serving.service import Service
-from ilk.serving.shedding import shedding
+from ilk.serving.uvicorn_protocol import http_protocol
 
-LAST_PORT = 65_535
-COLLECTING = (20_000, 20, 20)  # new objects, and collections of younger ones, between collections
+MAX_PORT = 65_535
+GC_THRESHOLDS = (20_000, 20, 20)
 log = logging.getLogger("ilk")
 
 
 class Server(uvicorn.Server):
-    """Serves while the models load, and ends in three steps.
+    """Listens while the models load, and shuts down in three steps.
 
-    At SIGTERM it is no longer ready, and asks clients to come back elsewhere, but still answers for
-    ``linger_s`` seconds, until whoever spreads the load has noticed. Then it takes no more
-    connections, answers what it has, and ends. SIGINT does without the first step. SIGHUP loads the
-    models anew.
+    After SIGTERM it is no longer ready and asks clients to reconnect elsewhere, but still answers
+    for ``linger_s`` seconds, until the load balancer has noticed. Then it accepts no more
+    connections, finishes the requests in progress, and exits. SIGINT skips the first step. SIGHUP
+    reloads the models.
 
     Parameters
     ----------
@@ -39,17 +40,25 @@ class Server(uvicorn.Server):
     service : Service
     host : str
     port : int
-        0: any that is free.
+        0: any free port.
     linger_s : float
+    stop : threading.Event, optional
+        Shuts the server down, as SIGINT does, once it is set.
     """
 
     def __init__(
-        self, app: ASGIApp, service: Service, host: str, port: int, linger_s: float
+        self,
+        app: ASGIApp,
+        service: Service,
+        host: str,
+        port: int,
+        linger_s: float,
+        stop: threading.Event | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=patient(shedding(service), service.limits),
+                http=http_protocol(service),
                 ws="none",
                 access_log=False,
                 proxy_headers=False,
@@ -59,22 +68,23 @@ class Server(uvicorn.Server):
             )
         )
         self._service = service
-        self._socket = _listening(host, port)
+        self._socket = _listen(host, port)
         self._linger_s = linger_s
+        self._stop = stop
         self._ends: float | None = None
-        self._reload = False
+        self._reload_requested = False
         self._loading: asyncio.Task[None] | None = None
         self._reloading: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """The URL of the service."""
         host, port = self._socket.getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    def run_until_told(self, on_ready: Callable[[], None]) -> None:
-        """Serve; call ``on_ready`` once the models are warm, and whenever SIGHUP has loaded others.
+    def run_until_stopped(self, on_ready: Callable[[], None]) -> None:
+        """Serve; call ``on_ready`` once the models are loaded, and after each reload by SIGHUP.
 
         Raises
         ------
@@ -82,73 +92,95 @@ class Server(uvicorn.Server):
             The models cannot be served.
         """
         self._on_ready = on_ready
-        if hasattr(signal, "SIGHUP"):
-            signal.signal(signal.SIGHUP, self._ask_for_reload)
-        self.run(sockets=[self._socket])
+        with _reload_on_sighup(self._request_reload), _collecting_less():
+            self.run(sockets=[self._socket])
         if self.failure is not None:
             raise self.failure
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to end."""
+        """Start to shut down."""
         if sig == signal.SIGINT or self._service.draining:
             self.force_exit = self.should_exit
             self.should_exit = True
         elif self._linger_s:
-            log.warning("Ending: not ready any more, but answering for %g s; a second signal ends "
-                        "it sooner.", self._linger_s)  # fmt: skip
+            log.warning("Shutting down: no longer ready, but answering for another %g s. A second "
+                        "signal ends the wait.", self._linger_s)  # fmt: skip
         self._service.draining = True
         self._ends = time.monotonic() + self._linger_s
 
     async def on_tick(self, counter: int) -> bool:
-        """Look, ten times a second, whether there is something to be done."""
+        """Check, ten times a second, whether something has to be done."""
         if self._loading is None:
-            self._loading = asyncio.create_task(self._load_first())
-        if self._reload:
-            self._reload = False
-            self._reloading = asyncio.create_task(self._load_again())
+            self._loading = asyncio.create_task(self._load())
+        if self._reload_requested:
+            self._reload_requested = False
+            self._reloading = asyncio.create_task(self._reload())
+        if self._stop is not None and self._stop.is_set() and not self.should_exit:
+            self.handle_exit(signal.SIGINT, None)
         if self._ends is not None and time.monotonic() > self._ends:
             self.should_exit = True
         return await super().on_tick(counter)
 
-    def _ask_for_reload(self, *_: object) -> None:
-        self._reload = True
+    def _request_reload(self) -> None:
+        self._reload_requested = True
 
-    async def _load_first(self) -> None:
+    async def _load(self) -> None:
         try:
             await asyncio.to_thread(self._service.models.load)
-            _settle_memory()
+            gc.collect()
+            gc.freeze()
             self._on_ready()
         except Exception as error:
             self.failure = error
             self.should_exit = True
 
-    async def _load_again(self) -> None:
+    async def _reload(self) -> None:
         try:
             await asyncio.to_thread(self._service.models.load)
             self._on_ready()
-        except (IlkError, Refusal) as error:
+        except IlkError as error:
             log.error("%s The models from before still answer.", error)  # noqa: TRY400 -- no fault
+        except HTTPException as error:
+            log.error(error.detail)  # noqa: TRY400 -- no fault
         except Exception:
-            log.exception("The models cannot be loaded. Those from before still answer.")
+            log.exception("The models cannot be loaded. The models from before still answer.")
 
 
-def _settle_memory() -> None:
-    """Spare Python's garbage collector what will stay: it would look through it again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECTING)
+@contextmanager
+def _reload_on_sighup(reload: Callable[[], None]) -> Iterator[None]:
+    """Handle SIGHUP, where there is one; only the main thread may."""
+    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGHUP, lambda *_: reload())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, previous)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+@contextmanager
+def _collecting_less() -> Iterator[None]:
+    """Run Python's garbage collector less often, as it would scan the models again and again."""
+    previous = gc.get_threshold()
+    gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*previous)
+        gc.unfreeze()
+
+
+def _listen(host: str, port: int) -> socket.socket:
     """Return a socket bound to an address.
 
     Raises
     ------
     UsageError
-        Something else listens there, or there is no such address.
+        The port is in use, or there is no such address.
     """
-    if not 0 <= port <= LAST_PORT:
-        raise UsageError(f"--port {port}: give 0 to {LAST_PORT}; 0 is any that is free.")
+    if not 0 <= port <= MAX_PORT:
+        raise UsageError(f"--port {port}: give 0 to {MAX_PORT}; 0 takes any free port.")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(found[0], socket.SOCK_STREAM)
@@ -156,7 +188,7 @@ def _listening(host: str, port: int) -> socket.socket:
         bound.bind(found[4])
     except OSError as error:
         raise UsageError(
-            f"{host}:{port} cannot be listened on: {error.strerror}. Give another --port, or "
-            "--port 0 for any that is free."
+            f"Cannot listen on {host}:{port}: {error.strerror}. Give another --port; --port 0 "
+            "takes any free one."
         ) from None
     return bound

@@ -1,121 +1,161 @@
-"""Service: what all routes share, and the way that a picture takes through it."""
+"""Service: what all routes share, and how a picture travels through it."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from fastapi import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from ilk.data.catalog import Content
+from ilk.data.decode import decode
 from ilk.errors import DecodeError
-from ilk.serving.batcher import Answer, Closed
-from ilk.serving.limits import Limits
-from ilk.serving.models import Models, Served
-from ilk.serving.niceness import be_nice
-from ilk.serving.refusals import Refusal, too_late
-from ilk.serving.room import Room
-from ilk.serving.watch import Watch
+from ilk.inference.explain import Explainer, overlay
+from ilk.models.bundle import Bundle
+from ilk.serving.batcher import Answer, lower_thread_priority
+from ilk.serving.limits import CapacityLimiter, Limits, deadline_missed
+from ilk.serving.metrics import Metrics
+from ilk.serving.registry import ModelRegistry, ServedModel
 
 P = ParamSpec("P")
 T = TypeVar("T")
-LARGE = 500_000  # bytes of a body that take long to be taken apart, if they mean no good
+LARGE_BODY = 500_000  # bytes; parsing a hostile body of this size would block the event loop
+EXPLANATIONS = 8  # the most that may be waiting or running
+
+
+def open_explainer(file: Path) -> Explainer:
+    """Load a model for explanations."""
+    return Explainer(Bundle.load(file))
 
 
 @dataclass(eq=False)
 class Service:
-    """What answers requests.
+    """Answers requests.
 
     Attributes
     ----------
-    models : Models
+    models : ModelRegistry
     limits : Limits
-    watch : Watch
-    room : Room
+    metrics : Metrics
+    queue, bodies : CapacityLimiter
+        Of pictures, and of bytes of request bodies.
     draining : bool
-        Set once the service is about to end: it still answers, but asks for no more.
+        Whether it is about to end: still answering, but no longer ready.
+    open_explainer : callable
+        Opens the file of a model for explanations.
     """
 
-    models: Models
+    models: ModelRegistry
     limits: Limits
-    watch: Watch
-    room: Room = field(init=False)
+    metrics: Metrics
+    queue: CapacityLimiter = field(init=False)
+    bodies: CapacityLimiter = field(init=False)
     draining: bool = False
+    open_explainer: Callable[[Path], Explainer] = field(default=open_explainer)
 
     def __post_init__(self) -> None:
-        self.room = Room(self.limits, self.watch)
-        self._parser = ThreadPoolExecutor(1, "ilk-parse", be_nice)
-        self.watch.depth(lambda: self.room.pictures, lambda: self.ready)
+        self.queue = CapacityLimiter(self.limits.queue, self.metrics)
+        self.bodies = CapacityLimiter(self.limits.buffer_bytes, self.metrics)
+        self._explanations = CapacityLimiter(EXPLANATIONS, self.metrics)
+        self._explainer: tuple[str, Explainer] | None = None  # of the model with this digest
+        self._parsing = ThreadPoolExecutor(1, "ilk-parse", lower_thread_priority)
+        self._explaining = ThreadPoolExecutor(1, "ilk-explain", lower_thread_priority)
+        self.metrics.set_gauges(lambda: self.queue.held, lambda: self.ready)
 
     @property
     def ready(self) -> bool:
-        """Whether requests are welcome: models are warm, and nothing is broken or about to end."""
+        """Whether requests are welcome: models are loaded, none is broken, and it is not ending."""
         return bool(self.models.all) and not self.draining and not self.models.broken
 
-    async def answers(
-        self, request: Request, name: str | None, version: str | None, pictures: Sequence[Content]
-    ) -> tuple[Served, list[Answer | DecodeError]]:
-        """Run pictures through a model; one that cannot be decoded does not harm the others.
-
-        Returns
-        -------
-        served : Served
-            The model that answered. It is looked up only now: another may have taken over while the
-            request's body came.
-        answers : list
+    async def predict(
+        self, request: Request, served: ServedModel, pictures: Sequence[Content]
+    ) -> list[Answer | DecodeError]:
+        """Run pictures through a model; one that cannot be decoded does not affect the others.
 
         Raises
         ------
-        Refusal
-            There is no such model, no room, no time, or the network failed.
+        HTTPException
+            The queue is full (429), the deadline was missed (504), or the network failed (503).
         """
-        self.room.take(len(pictures))
-        try:
-            served, futures = self._submitted(name, version, pictures)
-        except Refusal:
-            self.room.leave(len(pictures))
-            raise
-        found = await self.in_time(request, _all(futures))
-        for answer in found:
+        self.queue.acquire(len(pictures))
+        futures = served.batcher.submit(pictures, self.queue.release)
+        answers = await self.before_deadline(request, _gather(futures))
+        for answer in answers:
             if isinstance(answer, Exception) and not isinstance(answer, DecodeError):
                 raise answer
-        return served, found  # type: ignore[return-value]
+        return answers  # type: ignore[return-value]
 
-    def _submitted(
-        self, name: str | None, version: str | None, pictures: Sequence[Content]
-    ) -> tuple[Served, list[Future[Answer]]]:
-        while True:
-            served = self.models.find(name, version)
-            with suppress(Closed):  # just now, and another takes its place
-                return served, served.batcher.submit(pictures, lambda: self.room.leave(1))
+    async def explain(
+        self, request: Request, served: ServedModel, picture: bytes, label: str | None
+    ) -> bytes:
+        """Return a JPEG of the picture as the network sees it, with a heat map for a class.
 
-    async def aside(
-        self, body: bytes, work: Callable[P, T], *args: P.args, **options: P.kwargs
-    ) -> T:
-        """Take a body apart: a large one in a thread, one after the other, so that others go on."""
-        if len(body) < LARGE:
-            return work(*args, **options)
-        task = functools.partial(work, *args, **options)
-        return await asyncio.get_running_loop().run_in_executor(self._parser, task)
-
-    async def in_time(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for work until the request's deadline, or until its client has left.
+        Explanations are computed one at a time: each takes as long as many predictions.
 
         Raises
         ------
-        Refusal
-            It is too late; the work was cancelled.
+        HTTPException
+            As for `predict`.
+        DecodeError
+            The picture cannot be decoded.
+        """
+        self._explanations.acquire()
+        future = self._explaining.submit(self._overlay, served, picture, label)
+        future.add_done_callback(lambda _: self._explanations.release())
+        return await self.before_deadline(request, _result(future))
+
+    def _overlay(self, served: ServedModel, picture: bytes, label: str | None) -> bytes:
+        classifier = served.classifier
+        pixels = decode(picture, classifier.spec.preprocess, self.limits.formats)[None]
+        label = label or classifier.named(pixels)[0].label
+        explainer = self._explainer_of(served)
+        heat = explainer.heatmaps(pixels, [classifier.classes.index(label)])
+        file = io.BytesIO()
+        overlay(pixels[0], heat[0]).save(file, "JPEG", quality=88)
+        return file.getvalue()
+
+    def _explainer_of(self, served: ServedModel) -> Explainer:
+        if self._explainer is None or self._explainer[0] != served.digest:
+            explainer = self.open_explainer(served.classifier.weights_file())
+            if not served.unchanged():
+                raise HTTPException(
+                    503,
+                    f"The file of {served.name} has been replaced since it was loaded, so it "
+                    "cannot explain the answers of the model in use. Reload with SIGHUP or POST "
+                    "/reload.",
+                )
+            self._explainer = served.digest, explainer
+        return self._explainer[1]
+
+    async def offload(
+        self, body: bytes, parse: Callable[P, T], *args: P.args, **options: P.kwargs
+    ) -> T:
+        """Call ``parse``, in a thread if the body is large, so that other requests go on."""
+        if len(body) < LARGE_BODY:
+            return parse(*args, **options)
+        task = functools.partial(parse, *args, **options)
+        return await asyncio.get_running_loop().run_in_executor(self._parsing, task)
+
+    async def before_deadline(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        """Await ``work``; cancel it at the request's deadline or once the client has left.
+
+        Raises
+        ------
+        HTTPException
+            504: the deadline was missed.
         ClientDisconnect
-            Nobody waits any more; the work was cancelled.
+            The client has left.
         """
         working = asyncio.ensure_future(work)
-        leaving = asyncio.ensure_future(_left(request))
+        leaving = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait(
                 {working, leaving},
@@ -125,22 +165,26 @@ class Service:
             if working.done():
                 return working.result()
             if leaving.done():
-                self.watch.gone()
+                self.metrics.client_gone.inc()
                 raise ClientDisconnect
-            self.watch.late()
-            raise too_late(self.limits.deadline_s)
+            self.metrics.deadline_missed.inc()
+            raise deadline_missed(self.limits.deadline_s)
         finally:
             working.cancel()
             leaving.cancel()
 
 
-async def _all(futures: Sequence[Future[Answer]]) -> list[Answer | BaseException]:
-    """Return what comes of futures; if this is cancelled, so are they."""
+async def _result(future: Future[T]) -> T:
+    return await asyncio.wrap_future(future)
+
+
+async def _gather(futures: Sequence[Future[Answer]]) -> list[Answer | BaseException]:
+    """Return the results or errors of futures; cancelling this cancels them."""
     waiting = [asyncio.wrap_future(future) for future in futures]
     return await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def _left(request: Request) -> None:
-    """Return once the client has left; its body has been read already."""
+async def _disconnected(request: Request) -> None:
+    """Return once the client has left; the body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Budget: how many steps can be afforded in a given time."""
+"""Budget: how many steps fit into a given time."""
 
 from __future__ import annotations
 
@@ -6,119 +6,113 @@ import logging
 import statistics
 import time
 
-from ilk.recipe import Recipe
-from ilk.training.distributed import ALONE, World
 from ilk.training.examples import Examples
 from ilk.training.optim.schedule import image_size
-from ilk.training.scoring import outputs_of
+from ilk.training.outputs import outputs_of
+from ilk.training.plan import Plan
 from ilk.training.state import State
 from ilk.training.step import Step
 
 log = logging.getLogger("ilk")
 TRIALS = 4
-MOMENTS = 6  # of a schedule, at which a step is timed
+MOMENTS = 6  # points of a schedule at which a step is timed
 ROUNDS = 2
-RATE = 1e-3  # factor of the peak rate in a trial: so many steps at the peak could burst the weights
+LR_FACTOR = 1e-3  # of the peak: a few steps at the peak itself could make the weights diverge
 LATE = 1000  # epochs
-SLACK = 0.95  # of the budget: checkpoints and curves take time too
+SLACK = 0.95  # share of the budget: checkpoints and curves take time too
 
 
-def affordable_steps(
-    trial: State, examples: Examples, recipe: Recipe, step: Step, world: World = ALONE
-) -> int:
-    """Take a few steps, which are thrown away, and see how many fit the budget.
+def affordable_steps(trial: State, examples: Examples, plan: Plan, step: Step) -> int:
+    """Take a few steps, which are thrown away, and return how many fit into the budget.
 
-    Pictures may grow and parts may thaw as a training goes on, so that its steps take longer and
-    longer; the mean step of a schedule is judged by some of its moments. How much will be thawed
-    depends on the number of steps, which is yet to be found. A first schedule fits if every step
-    is as slow as the last; it is too short. A second, by the mean step of the first, is too long,
-    as more is thawed in it. A third, by that of the second, is rather too short again, but by less.
+    Pictures may grow and layers may be unfrozen during a training, which makes its steps slower;
+    the mean step of a schedule is estimated at a few of its points. How much will be unfrozen
+    depends on the number of steps, which is not yet known. A first schedule assumes that every
+    step is as slow as the last: it is too short. A second, by the mean step of the first, is too
+    long, as more is unfrozen in it. A third, by that of the second, is slightly too short.
 
     Parameters
     ----------
     trial : State
-        A fresh one, of no further use.
+        A fresh one, not to be used afterwards.
     examples : Examples
-    recipe : Recipe
-        With a budget.
+    plan : Plan
+        Its recipe has a budget.
     step : Step
-        Of no further use either.
-    world : World
+        Not to be used afterwards either.
     """
-    assert recipe.budget_seconds is not None
-    seconds = SLACK * recipe.budget_seconds
-    timer = StepTimer(trial, examples, recipe, step, world)
+    assert plan.recipe.budget_seconds is not None
+    seconds = SLACK * plan.recipe.budget_seconds
+    timer = StepTimer(trial, examples, plan, step)
     late = LATE * trial.steps_per_epoch
     each = timer(late, late + 1)
-    scoring = world.share(_validation_seconds(trial, examples, recipe, step))
-    scoring /= trial.steps_per_epoch
+    validation = plan.world.broadcast(lambda: _validation_seconds(trial, examples, plan))
+    validation /= trial.steps_per_epoch
     for _ in range(ROUNDS):
-        steps = max(1, int(seconds / (each + scoring)))
+        steps = max(1, int(seconds / (each + validation)))
         moments = [int((i + 0.5) / MOMENTS * steps) for i in range(MOMENTS)]
         each = statistics.fmean(timer(moment, steps) for moment in moments)
-    steps = max(1, int(seconds / (each + scoring)))
+    steps = max(1, int(seconds / (each + validation)))
     log.info(
-        "A step takes %.2f s, an epoch %.1f s with its val score: training for %.1f epochs in %s",
+        "A step takes %.2f s, an epoch with validation %.1f s: training for %.1f epochs in %s",
         each,
-        (each + scoring) * trial.steps_per_epoch,
+        (each + validation) * trial.steps_per_epoch,
         steps / trial.steps_per_epoch,
-        recipe.budget,
+        plan.recipe.budget,
     )
     return steps
 
 
 class StepTimer:
-    """Says how long a step takes at a moment of a schedule; see `affordable_steps`.
+    """Measures how long a step takes at some point of a schedule; see `affordable_steps`.
 
-    Moments with pictures of the same size and the same parts thawed are timed once.
+    Points with pictures of the same size and the same layers unfrozen are measured once.
     """
 
-    def __init__(
-        self, trial: State, examples: Examples, recipe: Recipe, step: Step, world: World
-    ) -> None:
+    def __init__(self, trial: State, examples: Examples, plan: Plan, step: Step) -> None:
         self._trial = trial
         self._examples = examples
-        self._recipe = recipe
+        self._plan = plan
         self._step = step
-        self._world = world
-        lots = examples.lots(recipe, epoch=0)
-        self._lots = [world.part(lots[i % len(lots)]) for i in range(TRIALS)]
+        batches = examples.epoch_batches(plan.recipe, epoch=0)
+        self._batches = [batches[i % len(batches)] for i in range(TRIALS)]
         self._known: dict[tuple[int, int], float] = {}
 
     def __call__(self, moment: int, steps: int) -> float:
-        """Return the seconds that step ``moment`` of so many takes: in all processes the same."""
+        """Return the seconds that step ``moment`` of so many takes: the same in all processes."""
         trial = self._trial
         trial.total_steps = steps
         trial.epoch, trial.step = divmod(moment, trial.steps_per_epoch)
         self._step.begin_epoch(trial)
-        size = image_size(self._recipe, trial.spec.preprocess.imgsz, moment, steps)
-        thawed = sum(parameter.requires_grad for parameter in trial.network.parameters())
-        if (size, thawed) not in self._known:
-            self._known[size, thawed] = self._world.share(self._timed())
-        return self._known[size, thawed]
+        size = image_size(self._plan.recipe, trial.spec.preprocess.imgsz, moment, steps)
+        unfrozen = sum(parameter.requires_grad for parameter in trial.network.parameters())
+        if (size, unfrozen) not in self._known:
+            seconds = self._measure()
+            self._known[size, unfrozen] = self._plan.world.broadcast(lambda: seconds)
+        return self._known[size, unfrozen]
 
-    def _timed(self) -> float:
+    def _measure(self) -> float:
         seconds = []
         last = time.perf_counter()
-        for pixels, rows in self._examples.source.batches(self._lots):
-            self._step(self._trial, pixels, rows, self._examples.targets[rows], RATE)
+        for batch in self._examples.load(self._batches, self._plan.world):
+            self._step(self._trial, batch, LR_FACTOR)
             seconds.append(time.perf_counter() - last)
             last = time.perf_counter()
         return statistics.median(seconds[1:])
 
 
-def _validation_seconds(trial: State, examples: Examples, recipe: Recipe, step: Step) -> float:
-    """Return how long it takes to score all pictures to choose by, judged by a few of them."""
-    some = examples.val[: 2 * recipe.batch]
-    if not len(some):
+def _validation_seconds(trial: State, examples: Examples, plan: Plan) -> float:
+    """Return how long it takes to score all validation pictures, estimated on a few of them."""
+    few = examples.val[: 2 * plan.recipe.batch]
+    if not len(few):
         return 0.0
-    began = time.perf_counter()
+    start = time.perf_counter()
     outputs_of(
         trial.model,
         examples.source,
-        some,
-        precision=step.precision,
-        batch=recipe.batch,
+        few,
+        precision=plan.precision,
+        batch=plan.recipe.batch,
         features=False,
     )
-    return (time.perf_counter() - began) * len(examples.val) / len(some)
+    return (time.perf_counter() - start) * len(examples.val) / len(few)

@@ -1,4 +1,4 @@
-"""Calibrating: make a trained model's probabilities honest, and let it know what it knows."""
+"""Calibrate: fit a trained model's temperature and its novelty detector."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ilk.evaluation.calibration import fit_temperature
 from ilk.inference import novelty
 from ilk.inference.hellinger import hellinger
 from ilk.models.bundle import KNOWN_FEATURES, Bundle
-from ilk.training.trained import Answers, Trained
+from ilk.training.result import Outputs, TrainingResult
 
-MOST = 400_000  # numbers kept of the logits of held-out pictures: 1.6 MB
+MOST = 400_000  # numbers kept of the held-out logits: 1.6 MB
 
 
-def calibrated(trained: Trained) -> Bundle:
+def calibrated(result: TrainingResult) -> Bundle:
     """Return the trained model with its temperature, and with records of held-out pictures.
 
-    All is chosen by pictures that the model did not learn from, and on which no score is reported.
-    Where none were held out, probabilities stay as they are.
+    Everything is fitted on pictures that the model did not learn from and that no score is
+    reported on. If none were held out, the model is returned unchanged.
     """
-    bundle, held_out, known = trained.bundle, trained.held_out, trained.known
+    bundle, held_out, known = result.bundle, result.held_out, result.train_sample
     if not held_out.pictures:
         return bundle
     targets = targets_of(held_out, bundle.spec.classes)
@@ -43,7 +43,7 @@ def calibrated(trained: Trained) -> Bundle:
     return replace(bundle, spec=spec).with_held_out(held_out.logits[kept], targets[kept])
 
 
-def targets_of(answers: Answers, classes: tuple[str, ...]) -> NDArray[np.int64]:
+def targets_of(outputs: Outputs, classes: tuple[str, ...]) -> NDArray[np.int64]:
     """Return the classes ``int64 [N]`` of the pictures."""
     index = {label: k for k, label in enumerate(classes)}
-    return np.array([index[str(p.label)] for p in answers.pictures], np.int64)
+    return np.array([index[str(p.label)] for p in outputs.pictures], np.int64)

@@ -1,7 +1,7 @@
-"""Checkpoint: the state of a training on disk, so that a power cut costs a minute and no bit.
+"""Checkpoint: the state of a training on disk, so that a power cut costs a minute at most.
 
 Each is one ``.safetensors`` file with a checksum, written to a new file, flushed and renamed; the
-newest good one is never overwritten. They hold no pickle.
+newest intact one is never overwritten. They contain no pickle.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +27,12 @@ from ilk.text import escaped
 log = logging.getLogger("ilk")
 FACTS_KEY = "ilk.checkpoint"
 CHECKSUM_KEY = "ilk.sha256"
-KEPT = 2
+LAST = 2  # checkpoints to resume from that are kept
 VERSION = 1
 
 
 class Snapshot(NamedTuple):
-    """A training at rest: tensors by name, and everything else as JSON."""
+    """The state of a training: tensors by name, and everything else as JSON."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
@@ -45,7 +44,7 @@ def save(path: Path, snapshot: Snapshot) -> None:
     Raises
     ------
     OSError
-        It cannot be written; what was there before is left as it was.
+        It cannot be written; an existing file is left unchanged.
     """
     from safetensors.numpy import save as to_bytes
 
@@ -73,7 +72,7 @@ def load(path: Path) -> Snapshot:
         record = json.loads(facts)
         version = record.pop("version")
     except (SafetensorError, OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ModelError(f"{escaped(path)} is no whole checkpoint ({error}).") from None
+        raise ModelError(f"{escaped(path)} is not an intact checkpoint ({error}).") from None
     if _checksum(arrays, facts) != expected:
         raise ModelError(f"{escaped(path)} is damaged: it does not match its checksum.")
     if version != VERSION:
@@ -90,20 +89,20 @@ def _age(path: Path) -> tuple[int, str]:
 
 
 class Checkpoints:
-    """The checkpoints of one run: written by a thread while the training goes on.
+    """The checkpoints of one run: written by a thread while the training continues.
 
     Parameters
     ----------
     folder : Path
-        Made if need be.
+        Created if needed.
     minutes : float
         How often to write one to resume from.
     every : int, optional
-        Epochs between those that are kept for good.
+        Epochs between those that are kept permanently.
     writes : bool
-        Whether this process writes; of several, only one does.
+        Whether this process writes: only the main process does.
     seen : mapping of str to str, optional
-        Content digests of the pictures, and their splits: what the best model remembers.
+        Content digests of the pictures, and their splits: stored with the best model.
     """
 
     def __init__(
@@ -127,17 +126,17 @@ class Checkpoints:
             folder.mkdir(parents=True, exist_ok=True)
 
     def due(self) -> bool:
-        """Say whether it is time for another one, and the one before is on the disk."""
+        """Return whether it is time for another one, and the previous one is on the disk."""
         free = self._writing is None or self._writing.done()
         return self._writes and free and time.monotonic() - self._last >= self._seconds
 
     def write(self, snapshot: Snapshot, wait: bool = False) -> bool:
-        """Write one to resume from, in the background, and remove those before the last two.
+        """Write one to resume from, in the background, and remove all but the last two.
 
         Returns
         -------
         bool
-            False if it is known not to have been written, which takes ``wait``.
+            False if it could not be written; known only with ``wait``.
         """
         name = f"step-{snapshot.facts['steps_done']:08d}.safetensors"
         written = self._submit(self.folder / name, snapshot, wait)
@@ -145,29 +144,29 @@ class Checkpoints:
         return written
 
     def write_best(self, bundle: Bundle) -> None:
-        """Write the best model so far, as one that can be used."""
+        """Write the best model so far, as an artefact that can be loaded."""
         if self._writes:
             signed = bundle.with_seen(self._seen)
             self._later(lambda: signed.save(self.folder / "best.safetensors"))
 
-    def for_good(self, epoch: int) -> bool:
-        """Say whether the state after so many epochs is to be kept for good."""
+    def keeps_epoch(self, epoch: int) -> bool:
+        """Return whether the state after so many epochs is kept permanently."""
         return self._writes and bool(self._every) and epoch % (self._every or 1) == 0
 
-    def keep(self, snapshot: Snapshot) -> None:
-        """Write one that is kept for good."""
+    def write_epoch(self, snapshot: Snapshot) -> None:
+        """Write one that is kept permanently."""
         epoch = snapshot.facts["epoch"]
         self._submit(self.folder / f"epoch-{epoch:04d}.safetensors", snapshot, wait=False)
 
     def newest(self) -> Snapshot | None:
-        """Return the newest one that is whole; None if there is none."""
+        """Return the newest intact one; None if there is none."""
         found = [*self.folder.glob("step-*.safetensors"), *self.folder.glob("epoch-*.safetensors")]
-        for place, path in enumerate(sorted(found, key=_age, reverse=True), 1):
+        for number, path in enumerate(sorted(found, key=_age, reverse=True), 1):
             try:
                 return load(path)
             except ModelError as error:
-                before = "Taking the one before it." if place < len(found) else "There is no other."
-                log.warning("%s %s", error, before)
+                rest = "Trying the previous one." if number < len(found) else "There is no other."
+                log.warning("%s %s", error, rest)
         return None
 
     def _submit(self, path: Path, snapshot: Snapshot, wait: bool) -> bool:
@@ -177,21 +176,21 @@ class Checkpoints:
         return self._finish() if wait else True
 
     def _later(self, work: Callable[[], bool | None]) -> None:
-        """Do something in the background, after what is being done there."""
+        """Run something in the background, once the previous write has ended."""
         self._finish()
         self._writing = self._pool.submit(work)
 
     def _write(self, path: Path, snapshot: Snapshot) -> bool:
         if not all(bool(t.isfinite().all()) for t in snapshot.tensors.values()):
-            return False  # the training has gone astray, which it will notice: keep the good ones
+            return False  # the training diverged and will stop: keep the intact ones
         save(path, snapshot)
-        # By age: what is damaged may be of a later step than this, and must not push it out.
-        for old in sorted(self.folder.glob("step-*.safetensors"), key=_age)[:-KEPT]:
+        # By age: a damaged one may be of a later step, and must not displace this one.
+        for old in sorted(self.folder.glob("step-*.safetensors"), key=_age)[:-LAST]:
             old.unlink(missing_ok=True)
         return True
 
     def _finish(self) -> bool:
-        """Wait for the one that is being written; say so if it failed, and go on training."""
+        """Wait for the one that is being written; if it failed, warn and continue training."""
         if self._writing is None:
             return True
         try:
@@ -199,7 +198,7 @@ class Checkpoints:
         except (OSError, OutputError) as error:
             reason = getattr(error, "strerror", None) or str(error).rstrip(".")
             log.warning(
-                "A checkpoint could not be written (%s). Training goes on; the one before it is "
+                "A checkpoint could not be written (%s). Training continues; the previous one is "
                 "intact.", reason,
             )  # fmt: skip
             return False
@@ -209,11 +208,6 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._finish()
         self._pool.shutdown()

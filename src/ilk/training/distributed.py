@@ -1,14 +1,14 @@
-"""Distributed: several processes train one network. torchrun starts them, torch connects them."""
+"""Several processes train one network: torchrun starts them, torch.distributed connects them."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ilk.errors import UsageError
 from ilk.recipe import Recipe
@@ -26,41 +26,26 @@ class World:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+    def is_main_process(self) -> bool:
+        """Whether this process writes files and prints: the one of rank 0."""
         return self.rank == 0
 
     @property
     def local_size(self) -> int:
-        """How many of the processes run on this machine, this one included."""
+        """How many of the processes run on this machine, including this one."""
         return int(os.environ.get("LOCAL_WORLD_SIZE", self.size)) if self.size > 1 else 1
 
-    def share(self, value: T) -> T:
-        """Return what the leading process passed."""
+    def broadcast(self, compute: Callable[[], T]) -> T:
+        """Compute a value in the main process, and return it in all of them."""
         if self.size == 1:
-            return value
+            return compute()
         import torch.distributed as dist
 
-        box: list[Any] = [value]
-        dist.broadcast_object_list(box, src=0)
-        return box[0]  # type: ignore[no-any-return]
+        values = [compute() if self.is_main_process else None]
+        dist.broadcast_object_list(values, src=0)
+        return cast(T, values[0])
 
-    def any(self, flag: bool) -> bool:
-        """Say whether the flag is set in any process."""
-        return self.total(flag) > 0
-
-    def pooled(self, loss: float, correct: int, pictures: int) -> tuple[float, int, int]:
-        """Return the mean loss, the right answers and the pictures of all processes together."""
-        if self.size == 1:
-            return loss, correct, pictures
-        total, right, number = self._sums(loss * pictures, correct, pictures)
-        return total / number, int(right), int(number)
-
-    def total(self, number: int) -> int:
-        """Return the sum of a number over all processes."""
-        return int(self._sums(number)[0])
-
-    def _sums(self, *numbers: float) -> list[float]:
+    def all_reduce(self, *numbers: float) -> list[float]:
         """Return the sum of each number over all processes."""
         if self.size == 1:
             return list(numbers)
@@ -68,93 +53,96 @@ class World:
         import torch.distributed as dist
 
         sums = torch.tensor(numbers, dtype=torch.float64)
-        if dist.get_backend() == "nccl":  # which knows of GPUs only
+        if dist.get_backend() == "nccl":  # it reduces tensors on GPUs only
             sums = sums.cuda()
-        return self.summed(sums).tolist()  # type: ignore[no-any-return]
+        return self.all_reduce_tensor(sums).tolist()  # type: ignore[no-any-return]
 
-    def merged(self, entries: dict[int, str]) -> dict[int, str]:
-        """Return the entries of all processes."""
-        if self.size == 1:
-            return entries
-        import torch.distributed as dist
-
-        boxes: list[Any] = [None] * self.size
-        dist.all_gather_object(boxes, entries)
-        return {key: value for box in boxes for key, value in box.items()}
-
-    def align_buffers(self, network: Any) -> None:
-        """Give a network the buffers that it has in the leading process.
-
-        Each process takes the statistics of batch norms from its own pictures.
-        """
-        if self.size > 1:
-            import torch.distributed as dist
-
-            for buffer in network.buffers():
-                dist.broadcast(buffer, src=0)
-
-    def summed(self, tensor: Any) -> Any:
-        """Return the sum of a tensor over all processes."""
+    def all_reduce_tensor(self, tensor: Any) -> Any:
+        """Return the sum of a tensor over all processes; the tensor itself is overwritten."""
         if self.size > 1:
             import torch.distributed as dist
 
             dist.all_reduce(tensor)
         return tensor
 
-    def part(self, rows: Any) -> Any:
-        """Return this process's share of rows: every one is in exactly one share."""
-        return rows[self.rank :: self.size]
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any process."""
+        return self.all_reduce(flag)[0] > 0
+
+    def all_gather(self, entries: dict[int, str]) -> dict[int, str]:
+        """Return the entries of all processes."""
+        if self.size == 1:
+            return entries
+        import torch.distributed as dist
+
+        gathered: list[Any] = [None] * self.size
+        dist.all_gather_object(gathered, entries)
+        return {key: value for part in gathered for key, value in part.items()}
+
+    def broadcast_buffers(self, network: Any) -> None:
+        """Copy the main process's buffers to all: batch-norm statistics are local to a process."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            for buffer in network.buffers():
+                dist.broadcast(buffer, src=0)
+
+    def shard(self, indices: Any) -> Any:
+        """Return this process's share of some indices: each is in exactly one share."""
+        return indices[self.rank :: self.size]
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 
 
-def asked_for() -> bool:
-    """Say whether torchrun started this process as one of several."""
+def launched_by_torchrun() -> bool:
+    """Return whether torchrun started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def leads() -> bool:
-    """Say whether this process is the one that speaks, before any have joined."""
+def is_main_process() -> bool:
+    """Return whether this process prints; also known before the processes have joined."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager
-def joined(recipe: Recipe) -> Iterator[World]:
-    """Join the processes that torchrun started, if it did, and leave them at the end.
+def process_group(recipe: Recipe) -> Iterator[World]:
+    """Join the processes that torchrun started, if it did, and leave the group at the end.
 
     Raises
     ------
     UsageError
-        The mode takes one process only, or the batch cannot be shared out evenly.
+        The mode runs in one process only, or the batch size is not a multiple of the processes.
     """
-    if not asked_for():
-        yield ALONE
+    if not launched_by_torchrun():
+        yield SINGLE_PROCESS
         return
     import torch
     import torch.distributed as dist
 
     world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    if recipe.mode == "probe":
-        raise UsageError("--mode probe runs in one process; start it without torchrun.")
+    if not recipe.uses_loop:
+        raise UsageError(
+            f"--mode {recipe.mode} runs in a single process; start it without torchrun."
+        )
     if recipe.batch % world.size:
         raise UsageError(
-            f"--batch {recipe.batch} cannot be shared out to {world.size} processes; give a "
-            "multiple."
+            f"--batch {recipe.batch} cannot be divided among {world.size} processes; give a "
+            "multiple of their number."
         )
     cuda = pick_device(recipe.device).startswith("cuda")
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    own = not dist.is_initialized()  # a program that trains several times joins them itself, once
-    if own:
-        # Some wait for long while one probes or reads.
+    owns_group = not dist.is_initialized()  # a program that trains repeatedly may set it up itself
+    if owns_group:
+        # The others wait while the main process prepares the data or solves the probe.
         dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(days=1))
     level = log.level
-    if not world.leads:
-        log.setLevel(logging.ERROR)  # what there is to say is said once
+    if not world.is_main_process:
+        log.setLevel(logging.ERROR)  # messages are printed once
     try:
         yield world
     finally:
         log.setLevel(level)
-        if own:
+        if owns_group:
             dist.destroy_process_group()

@@ -1,27 +1,46 @@
-"""Examples: the pictures that a training learns from and chooses by."""
+"""Examples: the pictures that a training learns from and chooses by, batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from ilk.arrays import Indices, Targets
+from ilk.arrays import Indices, Pixels, Targets
 from ilk.data.catalog import Catalog
 from ilk.data.split import evaluation_split, roles
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.spec import Preprocess
-from ilk.training.distributed import ALONE, World
-from ilk.training.order import deal
+from ilk.training.distributed import SINGLE_PROCESS, World
 from ilk.training.pixels import Cache, PixelSource, open_pixels, pick_cache
-from ilk.training.trained import less_unreadable
+from ilk.training.prepare_data import drop_unreadable
+from ilk.training.randomness import numpy_generator
+
+
+class Batch(NamedTuple):
+    """The pictures of one training step, as far as they could be decoded.
+
+    Attributes
+    ----------
+    pixels : uint8 array [N, H, W, 3]
+    indices : int64 array [N]
+    targets : int64 array [N]
+    total : int
+        Pictures of the step in all processes, undecodable ones included.
+    """
+
+    pixels: Pixels
+    indices: Indices
+    targets: Targets
+    total: int
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Pictures, pixels and classes by row, and which rows are for what.
+    """Pixels and classes of all pictures, and which pictures serve which purpose.
 
     Attributes
     ----------
@@ -32,8 +51,8 @@ class Examples:
     train : int64 array
         Indices to learn from.
     val : int64 array
-        Indices to choose by; none means that the last epoch is kept.
-    reported : int64 array
+        Indices to choose the best epoch by; if empty, the last epoch is kept.
+    evaluated : int64 array
         Indices that scores are reported on, in the catalog's order.
     classes : tuple of str
     """
@@ -43,12 +62,12 @@ class Examples:
     targets: Targets
     train: Indices
     val: Indices
-    reported: Indices
+    evaluated: Indices
     classes: tuple[str, ...]
 
-    def lots(self, recipe: Recipe, epoch: int) -> list[Indices]:
-        """Return the rows of each step of an epoch."""
-        return deal(
+    def epoch_batches(self, recipe: Recipe, epoch: int) -> list[Indices]:
+        """Return the indices of each step of an epoch."""
+        return epoch_batches(
             self.train,
             self.targets,
             batch=recipe.batch * recipe.accumulate,
@@ -57,17 +76,63 @@ class Examples:
             epoch=epoch,
         )
 
-    def less_unreadable(self, limit: float, world: World = ALONE) -> Catalog:
-        """Return the catalog less the pictures that could not be decoded, as far as is known.
+    def load(self, batches: Sequence[Indices], world: World = SINGLE_PROCESS) -> Iterator[Batch]:
+        """Yield this process's share of each batch."""
+        loaded = self.source.batches([world.shard(indices) for indices in batches])
+        for indices, (pixels, read) in zip(batches, loaded, strict=True):
+            yield Batch(pixels, read, self.targets[read], len(indices))
 
-        Pictures that are not kept are known only once each has been read, in some process.
+    def readable_catalog(self, limit: float, world: World = SINGLE_PROCESS) -> Catalog:
+        """Return the catalog without the pictures known so far not to be decodable.
+
+        Pictures that are not cached are known only once some process has read each of them.
 
         Raises
         ------
         DataError
-            They are too many; see `ilk.training.trained.less_unreadable`.
+            There are too many; see `ilk.training.prepare_data.drop_unreadable`.
         """
-        return less_unreadable(self.catalog, world.merged(self.source.errors), limit)
+        return drop_unreadable(self.catalog, world.all_gather(self.source.errors), limit)
+
+
+def epoch_batches(
+    indices: Indices, targets: Targets, *, batch: int, sampling: str, seed: int, epoch: int
+) -> list[Indices]:
+    """Divide the training pictures into the steps of an epoch: a function of seed and epoch alone.
+
+    The steps are of equal size: in a last batch of few pictures each would count for many, and
+    batch norms would estimate poorly. 44 pictures make two batches of 22, not of 32 and 12.
+
+    Parameters
+    ----------
+    indices : int64 array [M]
+        The training pictures.
+    targets : int64 array
+        The class of every picture.
+    batch : int
+        The largest number of pictures in a step.
+    sampling : {"natural", "balanced"}
+        ``natural``: each picture once; ``balanced``: drawn with replacement, every class
+        equally often.
+    seed, epoch : int
+
+    Returns
+    -------
+    list of int64 arrays
+    """
+    rng = numpy_generator(seed, "order", epoch)
+    if sampling == "balanced":
+        classes = targets[indices]
+        weights = 1 / np.bincount(classes)[classes]
+        order = rng.choice(indices, len(indices), p=weights / weights.sum())
+    else:
+        order = rng.permutation(indices)
+    return np.array_split(order, steps_in_epoch(len(order), batch))
+
+
+def steps_in_epoch(pictures: int, batch: int) -> int:
+    """Return how many batches an epoch takes."""
+    return max(1, -(-pictures // batch))
 
 
 def read_examples(
@@ -75,9 +140,9 @@ def read_examples(
     preprocess: Preprocess,
     recipe: Recipe,
     progress: Progress = silent,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Examples:
-    """Decode the pictures of a digested catalog, and deal them out.
+    """Decode the pictures of a digested catalog, and divide them by purpose.
 
     Raises
     ------
@@ -98,21 +163,21 @@ def read_examples(
         catalog,
         source,
         np.array([index[str(p.label)] for p in catalog.pictures]),
-        train=_rows(i for i, part in enumerate(role) if part == "train"),
-        val=_rows(i for i, part in enumerate(role) if part == "val"),
-        reported=_rows(i for i, p in enumerate(catalog.pictures) if split and p.split == split),
+        train=_indices(i for i, part in enumerate(role) if part == "train"),
+        val=_indices(i for i, part in enumerate(role) if part == "val"),
+        evaluated=_indices(i for i, p in enumerate(catalog.pictures) if split and p.split == split),
         classes=catalog.classes,
     )
-    examples.less_unreadable(recipe.max_unreadable)
+    examples.readable_catalog(recipe.max_unreadable)
     return examples
 
 
 def _cache(pictures: int, preprocess: Preprocess, recipe: Recipe, world: World) -> Cache:
-    """Return where pixels are kept: in all processes alike, though each sees other room free."""
+    """Choose where pixels are cached: the same in all processes, whatever each finds free."""
     if recipe.cache != "auto":
         return recipe.cache
-    return world.share(pick_cache(pictures, preprocess.imgsz, world.local_size))
+    return world.broadcast(lambda: pick_cache(pictures, preprocess.imgsz, world.local_size))
 
 
-def _rows(rows: Iterable[int]) -> Indices:
-    return np.fromiter(rows, np.int64)
+def _indices(values: Iterable[int]) -> Indices:
+    return np.fromiter(values, np.int64)

@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 
 
 class Linear(NamedTuple):
-    """A fitted layer as scikit-learn keeps it, under its names."""
+    """A fitted layer with the attribute names of scikit-learn."""
 
     coef_: Floats
     intercept_: Floats
@@ -44,15 +44,15 @@ class Head:
     """A linear layer for raw features: ``weight [K, D]`` and ``bias [K]``, float32.
 
     ``strength`` is the L2 regularisation; ``scores`` the mean log loss of each strength tried, out
-    of fold. ``logits [M, K]`` are those that models which did not learn from the pictures in
-    ``rows`` give them: by these the head's probabilities can be made honest.
+    of fold. ``logits [M, K]`` are out-of-fold logits, by models that did not learn from the
+    pictures, for those at ``indices [M]``: the head's probabilities can be calibrated on them.
     """
 
     weight: Floats
     bias: Floats
     strength: float
     scores: dict[float, float]
-    rows: Indices
+    indices: Indices
     logits: Floats
 
 
@@ -67,11 +67,11 @@ def solve(
 ) -> Head:
     """Fit the head to features ``float32 [N, D]`` and classes 0..K-1, each of which occurs.
 
-    Features are standardised half-way (see `_scale`), which is then folded into the layer. Where
-    ``strength`` is None it is chosen by stratified cross-validation on these very pictures (at most
-    ``ENOUGH`` of them), by log loss: that asks for honest probabilities, not only right answers.
-    Of pictures with the same entry in ``groups``, as copies have, one a class takes part in that:
-    of another fold it would be known.
+    Features are partly standardised (see `_scale`); the scaling is then folded into the layer. If
+    ``strength`` is None, it is chosen by stratified cross-validation on these pictures (at most
+    ``ENOUGH`` of them), by log loss: it rewards calibrated probabilities, not only correct labels.
+    Of pictures with the same entry in ``groups``, such as copies, one per class takes part: the
+    others would leak between folds.
     """
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = _scale(features)
@@ -81,12 +81,12 @@ def solve(
     tried = STRENGTHS if strength is None else (strength,)
     group = np.unique(np.arange(len(targets)) if groups is None else groups, return_inverse=True)[1]
     _, first = np.unique(group * (targets.max() + 1) + targets, return_index=True)
-    rows = _enough(targets, np.sort(first), seed)
+    chosen = _enough(targets, np.sort(first), seed)
     with _quietly_on_one_blas_thread():
-        search = _cross_validate(inputs[rows], targets[rows], tried, weighting, seed)
+        search = _cross_validate(inputs[chosen], targets[chosen], tried, weighting, seed)
         strength = strength or search.best or DEFAULT_STRENGTH
-        others = np.flatnonzero(~np.isin(group, group[rows]))
-        search = _with_all_others(search, inputs, targets, rows, others, strength, weighting)
+        others = np.flatnonzero(~np.isin(group, group[chosen]))
+        search = _refit_on_others(search, inputs, targets, chosen, others, strength, weighting)
         model = _fit(inputs, targets, strength, weighting, search.start)
     weight, bias = _softmax_form(model)
     weight = weight / scale
@@ -96,17 +96,17 @@ def solve(
         bias.astype(np.float32),
         strength,
         search.scores,
-        rows[: len(search.logits)],
+        chosen[: len(search.logits)],
         search.logits,
     )
 
 
 def _scale(features: Floats) -> Floats:
-    """Return what to divide each feature by: the geometric mean of its own spread and the typical.
+    """Return each feature's divisor: the geometric mean of its own and the typical deviation.
 
-    Full standardisation blows features that hardly vary up to the size of those that carry the
-    picture. Going half-way lowered the cross-validated log loss on the training pictures of both
-    ants_bees (0.154 to 0.145) and cats_dogs (0.0373 to 0.0367, 500 pictures).
+    Full standardisation inflates features that hardly vary. Scaling by the geometric mean lowered
+    the cross-validated log loss on the training pictures of both ants_bees (0.154 to 0.145) and
+    cats_dogs (0.0373 to 0.0367, 500 pictures).
     """
     spread = features.std(axis=0, dtype=np.float32)
     changing = spread > 1e-6
@@ -117,10 +117,10 @@ def _scale(features: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Search:
-    """What cross-validation found.
+    """The result of cross-validation.
 
-    Log losses by strength, where a last fit may begin, and the logits ``[M, K]`` of each picture by
-    a model that did not learn from it, at the best strength; none of them if nothing was tried.
+    Log losses by strength, the initial solution for a final fit, and out-of-fold logits ``[M, K]``
+    at the best strength; all empty if nothing was tried.
     """
 
     scores: dict[float, float]
@@ -129,7 +129,7 @@ class Search:
 
     @property
     def best(self) -> float | None:
-        """The strength of the lowest log loss; None if none was tried."""
+        """The strength with the lowest log loss; None if nothing was tried."""
         return min(self.scores, key=self.scores.__getitem__) if self.scores else None
 
 
@@ -142,8 +142,8 @@ def _cross_validate(
 ) -> Search:
     """Score ever weaker strengths out of fold, until the log loss has risen twice.
 
-    Nothing is tried if a class has but one picture. The folds run side by side, each fit beginning
-    where the one before it, with a stronger penalty, ended.
+    Nothing is tried if a class has only one picture. The folds run in parallel, each fit starting
+    from the previous one's solution, which had a stronger penalty.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -177,24 +177,24 @@ def _cross_validate(
     return Search(scores, _mean([model for model in best if model]), kept)
 
 
-def _with_all_others(
+def _refit_on_others(
     search: Search,
     inputs: Floats,
     targets: Targets,
-    rows: Indices,
+    chosen: Indices,
     others: Indices,
     strength: float,
     weighting: str | None,
 ) -> Search:
-    """Let a model that learned from all other pictures say what it makes of those in ``rows``.
+    """Replace the logits of the ``chosen`` pictures by those of a model of all other pictures.
 
-    Where cross-validation saw a small part of the pictures, its models know far less than the head
-    will. A last fit can begin where this model ends, and is done with it soon.
+    If cross-validation used a small part of the pictures, its models are weaker than the head will
+    be. The final fit starts from this model's solution and converges quickly.
     """
-    if len(others) < len(rows) or len(np.unique(targets[others])) <= targets.max():
+    if len(others) < len(chosen) or len(np.unique(targets[others])) <= targets.max():
         return search
     model = _fit(inputs[others], targets[others], strength, weighting, search.start)
-    return Search(search.scores, model, _logits(model, inputs[rows]))
+    return Search(search.scores, model, _logits(model, inputs[chosen]))
 
 
 def _logits(model: Linear, inputs: Floats) -> Floats:
@@ -220,12 +220,12 @@ def _mean(models: Sequence[Linear]) -> Linear:
     )
 
 
-def _enough(targets: Targets, rows: Indices, seed: int) -> Indices:
-    """Choose about ``ENOUGH`` rows, each class by its share but never under ``FOLDS`` rows."""
-    if len(rows) <= ENOUGH:
-        return rows
-    order = np.random.default_rng(seed).permutation(rows)
-    share = ENOUGH / len(rows)
+def _enough(targets: Targets, indices: Indices, seed: int) -> Indices:
+    """Choose about ``ENOUGH`` indices, each class by its share but at least ``FOLDS`` of them."""
+    if len(indices) <= ENOUGH:
+        return indices
+    order = np.random.default_rng(seed).permutation(indices)
+    share = ENOUGH / len(indices)
     kept = []
     for k in range(int(targets.max()) + 1):
         mine = order[targets[order] == k]
@@ -247,7 +247,7 @@ def _fit(
     weighting: str | None,
     start: Linear | None = None,
 ) -> Linear:
-    """Fit scikit-learn's logistic regression, beginning at another solution if one is given."""
+    """Fit scikit-learn's logistic regression, starting from another solution if one is given."""
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(
@@ -261,7 +261,7 @@ def _fit(
 
 
 def _softmax_form(model: Linear) -> tuple[Floats, Floats]:
-    """Return one row of weights a class; scikit-learn keeps a single row for two classes."""
+    """Return one row of weights per class; scikit-learn has a single row for two classes."""
     weight, bias = model.coef_, model.intercept_
     if len(weight) > 1:
         return weight, bias
@@ -270,9 +270,9 @@ def _softmax_form(model: Linear) -> tuple[Floats, Floats]:
 
 @contextmanager
 def _quietly_on_one_blas_thread() -> Iterator[None]:
-    """Fit on one thread of BLAS: with few classes the products are thin, and more are slower.
+    """Fit on one BLAS thread: with few classes the matrices are thin, and more threads are slower.
 
-    A fit cut short warns no one: it is still a fit, and held-out data judges it.
+    A fit that did not converge is no reason to warn: cross-validation scores it as it is.
     """
     from threadpoolctl import threadpool_limits
 

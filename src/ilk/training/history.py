@@ -1,4 +1,4 @@
-"""History: what is known of each epoch, as a table and as the lines that people watch."""
+"""History: the record of each epoch, as a table and as the line printed after it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ilk.runtime import write_whole
 
 @dataclass(frozen=True)
 class Row:
-    """One epoch.
+    """The record of one epoch.
 
     Attributes
     ----------
     epoch : int
         From 1.
     step : int
-        Steps done since the beginning.
+        Steps done since the start.
     seconds : float
-        Time spent since the beginning.
-    rate : float
+        Time spent since the start.
+    lr : float
         The learning rate of the epoch's last step.
     loss, accuracy : float
-        Of the training pictures as they were augmented, mean over the epoch; loss in nats.
+        On the augmented training pictures, averaged over the epoch; loss in nats.
     val_loss, val_accuracy, val_macro_f1 : float or None
-        None where no pictures are held out to choose by.
+        None if there are no validation pictures.
     pictures_per_second : float
         Training pictures.
     """
@@ -38,7 +38,7 @@ class Row:
     epoch: int
     step: int
     seconds: float
-    rate: float
+    lr: float
     loss: float
     accuracy: float
     val_loss: float | None
@@ -47,20 +47,17 @@ class Row:
     pictures_per_second: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold; `from_dict` gives back exactly this row."""
+        """Return a record for JSON; `from_dict` restores exactly this row from it."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Row:
-        """Return the row that `to_dict` made the record of."""
-        return cls(**record)
-
-
-History = list[Row]
+        """Return the row of a record by `to_dict`; early versions called ``lr`` ``rate``."""
+        return cls(**{"lr" if key == "rate" else key: value for key, value in record.items()})
 
 
 def write_history(rows: Sequence[Row], path: Path) -> None:
-    """Write a CSV with a header, whole or not at all; what is None stays empty."""
+    """Write a CSV with a header, completely or not at all; None becomes an empty cell."""
     text = io.StringIO()
     table = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
     table.writeheader()
@@ -69,25 +66,25 @@ def write_history(rows: Sequence[Row], path: Path) -> None:
     write_whole(path, text.getvalue().encode())
 
 
-def told(row: Row, epochs: int, seconds_left: float | None) -> str:
+def epoch_line(row: Row, epochs: int, seconds_left: float | None) -> str:
     """Return the line that is printed after an epoch; successive lines form a table.
 
     Parameters
     ----------
     row : Row
     epochs : int
-        How many there will be.
+        The total number of epochs.
     seconds_left : float or None
-        Until the training ends; nothing is said of it if it is None, 0 or not finite.
+        Until the training ends; left out if it is None, 0 or not finite.
     """
     digits = len(str(epochs))
     parts = [
         f"epoch {row.epoch:>{digits}}/{epochs}",
-        f"loss {_in_five(row.loss)}",
+        f"loss {_five_characters(row.loss)}",
         f"accuracy {100 * row.accuracy:5.1f} %",
-        "" if row.val_loss is None else f"val loss {_in_five(row.val_loss)}",
+        "" if row.val_loss is None else f"val loss {_five_characters(row.val_loss)}",
         "" if row.val_accuracy is None else f"val accuracy {100 * row.val_accuracy:5.1f} %",
-        f"rate {row.rate:<#8.3g}",
+        f"lr {row.lr:<#8.3g}",
         f"{_speed(row.pictures_per_second):>6} pictures/s",
     ]
     if seconds_left and math.isfinite(seconds_left):
@@ -96,15 +93,15 @@ def told(row: Row, epochs: int, seconds_left: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it: ``45 s``, ``2 min``, ``1 h 5 min``."""
+    """Return a duration as text: ``45 s``, ``2 min``, ``1 h 5 min``."""
     if (whole := max(0, round(seconds))) < 60:
         return f"{whole} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return " ".join([f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0))
 
 
-def _in_five(value: float) -> str:
-    """Return a loss in five characters, so that a bad one does not shift the table."""
+def _five_characters(value: float) -> str:
+    """Return a loss in five characters, so that a large one does not shift the table."""
     for decimals in (3, 2, 1, 0):
         if len(text := f"{value:.{decimals}f}") <= 5:
             return text.rjust(5)

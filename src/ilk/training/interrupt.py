@@ -1,4 +1,4 @@
-"""Interrupt: Ctrl-C, or a polite end from outside, waits for the step that is under way."""
+"""Interrupt: SIGINT and SIGTERM are handled at the end of the current step."""
 
 from __future__ import annotations
 
@@ -15,42 +15,46 @@ from ilk.errors import Interrupted
 from ilk.text import escaped
 
 
-def how_to_go_on(folder: Path) -> str:
-    """Return the sentence that says how to resume a run."""
+def how_to_resume(folder: Path) -> str:
+    """Return the sentence that tells how to resume a run."""
     processes = int(os.environ.get("WORLD_SIZE") or 1)
     start = f"torchrun --nproc-per-node={processes} -m ilk" if processes > 1 else "ilk"
-    return f"Go on with: {start} train --resume {shlex.quote(escaped(folder))}"
+    return f"Resume with: {start} train --resume {shlex.quote(escaped(folder))}"
 
 
 class Interrupt:
-    """Whether someone wants the training to stop.
+    """Whether the user wants the training to stop.
 
     Parameters
     ----------
     folder : Path
-        The run's folder, for the message that says how to go on.
+        The run's folder, for the message that tells how to resume.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.wanted = False
+        self._requested = False
         self._folder = folder
 
-    def leave(self, saved: bool = True) -> None:
-        """Stop, saying how to go on, and whether that is from here.
+    def requested(self) -> bool:
+        """Return whether a signal has come."""
+        return self._requested
+
+    def stop(self, saved: bool = True) -> None:
+        """Stop, and tell how to resume, and whether the last steps were saved.
 
         Raises
         ------
         Interrupted
             Always.
         """
-        how = "everything is saved" if saved else "the last steps could not be saved"
-        raise Interrupted(f"Interrupted; {how}. {how_to_go_on(self._folder)}")
+        state = "everything is saved" if saved else "the last steps could not be saved"
+        raise Interrupted(f"Interrupted; {state}. {how_to_resume(self._folder)}")
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take note of SIGINT and SIGTERM; the second one ends the process at once."""
+    def handle_signals(self) -> Iterator[None]:
+        """Take note of SIGINT and SIGTERM; a second signal ends the process at once."""
         if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may listen
+            yield  # signals can only be handled in the main thread
             return
         signals = (signal.SIGINT, signal.SIGTERM)
         before = [signal.signal(number, self._note) for number in signals]
@@ -61,6 +65,6 @@ class Interrupt:
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted:
+        if self._requested:
             raise KeyboardInterrupt
-        self.wanted = True
+        self._requested = True

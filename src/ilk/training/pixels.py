@@ -1,4 +1,4 @@
-"""Pixels: pictures decoded once and kept, in memory or in a mapped file, or decoded as needed."""
+"""Pixels: pictures decoded once and cached, in memory or in a mapped file, or decoded as needed."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from ilk.runtime import Progress, cache_dir, cores, silent
 from ilk.spec import Preprocess
 
 Cache = Literal["memory", "disk", "none"]
-MEMORY_SHARE = 0.4  # of what is free: the network and its activations need room too
+MEMORY_SHARE = 0.4  # of free memory: the network and its activations need some too
 DISK_SHARE = 0.5
-LOTS_AHEAD = 4
+BATCHES_AHEAD = 4
 
 
 class PixelSource(ABC):
-    """Gives the pixels of pictures by row.
+    """Yields the pixels of pictures by index.
 
-    ``errors`` says which pictures cannot be decoded, and why, as far as it is known.
+    ``errors`` says which pictures cannot be decoded, and why, as far as is known.
     """
 
     def __init__(self, errors: dict[int, str]) -> None:
         self.errors = errors
 
     @abstractmethod
-    def batches(self, lots: Sequence[Indices]) -> Iterator[tuple[Pixels, Indices]]:
-        """Yield ``uint8 [N, H, W, 3]`` for each lot of rows, with the rows that could be read."""
+    def batches(self, batches: Sequence[Indices]) -> Iterator[tuple[Pixels, Indices]]:
+        """Yield ``uint8 [N, H, W, 3]`` for each batch, with the indices that could be decoded."""
 
 
-class Kept(PixelSource):
+class CachedPixels(PixelSource):
     """Pixels that were decoded once: ``uint8 [N, H, W, 3]``, in memory or in a mapped file."""
 
     def __init__(self, pixels: Pixels, errors: dict[int, str]) -> None:
@@ -51,15 +51,15 @@ class Kept(PixelSource):
         self.pixels = pixels
         self._bad = np.fromiter(errors, np.int64)
 
-    def batches(self, lots: Sequence[Indices]) -> Iterator[tuple[Pixels, Indices]]:
-        """Yield each lot's pixels, copied out, less the pictures that could not be decoded."""
-        for rows in lots:
-            good = rows[~np.isin(rows, self._bad)] if len(self._bad) else rows
+    def batches(self, batches: Sequence[Indices]) -> Iterator[tuple[Pixels, Indices]]:
+        """Yield a copy of each batch's pixels, without the pictures that could not be decoded."""
+        for indices in batches:
+            good = indices[~np.isin(indices, self._bad)] if len(self._bad) else indices
             yield self.pixels[good], good
 
 
-class Streamed(PixelSource):
-    """Pixels decoded by threads whenever they are asked for, some lots ahead."""
+class StreamedPixels(PixelSource):
+    """Pixels decoded by threads each time they are needed, a few batches ahead."""
 
     def __init__(
         self, pictures: Sequence[Picture], preprocess: Preprocess, workers: int | None = None
@@ -69,33 +69,33 @@ class Streamed(PixelSource):
         self._preprocess = preprocess
         self._workers = workers or cores()
 
-    def batches(self, lots: Sequence[Indices]) -> Iterator[tuple[Pixels, Indices]]:
-        """Yield each lot's pixels, less the pictures that cannot be decoded: perhaps none."""
+    def batches(self, batches: Sequence[Indices]) -> Iterator[tuple[Pixels, Indices]]:
+        """Yield each batch's pixels, without the pictures that cannot be decoded."""
         waiting: deque[tuple[Indices, list[Future[Pixels | None]]]] = deque()
-        todo = iter(lots)
+        todo = iter(batches)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="ilk-decode")
         try:
             while True:
-                while len(waiting) < LOTS_AHEAD and (rows := next(todo, None)) is not None:
-                    waiting.append((rows, [pool.submit(self._decode, int(row)) for row in rows]))
+                while len(waiting) < BATCHES_AHEAD and (batch := next(todo, None)) is not None:
+                    waiting.append((batch, [pool.submit(self._decode, int(i)) for i in batch]))
                 if not waiting:
                     return
-                rows, futures = waiting.popleft()
+                indices, futures = waiting.popleft()
                 decoded = [future.result() for future in futures]
                 good = np.array([pixels is not None for pixels in decoded], np.bool_)
                 size = self._preprocess.imgsz
                 found = np.array([p for p in decoded if p is not None], np.uint8)
-                yield found.reshape(-1, size, size, 3), rows[good]
+                yield found.reshape(-1, size, size, 3), indices[good]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _decode(self, row: int) -> Pixels | None:
+    def _decode(self, index: int) -> Pixels | None:
         try:
-            return decode(self._pictures[row].read(), self._preprocess)
+            return decode(self._pictures[index].read(), self._preprocess)
         except DecodeError as error:
-            self.errors[row] = str(error)
+            self.errors[index] = str(error)
         except OSError as error:
-            self.errors[row] = f"cannot be opened: {error.strerror}"
+            self.errors[index] = f"cannot be opened: {error.strerror}"
         return None
 
 
@@ -107,26 +107,26 @@ def open_pixels(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> PixelSource:
-    """Decode pictures into memory, or into a mapped file if they are too many, or not yet.
+    """Decode pictures into memory or a mapped file now, or later as they are needed.
 
     Parameters
     ----------
     pictures : sequence of Picture
     preprocess : Preprocess
     cache : {"memory", "disk", "none"}
-        Where pixels are kept; `pick_cache` says where there is room.
+        Where pixels are cached; `pick_cache` says where there is space.
     workers : int, optional
-        Decoding threads; default one a core.
+        Decoding threads; default: one per core.
     progress : Progress
 
     Raises
     ------
     DataError
-        ``disk`` is asked for, and there is no room.
+        ``disk`` was requested, and there is not enough space.
     """
     shape = (len(pictures), preprocess.imgsz, preprocess.imgsz, 3)
     if cache == "none":
-        return Streamed(pictures, preprocess, workers)
+        return StreamedPixels(pictures, preprocess, workers)
     pixels = np.empty(shape, np.uint8) if cache == "memory" else _mapped(shape)
     errors: dict[int, str] = {}
     with progress("decoding pictures", len(pictures)) as tick:
@@ -134,14 +134,14 @@ def open_pixels(
             pixels[chunk.indices] = chunk.pixels
             errors |= chunk.errors
             tick(len(chunk.indices) + len(chunk.errors))
-    return Kept(pixels, errors)
+    return CachedPixels(pixels, errors)
 
 
 def pick_cache(pictures: int, imgsz: int, processes: int = 1) -> Cache:
-    """Decide where pixels are kept, if each of some processes on this machine keeps its own.
+    """Choose where pixels are cached, if each of several processes on this machine has its own.
 
     In memory if they take at most 40 % of what is free, else in a file in the cache folder if they
-    take at most half of what is free there, else nowhere.
+    take at most half of what is free there, else not at all.
     """
     size = processes * pictures * imgsz**2 * 3
     if size <= MEMORY_SHARE * free_memory():
@@ -150,16 +150,16 @@ def pick_cache(pictures: int, imgsz: int, processes: int = 1) -> Cache:
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that this process may still take."""
+    """Return the bytes of memory that this process may still use."""
     return min(_free_in_system(), _free_in_container())
 
 
 def _free_in_container() -> int:
-    """Return what the limit of a control group (a container's, say) leaves; huge without one."""
+    """Return what the limit of a control group (such as a container's) leaves; huge without one."""
     with contextlib.suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
         limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
-        return int(limit) - int(used)  # "max" is no number: there is no limit
+        return int(limit) - int(used)  # "max" is not a number: no limit
     return 2**62
 
 
@@ -173,14 +173,14 @@ def _free_in_system() -> int:
 
 
 def _mapped(shape: tuple[int, ...]) -> Pixels:
-    """Return an array in a file that vanishes with the process."""
+    """Return an array in a temporary file, which is deleted with the process."""
     folder = cache_dir("pixels")
     size = int(np.prod(shape))
     free = shutil.disk_usage(folder).free
     if size > free:
         raise DataError(
             f"The decoded pictures take {size / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB "
-            "free. Make room, set ILK_CACHE to another disk, or pass --cache none."
+            "free. Free some space, set ILK_CACHE to another disk, or pass --cache none."
         )
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):  # a sparse file would fail later, by a signal

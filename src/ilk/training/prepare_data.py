@@ -1,43 +1,44 @@
-"""Dealing: data is opened and looked at, and each picture gets a split, before a training."""
+"""Prepare data: open it, read every picture once, warn of what is wrong, and assign splits."""
 
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from ilk.data.catalog import Catalog, LeftOut
-from ilk.data.inspection.copies import grouped, leaks
+from ilk.data.catalog import Catalog
+from ilk.data.inspection.copies import count_redundant, grouped, leaks
 from ilk.data.inspection.inspect import inspect
 from ilk.data.inspection.near import near_pairs
 from ilk.data.sources import open_catalog
-from ilk.data.split import ensure_splits
+from ilk.data.split import checked, ensure_splits
 from ilk.errors import DataError, UsageError
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.spec import SPLITS
-from ilk.text import escaped
+from ilk.text import escaped, join_limited, pluralize
 
 log = logging.getLogger("ilk")
+FEW_PICTURES = 5  # of a class
 
 
-def dealt(
+def prepare_data(
     data: Any, recipe: Recipe, changes: Mapping[str, Any], progress: Progress = silent
 ) -> Catalog:
-    """Open the data, look at every picture, and give each a split; copies share one.
+    """Open the data, read every picture once, and assign splits; copies share a split.
 
     Raises
     ------
     DataError
-        Too many files cannot be read, the pictures cannot be dealt out, or some lie in more than
-        one of the data's own splits.
+        Too many files cannot be read, there are no labels, a class is too small to split, or
+        pictures lie in more than one of the data's own splits.
     UsageError
-        A flag in ``changes`` asks for a share where nothing is dealt out.
+        ``changes`` ask for a share that cannot be held out, as the data has splits of its own.
     """
-    inspection = inspect(_labelled(open_catalog(data)), recipe.workers, progress)
+    inspection = inspect(open_catalog(data).labelled(), recipe.workers, progress)
     inspection.catalog.refuse_unreadable(recipe.max_unreadable)
-    _refuse_idle_shares(inspection.catalog, recipe, changes)
+    _refuse_unused_shares(inspection.catalog, recipe, changes)
     pairs = near_pairs(inspection, workers=recipe.workers, progress=progress)
     catalog = grouped(inspection.catalog, pairs)
     if len(catalog.splits) > 1:
@@ -50,17 +51,49 @@ def dealt(
     )
 
 
-def _labelled(catalog: Catalog) -> Catalog:
-    """Leave pictures without a label out: nothing can be learned from them."""
-    bare = [p for p in catalog.pictures if p.label is None]
-    if not bare:
-        return catalog
-    gone = (LeftOut(p.path, "has no label", None, p.split, False, "file.unlabelled") for p in bare)
-    return replace(
-        catalog,
-        pictures=tuple(p for p in catalog.pictures if p.label is not None),
-        left_out=(*catalog.left_out, *gone),
-    )
+def data_warnings(catalog: Catalog) -> list[str]:
+    """Return what the cheap checks find wrong with a digested catalog, a line each."""
+    labels: dict[str, set[str]] = defaultdict(set)
+    for picture in catalog.pictures:
+        labels[picture.digest].add(picture.label or "")
+    conflicting = sum(len(names) > 1 for names in labels.values())
+    few = [f"{name} ({n})" for name, n in sorted(catalog.counts().items()) if n < FEW_PICTURES]
+    copies = count_redundant(catalog)
+    warnings = []
+    if conflicting:
+        verb = "has" if conflicting == 1 else "have"
+        warnings.append(
+            f"{pluralize(conflicting, 'picture')} {verb} more than one label "
+            "('ilk check' lists them)"
+        )
+    if few:
+        warnings.append(
+            f"Very few pictures of {join_limited(few)}: expect poor results for these classes"
+        )
+    if copies:
+        what = "is a copy or near copy" if copies == 1 else "are copies or near copies"
+        warnings.append(f"{pluralize(copies, 'picture')} {what} of others ('ilk check' lists them)")
+    return warnings
+
+
+def drop_unreadable(catalog: Catalog, errors: Mapping[int, str], limit: float) -> Catalog:
+    """Return the catalog without the pictures that could not be decoded, given by index.
+
+    Raises
+    ------
+    DataError
+        They are more than ``limit``, as a share, or leave a class without training pictures.
+    """
+    rest = catalog.without({catalog.pictures[i].path: reason for i, reason in errors.items()})
+    rest.refuse_unreadable(limit)
+    lost = [label for label in catalog.classes if label not in rest.classes]
+    if lost:
+        first = next(x for x in rest.left_out if x.label in lost)
+        raise DataError(
+            f"None of the pictures of the class {join_limited(lost)} can be decoded; the first, "
+            f"{escaped(first.path)}, {first.reason}. Repair them, or remove the class."
+        )
+    return checked(rest)
 
 
 def _refuse_leakage(catalog: Catalog, recipe: Recipe) -> None:
@@ -72,27 +105,27 @@ def _refuse_leakage(catalog: Catalog, recipe: Recipe) -> None:
     near = " nearly" * (one.digest != other.digest)
     several = len(found) > 1
     what = (
-        f"{len(found):,} picture{'s' * several} of {catalog.source} lie{'s' * (not several)} in "
+        f"{pluralize(len(found), 'picture')} of {catalog.source} {'are' if several else 'is'} in "
         f"more than one split{', the first' * several}: {escaped(one.path)} in {one.split} "
         f"is{near} the same as {escaped(other.path)} in {other.split}"
     )
     if recipe.allow_leakage:
-        log.warning("%s. The score flatters the model.", what)
+        log.warning("%s. The scores will be too high.", what)
         return
     raise DataError(
-        f"{what}. A score would be worth nothing. 'ilk check' names them all, and its --quarantine "
-        "DIR --kinds leakage moves the copies away; --allow-leakage trains all the same."
+        f"{what}. Scores would mean nothing. 'ilk check' lists them, and 'ilk check --quarantine "
+        "DIR --kinds leakage' moves the copies away; --allow-leakage trains anyway."
     )
 
 
-def _refuse_idle_shares(catalog: Catalog, recipe: Recipe, changes: Mapping[str, Any]) -> None:
-    """Refuse shares asked for by name where the data's own splits leave nothing to deal out."""
+def _refuse_unused_shares(catalog: Catalog, recipe: Recipe, changes: Mapping[str, Any]) -> None:
+    """Refuse shares that were asked for but cannot be held out, as the data has its own splits."""
     if len(catalog.splits) <= 1:
         return
-    # The loop holds a share of train out to choose by, unless there is a val split beside test.
-    chooses = recipe.mode != "probe" and catalog.splits != SPLITS
+    # The loop holds out a share of train to choose by, unless there is a val split beside test.
+    holds_out_val = recipe.uses_loop and catalog.splits != SPLITS
     for key in ("val_share", "test_share"):
-        if key in changes and not (key == "val_share" and chooses):
+        if key in changes and not (key == "val_share" and holds_out_val):
             raise UsageError(
                 f"--{key.replace('_', '-')} does not apply: {catalog.source} has splits of its own "
                 f"({', '.join(catalog.splits)})."

@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ilk.arrays import Floats
+from ilk.arrays import Floats, Indices
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import evaluation_split, subsample
+from ilk.engines import Options
+from ilk.engines.base import Precision
 from ilk.inference import run_backbone
+from ilk.models.backbones import describe
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.training.head import Head, solve
-from ilk.training.trained import Answers, Trained, less_unreadable
+from ilk.training.prepare_data import drop_unreadable
+from ilk.training.result import HeadFacts, Outputs, TrainingFacts, TrainingResult
 
 
-def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -> Trained:
+def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -> TrainingResult:
     """Train a head on frozen features.
 
     Parameters
@@ -29,7 +33,6 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
         Digested, every picture with a label and a split.
     recipe : Recipe
     progress : Progress
-        Shows how far the work has come.
 
     Raises
     ------
@@ -39,10 +42,19 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
     pictures = catalog.pictures
     with ThreadPoolExecutor(1) as background:
         background.submit(_import_solver)
-        extracted, backbone, engine = run_backbone(pictures, recipe, progress)
+        extracted, backbone, engine = run_backbone(
+            pictures,
+            recipe.model,
+            describe(recipe.model).preprocess(recipe.imgsz, recipe.resize),
+            weights=recipe.weights,
+            options=Options(recipe.device, recipe.engine, cast(Precision, recipe.precision)),
+            batch=recipe.batch,
+            workers=recipe.workers,
+            progress=progress,
+        )
 
-    catalog = less_unreadable(catalog, extracted.errors, recipe.max_unreadable)
-    train, val, reported = (
+    catalog = drop_unreadable(catalog, extracted.errors, recipe.max_unreadable)
+    train, val, evaluated = (
         np.array([i for i, p in enumerate(pictures) if split and p.split == split
                   and i not in extracted.errors], np.int64)
         for split in ("train", "val", evaluation_split(catalog))
@@ -50,31 +62,28 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
     head = _solve([pictures[i] for i in train], extracted.features[train], catalog.classes, recipe)
     bundle = _with_head(backbone, head, catalog.classes)
 
-    def answers(rows: NDArray[np.int64], logits: Floats | None = None) -> Answers:
-        features = extracted.features[rows]
+    def outputs(indices: Indices, logits: Floats | None = None) -> Outputs:
+        features = extracted.features[indices]
         if logits is None:
             logits = bundle.logits(features)
-        return Answers(tuple(pictures[i] for i in rows), features, logits)
+        return Outputs(tuple(pictures[i] for i in indices), features, logits)
 
-    # Where val is what scores are reported on, there are the training pictures out of fold.
-    apart = len(val) and evaluation_split(catalog) != "val"
-    return Trained(
+    # Without a val split beside the evaluation split, the out-of-fold logits of train are held out.
+    has_val = len(val) and evaluation_split(catalog) != "val"
+    log_losses = {f"{strength:g}": loss for strength, loss in head.scores.items()}
+    facts = HeadFacts(head.strength, log_losses, extracted.computed)
+    return TrainingResult(
         bundle,
         catalog,
-        answers(reported),
-        answers(val) if apart else answers(train[head.rows], head.logits),
-        answers(subsample(train, recipe.seed)),
-        {
-            "engine": engine.name,
-            "regularisation": head.strength,
-            "cross_validation_log_loss": {f"{s:g}": v for s, v in head.scores.items()},
-            "features_computed": extracted.computed,
-        },
+        outputs(evaluated),
+        outputs(val) if has_val else outputs(train[head.indices], head.logits),
+        outputs(subsample(train, recipe.seed)),
+        TrainingFacts(engine.name, head=facts),
     )
 
 
 def _import_solver() -> None:
-    """Import scikit-learn, which takes over a second, while others work."""
+    """Import scikit-learn in the background: it takes over a second."""
     import sklearn.linear_model
     import sklearn.model_selection  # noqa: F401
 
@@ -82,7 +91,7 @@ def _import_solver() -> None:
 def _solve(
     pictures: Sequence[Picture], features: Floats, classes: tuple[str, ...], recipe: Recipe
 ) -> Head:
-    """Solve the head on pictures and their features, row by row."""
+    """Solve the head on pictures and their features ``[N, D]``."""
     index = {label: k for k, label in enumerate(classes)}
     return solve(
         features,

@@ -1,4 +1,4 @@
-"""Resume: what a run folder remembers of how it began, so that it can go on just so."""
+"""Resume: what a run folder records at the start, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -12,44 +12,79 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ilk import recipes
 from ilk.data.catalog import Catalog, Picture
-from ilk.errors import Interrupted, UsageError
+from ilk.errors import IlkError, Interrupted, UsageError
 from ilk.folder import readable_errors
 from ilk.recipe import Recipe
 from ilk.runtime import versions, write_whole
 from ilk.text import escaped, join_limited
-from ilk.training.interrupt import how_to_go_on
+from ilk.training.interrupt import how_to_resume
+
+if TYPE_CHECKING:
+    from ilk.training.plan import Plan
 
 log = logging.getLogger("ilk")
-BEGUN = "run.json"
-# What may be changed on the way, since it does not change the result.
-FREE = {"workers", "cache", "tensorboard", "checkpoint_every", "checkpoint_minutes"}
+RECORD = "run.json"
+# Settings that may change when a run is resumed, as they do not affect the result.
+CHANGEABLE = {"workers", "cache", "tensorboard", "checkpoint_every", "checkpoint_minutes"}
 
 
-def begin(
-    folder: Path, data: Any, recipe: Recipe, catalog: Catalog, setting: Mapping[str, Any]
+@contextmanager
+def recorded(plan: Plan, data: Any) -> Iterator[None]:
+    """Record how a run starts, or check that a resumed one continues as it started.
+
+    If the training fails before it wrote anything, the record is removed.
+
+    Raises
+    ------
+    UsageError
+        The pictures, the processes, the device or the precision differ from the run's start.
+    Interrupted
+        The user interrupted what comes before or after the training loop.
+    """
+    folder, main = plan.folder, plan.world.is_main_process
+    if plan.resume:
+        check_same_pictures(folder, plan.catalog)
+        check_same_environment(folder, plan.environment)
+        if main:
+            remove_partial_files(folder)
+            record_data(folder, data)
+    elif main:
+        record_start(folder, data, plan.recipe, plan.catalog, plan.environment)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"Interrupted. {how_to_resume(folder)}") from None
+    except IlkError as error:
+        if main and not plan.resume and not isinstance(error, Interrupted):
+            discard_start(folder)
+        raise
+
+
+def record_start(
+    folder: Path, data: Any, recipe: Recipe, catalog: Catalog, environment: Mapping[str, Any]
 ) -> None:
-    """Write what a run begins with; for ``setting`` see `refuse_other_setting`."""
+    """Record what a run starts from; for ``environment`` see `check_same_environment`."""
     clear(folder)
-    begun = {
-        "data": _name(data),
+    record = {
+        "data": _reopenable(data),
         "pictures": _fingerprint(catalog),
-        "setting": dict(setting),
+        "setting": dict(environment),
         "versions": versions(),
         "finished": False,
     }
     with readable_errors(folder):
         write_inputs(folder, recipe, catalog)
-        _remember(folder, begun)
+        _write(folder, record)
 
 
-def abandon(folder: Path) -> None:
-    """Remove what `begin` wrote, if nothing has come of it yet.
+def discard_start(folder: Path) -> None:
+    """Remove what `record_start` wrote, unless the training has written something since.
 
-    Also beside the model of an earlier run of that name, which it does not describe.
+    Also beside the model of an earlier run of that name, which these files do not describe.
     """
     traces = ("checkpoints/*.safetensors", "history.csv", "tensorboard")
     if any(any(folder.glob(trace)) for trace in traces):
@@ -59,59 +94,42 @@ def abandon(folder: Path) -> None:
         (folder / file).unlink(missing_ok=True)
 
 
-@contextmanager
-def resumable(folder: Path) -> Iterator[None]:
-    """Say how to go on when someone interrupts what comes before and after the training loop.
-
-    Raises
-    ------
-    Interrupted
-        Someone does.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted(f"Interrupted. {how_to_go_on(folder)}") from None
-
-
 def write_inputs(folder: Path, recipe: Recipe, catalog: Catalog) -> None:
-    """Write ``recipe.yaml`` and ``catalog.csv``, each of them whole or as it was before."""
+    """Write ``recipe.yaml`` and ``catalog.csv``, each completely or not at all."""
     write_whole(folder / "recipe.yaml", recipe.to_yaml().encode())
-    part = folder / ".catalog.csv.part"
-    catalog.save(part)
-    part.replace(folder / "catalog.csv")
+    catalog.save(folder / "catalog.csv")
 
 
-def sweep(folder: Path) -> None:
-    """Remove the half-written files that a process left behind when it was killed."""
+def remove_partial_files(folder: Path) -> None:
+    """Remove the partly written files that a killed process left behind."""
     for part in folder.rglob(".*.part"):
         part.unlink(missing_ok=True)
 
 
 def clear(folder: Path) -> None:
-    """Remove what an earlier run of the same name left behind and this one may not write."""
+    """Remove files of an earlier run of the same name that this one may not overwrite."""
     with readable_errors(folder):
-        for stale in (BEGUN, "history.csv", "plots/curves.png"):
+        for stale in (RECORD, "history.csv", "plots/curves.png"):
             (folder / stale).unlink(missing_ok=True)
         for stale in ("checkpoints", "tensorboard"):
             shutil.rmtree(folder / stale, ignore_errors=True)
-        sweep(folder)
+        remove_partial_files(folder)
 
 
-def move_on(folder: Path, data: Any) -> None:
-    """Remember where the pictures are now: they may have moved since the run began."""
-    begun = _begun(folder)
-    if _name(data) != begun.get("data"):
-        _remember(folder, {**begun, "data": _name(data)})
+def record_data(folder: Path, data: Any) -> None:
+    """Record where the pictures are now: they may have moved since the run started."""
+    record = _read(folder)
+    if _reopenable(data) != record.get("data"):
+        _write(folder, {**record, "data": _reopenable(data)})
 
 
-def finish(folder: Path) -> None:
-    """Remember that a run has come to its end, if it was one that can be resumed.
+def mark_finished(folder: Path) -> None:
+    """Record that a run has finished, if it could be resumed.
 
-    The checkpoints to resume from go; those of epochs, and the best, stay.
+    The checkpoints to resume from are removed; those of epochs, and the best, stay.
     """
-    if (folder / BEGUN).is_file():
-        _remember(folder, {**_begun(folder), "finished": True})
+    if (folder / RECORD).is_file():
+        _write(folder, {**_read(folder), "finished": True})
         for step in (folder / "checkpoints").glob("step-*.safetensors"):
             step.unlink(missing_ok=True)
 
@@ -123,119 +141,125 @@ def reopen(
     changes: Mapping[str, Any],
     runs: Path = Path("runs"),
 ) -> tuple[Any, Recipe]:
-    """Return the data and the recipe of a run that was stopped.
+    """Return the data and the recipe of an interrupted run.
 
-    ``runs`` is where the folder may lie if someone gave its name alone.
+    ``runs`` is where the folder may be if only its name was given.
 
     Raises
     ------
     UsageError
-        There is no such run, it has ended, its data must be given, or the recipe is another.
+        There is no such run, it has finished, its data must be given, or the recipe differs.
     """
-    if not folder.exists() and (runs / folder).is_dir():
-        raise UsageError(f"--resume takes a run's folder: give {escaped(runs / folder)}.")
     if not folder.exists():
-        raise UsageError(f"--resume: there is no {escaped(folder)}. Give the folder of a run.")
-    begun = _begun(folder)
-    if begun.get("finished"):
+        there = (runs / folder).is_dir()
         raise UsageError(
-            f"The run {escaped(folder)} has come to its end; there is nothing to resume. Train "
-            "again with more --epochs to go further."
+            f"--resume: there is no {escaped(folder)}. Give the folder of a run"
+            f"{f': {escaped(runs / folder)}' if there else ''}."
+        )
+    record = _read(folder)
+    if record.get("finished"):
+        raise UsageError(
+            f"The run {escaped(folder)} has finished; there is nothing to resume. To train for "
+            "longer, start a new run with more --epochs."
         )
     stored = recipes.load(folder / "recipe.yaml")
-    # The mode first: to another one, other fields may not apply.
-    _refuse_change(folder, "mode", stored.mode, changes.get("mode", stored.mode))
+    # The mode first: other fields may not apply to another mode.
+    _check_same(folder, "mode", stored.mode, changes.get("mode", stored.mode))
     wanted = recipes.load(stored if recipe is None else recipe, **changes)
-    for field in (f for f in Recipe.model_fields if f not in FREE):
-        _refuse_change(folder, field, getattr(stored, field), getattr(wanted, field))
-    if data is None and begun.get("data") is None:
+    for field in (f for f in Recipe.model_fields if f not in CHANGEABLE):
+        _check_same(folder, field, getattr(stored, field), getattr(wanted, field))
+    if data is not None:
+        return data, wanted
+    if record.get("data") is None:
         raise UsageError(
-            f"The run {escaped(folder)} was trained on arrays; give them again to resume it."
+            f"The run {escaped(folder)} was trained on arrays; pass them again to resume it."
         )
-    if data is None and Path(begun["data"]).is_absolute() and not Path(begun["data"]).exists():
+    if Path(record["data"]).is_absolute() and not Path(record["data"]).exists():
         raise UsageError(
-            f"The pictures of the run {escaped(folder)} are no longer at {escaped(begun['data'])}. "
-            "Say where they are now: ilk train DATA --resume RUN."
+            f"The pictures of the run {escaped(folder)} are no longer at "
+            f"{escaped(record['data'])}. Say where they are now: ilk train DATA --resume RUN."
         )
-    return begun["data"] if data is None else data, wanted
+    return record["data"], wanted
 
 
-def _refuse_change(folder: Path, field: str, before: Any, now: Any) -> None:
+def _check_same(folder: Path, field: str, before: Any, now: Any) -> None:
     if before != now:
         raise UsageError(
-            f"The run {escaped(folder)} began with {field} = {before}, and cannot go on with "
-            f"{now}. Drop the change, or begin a new run."
+            f"The run {escaped(folder)} started with {field} = {before} and cannot continue with "
+            f"{now}. Drop the change, or start a new run."
         )
 
 
-def refuse_other_pictures(folder: Path, catalog: Catalog) -> None:
-    """Check that a run goes on with the pictures that it began with.
+def check_same_pictures(folder: Path, catalog: Catalog) -> None:
+    """Check that a run continues with the pictures that it started with.
 
     Raises
     ------
     UsageError
-        One is gone, new, of other content, or in another class or split.
+        One is missing, new, of different content, or in another class or split.
     """
-    # Not catalog.csv: at its end, a run that was killed may have moved pictures to those left out.
-    if _begun(folder).get("pictures") == _fingerprint(catalog):
+    # Not by catalog.csv alone: a run killed at its end may have moved pictures to those left out.
+    if _read(folder).get("pictures") == _fingerprint(catalog):
         return
     with (folder / "catalog.csv").open(
         newline="", encoding="utf-8", errors="surrogateescape"
     ) as file:
         rows = [row for row in csv.DictReader(file) if not row["left_out"]]
-    # Not the splits: if one picture changes, others may be dealt out to another.
+    # Not by splits: if one picture changes, others may be assigned to another.
     before = {row["path"]: (row["digest"], row["label"]) for row in rows}
-    now = {_lasting(p): (p.digest, p.label or "") for p in catalog.pictures}
+    now = {_absolute(p): (p.digest, p.label or "") for p in catalog.pictures}
     differences = {
-        "gone": [path for path in before if path not in now],
+        "missing": [path for path in before if path not in now],
         "new": [path for path in now if path not in before],
         "changed": [path for path in now if path in before and now[path] != before[path]],
     }
-    said = [f"{what}: {join_limited(paths, 3)}" for what, paths in differences.items() if paths]
-    difference = "; ".join(said) or "the order of pictures, or their splits"
+    named = [f"{what}: {join_limited(paths, 3)}" for what, paths in differences.items() if paths]
+    difference = "; ".join(named) or "the order of pictures, or their splits"
     raise UsageError(
-        f"The data is not what the run {escaped(folder)} began with ({difference}). "
-        "Put it back, or begin a new run."
+        f"The data is not what the run {escaped(folder)} started with ({difference}). "
+        "Restore it, or start a new run."
     )
 
 
 _REMEDIES = {
     "processes": "Start as many: torchrun --nproc-per-node=N -m ilk train --resume RUN.",
-    "device": "Go on with such a device, or begin a new run.",
-    "precision": "Go on where that precision is to be had, or begin a new run.",
+    "device": "Resume it on such a device, or start a new run.",
+    "precision": "Resume it on a machine with that precision, or start a new run.",
 }
 
 
-def refuse_other_setting(folder: Path, setting: Mapping[str, Any]) -> None:
-    """Check that a run goes on as it began; warn where it may end in other bits.
+def check_same_environment(folder: Path, environment: Mapping[str, Any]) -> None:
+    """Check that a run continues where it can give the same result; warn where it may not.
 
     Parameters
     ----------
     folder : Path
-    setting : mapping
+    environment : mapping
         The number of processes, the device, the precision and the threads.
 
     Raises
     ------
     UsageError
-        The processes, the device or the precision are others.
+        The processes, the device or the precision differ.
     """
-    begun = _begun(folder)
-    before = begun.get("setting") or {}
+    record = _read(folder)
+    before = record.get("setting") or {}
     for what in ("processes", "device", "precision"):
-        if before.get(what, setting[what]) != setting[what]:
+        if before.get(what, environment[what]) != environment[what]:
             raise UsageError(
-                f"The run {escaped(folder)} began with {what} = {before[what]}; here it is "
-                f"{setting[what]}, with which it would not end in the same bits. {_REMEDIES[what]}"
+                f"The run {escaped(folder)} started with {what} = {before[what]}; here it is "
+                f"{environment[what]}, so the result would not be bit-identical. {_REMEDIES[what]}"
             )
-    now = {"threads": setting["threads"], **versions()}
-    then = {"threads": before.get("threads"), **begun.get("versions", {})}
-    others = [f"{k} {then[k]} then, {now[k]} now" for k in now if then.get(k) not in (None, now[k])]
-    if others:
+    now = {"threads": environment["threads"], **versions()}
+    then = {"threads": before.get("threads"), **record.get("versions", {})}
+    changed = [
+        f"{k} {then[k]} then, {now[k]} now" for k in now if then.get(k) not in (None, now[k])
+    ]
+    if changed:
         log.warning(
-            "The run goes on with others than it began with (%s): it may not end in the same bits.",
-            "; ".join(others),
-        )
+            "The run is resumed in another environment than it started in (%s): the result may "
+            "not be bit-identical.", "; ".join(changed),
+        )  # fmt: skip
 
 
 def _fingerprint(catalog: Catalog) -> str:
@@ -247,30 +271,30 @@ def _fingerprint(catalog: Catalog) -> str:
     return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()
 
 
-def _lasting(picture: Picture) -> str:
-    """Return a picture's path as ``catalog.csv`` has it: it may be asked for from elsewhere."""
+def _absolute(picture: Picture) -> str:
+    """Return a picture's path as ``catalog.csv`` has it."""
     return os.path.abspath(picture.path) if picture.content is None else picture.path  # noqa: PTH100
 
 
-def _remember(folder: Path, begun: Mapping[str, Any]) -> None:
-    write_whole(folder / BEGUN, json.dumps(begun, indent=2).encode())
+def _write(folder: Path, record: Mapping[str, Any]) -> None:
+    write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
 
 
-def _begun(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> dict[str, Any]:
     try:
-        begun = json.loads((folder / BEGUN).read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        begun = None
-    if not isinstance(begun, dict):
+        record = None
+    if not isinstance(record, dict):
         raise UsageError(
-            f"{escaped(folder)} is no run that can be resumed. Give the folder of a run of --mode "
-            "finetune, scratch or guide; a probe takes seconds, train it again."
+            f"{escaped(folder)} is not a run that can be resumed. Give the folder of a run of "
+            "--mode finetune, scratch or guide; a probe takes seconds, so train it again."
         )
-    return begun
+    return record
 
 
-def _name(data: Any) -> str | None:
-    """Return what the data can be opened by again; None if it cannot."""
+def _reopenable(data: Any) -> str | None:
+    """Return the path or name that opens the data again; None for arrays."""
     if not isinstance(data, str | PathLike):
         return None
     path = Path(data)

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ilk import runtime
 from ilk.data.catalog import Catalog
-from ilk.evaluation.metrics import Evaluation
+from ilk.data.split import evaluation_split
+from ilk.evaluation.result import Evaluation, score
+from ilk.evaluation.writing import remove_report, write_model_card, write_report
+from ilk.exporting.calibration_set import save_calibration_set
+from ilk.folder import readable_errors, write_json
+from ilk.inference import Records, softmax
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
 from ilk.text import escaped
+from ilk.training import resume
+from ilk.training.calibrate import calibrated
+from ilk.training.result import TrainingFacts, TrainingResult
+
+UNCALIBRATED = (
+    "No pictures were held out to calibrate probabilities on, so they are not calibrated. Give "
+    "--val-share 0.1, or at least two pictures per class."
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,19 +37,19 @@ class Run:
     Attributes
     ----------
     folder : Path
-        Where everything lies.
+        Contains everything that was written.
     evaluation : Evaluation or None
-        The score on the held-out pictures; None where none were held out.
+        The scores on the held-out pictures; None if none were held out.
     catalog : Catalog
         Which picture was in which split, and which were left out and why.
-    facts : dict
-        How the training went: the engine, the regularisation, the seconds.
+    facts : TrainingFacts
+        How the training went: the engine, the seconds, the best epoch.
     """
 
     folder: Path
     evaluation: Evaluation | None
     catalog: Catalog
-    facts: dict[str, Any]
+    facts: TrainingFacts
 
     def __repr__(self) -> str:
         accuracy = self.evaluation.accuracy if self.evaluation else "nothing held out"
@@ -43,8 +57,9 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What ``metrics.json`` holds."""
-        return {**(self.evaluation.to_dict() if self.evaluation else {}), "training": self.facts}
+        """The content of ``metrics.json``."""
+        scores = self.evaluation.to_dict() if self.evaluation else {}
+        return {**scores, "training": self.facts.to_dict()}
 
     @property
     def model(self) -> Path:
@@ -57,40 +72,94 @@ class Run:
         return self.folder / "report.html"
 
 
-def signed(
-    bundle: Bundle,
-    recipe: Recipe,
-    catalog: Catalog,
-    dealt: Catalog,
-    evaluation: Evaluation | None,
-) -> Bundle:
+def write_run(
+    folder: Path, result: TrainingResult, recipe: Recipe, catalog: Catalog, writes: bool = True
+) -> Run:
+    """Calibrate and score a trained model, and write the run's files.
+
+    Parameters
+    ----------
+    folder : Path
+    result : TrainingResult
+    recipe : Recipe
+    catalog : Catalog
+        The whole one that was trained on, including pictures that could not be decoded.
+    writes : bool
+        Whether this process writes: only the main process does.
+    """
+    bundle, facts = calibrated(result), result.facts
+    if not result.held_out.pictures:
+        facts = replace(facts, warnings=(*facts.warnings, UNCALIBRATED))
+    run = Run(folder, _evaluation(folder, result, bundle), result.catalog, facts)
+    if not writes:
+        return run
+    with readable_errors(folder):
+        resume.write_inputs(folder, recipe, run.catalog)
+        bundle = _with_provenance(bundle, recipe, run, catalog)
+        bundle.save(run.model)
+        save_calibration_set(folder, run.catalog, bundle.spec.preprocess)
+        write_json(folder / "metrics.json", run.metrics)
+        if run.evaluation:
+            rows, curves = report_facts(run), folder / "plots" / "curves.png"
+            write_report(folder, run.evaluation, bundle.spec, rows, curves=curves)
+            write_model_card(folder, run.evaluation, bundle.spec, rows)
+        else:
+            remove_report(folder)
+        resume.mark_finished(folder)
+    return run
+
+
+def _evaluation(folder: Path, result: TrainingResult, bundle: Bundle) -> Evaluation | None:
+    """Score the calibrated model on the evaluation split."""
+    spec, records, outputs = bundle.spec, Records.of(bundle), result.evaluated
+    if not outputs.pictures:
+        return None
+    split = evaluation_split(result.catalog)
+    return score(
+        outputs.pictures,
+        softmax(outputs.logits, spec.temperature),
+        records.novelty.scores(outputs.features, outputs.logits)
+        if records.novelty
+        else np.full(len(outputs.logits), np.nan, np.float32),
+        spec,
+        records,
+        model=str(folder / "model.safetensors"),
+        data=result.catalog.source,
+        split=split,
+        scored_on=f"the {split} split",
+        left_out=result.catalog.left_out,
+    )
+
+
+def _with_provenance(bundle: Bundle, recipe: Recipe, run: Run, catalog: Catalog) -> Bundle:
     """Return the bundle with its provenance: what it was trained on, how, by which versions.
 
-    It remembers the pictures of ``dealt``: those of ``catalog``, and those that did not decode.
+    It also remembers which pictures it has seen: those of ``catalog``, decodable or not.
     """
     machine = {"weights", "device", "workers"}
     provenance = {
         "data": escaped(Path(catalog.source).name),
-        "pictures": dict(Counter(p.split for p in catalog.pictures)),
+        "pictures": dict(Counter(p.split for p in run.catalog.pictures)),
         "recipe": {k: v for k, v in recipe.applying().items() if k not in machine},
-        "accuracy": evaluation.accuracy.to_dict() if evaluation else None,
+        "accuracy": run.evaluation.accuracy.to_dict() if run.evaluation else None,
         "versions": runtime.versions(),
     }
     spec = bundle.spec.model_copy(update={"provenance": provenance})
-    return replace(bundle, spec=spec).with_seen({p.digest: p.split or "" for p in dealt.pictures})
+    return replace(bundle, spec=spec).with_seen({p.digest: p.split or "" for p in catalog.pictures})
 
 
-def training_facts(catalog: Catalog, facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a report tells of a training."""
-    splits = Counter(p.split for p in catalog.pictures)
-    told = {"Pictures": ", ".join(f"{n:,} {split}" for split, n in splits.items())}
-    if "regularisation" in facts:
-        told["Head"] = f"logistic regression, L2 strength {facts['regularisation']:g}"
-    if "epochs" in facts:
-        best = f", the best was {facts['best_epoch']}" if facts["best_epoch"] else ""
-        told["Epochs"] = f"{facts['epochs']}{best}"
-    if "kept" in facts:
-        told["Kept"] = f"{facts['kept']}: {facts['why']}"
-    if facts.get("remarks"):
-        told["Noticed"] = " ".join(f"{remark.rstrip('.')}." for remark in facts["remarks"])
-    return told | {"Engine": str(facts["engine"]), "Time": f"{facts['seconds']:.1f} s"}
+def report_facts(run: Run) -> dict[str, str]:
+    """Return what the report says about a training, by heading."""
+    facts = run.facts
+    splits = Counter(p.split for p in run.catalog.pictures)
+    rows = {"Pictures": ", ".join(f"{n:,} {split}" for split, n in splits.items())}
+    if facts.head:
+        rows["Head"] = f"logistic regression, L2 strength {facts.head.regularisation:g}"
+    if facts.loop:
+        best = f", the best was {facts.loop.best_epoch}" if facts.loop.best_epoch else ""
+        rows["Epochs"] = f"{facts.loop.epochs}{best}"
+    if facts.choice:
+        rows["Kept"] = f"{facts.choice.kept}: {facts.choice.why}"
+    if facts.warnings:
+        rows["Warnings"] = " ".join(f"{warning.rstrip('.')}." for warning in facts.warnings)
+    return rows | {"Engine": facts.engine, "Time": f"{facts.seconds:.1f} s"}

@@ -124,13 +124,13 @@ def test_a_large_group_shows_the_first_and_counts_the_rest(finding):
     (section,) = report.sections(
         Findings(100, (finding("duplicate.exact", *paths),), catalog_of(*paths))
     )
-    assert len(section.groups[0].figures) == report.PICTURES_A_FINDING
-    assert section.groups[0].more == 100 - report.PICTURES_A_FINDING
+    assert len(section.groups[0].figures) == report.PICTURES_PER_FINDING
+    assert section.groups[0].more == 100 - report.PICTURES_PER_FINDING
 
 
 def test_what_the_page_does_not_show_is_counted(finding, monkeypatch):
-    monkeypatch.setattr(report, "PICTURES_A_KIND", 3)
-    monkeypatch.setattr(report, "LINES_A_KIND", 4)
+    monkeypatch.setattr(report, "PICTURES_PER_KIND", 3)
+    monkeypatch.setattr(report, "LINES_PER_KIND", 4)
     found = tuple(finding("outlier", f"data/{i}.png") for i in range(10))
     (section,) = report.sections(Findings(10, found, catalog_of(*(p.paths[0] for p in found))))
     assert [len(section.singles), len(section.lines), section.more] == [3, 4, 3]
@@ -149,7 +149,7 @@ def test_the_page_stays_small_however_much_was_found(finding, tmp_path, monkeypa
     ]
     page = page_of(Findings(6_000, tuple(found), Catalog(())), tmp_path)
     assert len(page.encode()) < 5_000_000
-    assert "check.json names them all" in page
+    assert "more: see check.json" in page
 
 
 @pytest.mark.parametrize("shape", [(2000, 3000), (40, 900), (5, 5)])
@@ -171,19 +171,19 @@ def test_a_picture_that_cannot_be_read_has_no_thumbnail(tmp_path):
 @pytest.mark.parametrize(
     ("severity", "said"),
     [
-        ("error", "Mend the errors before training"),
+        ("error", "Fix the errors before training"),
         ("warning", "look through the warnings"),
-        ("info", "Nothing stands against training."),
+        ("info", "You can train on this data."),
     ],
 )
-def test_the_verdict_follows_the_gravest_finding(finding, severity, said):
+def test_the_verdict_follows_the_most_severe_finding(finding, severity, said):
     found = (finding("outlier", "a", "b", severity=severity), finding("x", "b", severity="info"))
     text = report.verdict(Findings(1000, found))
     assert said in text
-    assert text.endswith("concern 2 of 1,000 files.")
+    assert text.endswith("affect 2 of 1,000 files.")
 
 
 def test_the_verdict_where_nothing_is_wrong(tmp_path):
     page = page_of(Findings(24, (), catalog_of("data/a.png")), tmp_path)
-    assert "Nothing is wrong with these 24 files" in page
-    assert "What was found" not in page
+    assert "No problems found in 24 files" in page
+    assert "<h2>Findings</h2>" not in page

@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import solve
 
 from ilk.checking import out_of_fold as module
-from ilk.checking.out_of_fold import FOLDS, out_of_fold
+from ilk.checking.out_of_fold import FOLDS, assign_folds, out_of_fold
 from ilk.inference.hellinger import hellinger
 
 
@@ -45,7 +45,7 @@ def test_it_is_as_if_each_fold_had_been_left_out(monkeypatch):
     monkeypatch.setattr(module, "STRENGTHS", (0.3,))
     features, targets = blobs(n=40)
     found = out_of_fold(features, targets, 3)
-    fold = module._dealt(targets, np.arange(40), 0)
+    fold = assign_folds(targets, np.arange(40), 0)
     inputs = np.hstack([hellinger(features), np.ones((40, 1))])
     inputs[:, :-1] -= inputs[:, :-1].mean(axis=0)
     indicators = np.eye(3)[targets] - 1 / 3
@@ -111,9 +111,9 @@ def test_features_that_never_change_give_no_trouble():
     assert (found.argmax(axis=1) == 0).all()
 
 
-def test_each_class_is_dealt_out_evenly_over_the_folds():
+def test_each_class_is_spread_evenly_over_the_folds():
     targets = np.array([0] * 50 + [1] * 12 + [2] * 5)
-    fold = module._dealt(targets, np.arange(67), 0)
+    fold = assign_folds(targets, np.arange(67), 0)
     for target, least, most in ((0, 10, 10), (1, 2, 3), (2, 1, 1)):
         counts = np.bincount(fold[targets == target], minlength=FOLDS)
         assert (counts.min(), counts.max()) == (least, most)

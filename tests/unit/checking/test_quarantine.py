@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ilk.checking.quarantine import chosen_files, files, quarantine, refuse_folder, undo
+from ilk.checking.quarantine import chosen_files, files, refuse_folder
+from ilk.checking.quarantine import undo_quarantine as undo
+from ilk.checking.quarantine.move import move_files
 from ilk.errors import ManifestError, OutputError, UsageError
 
 NAMES = (b"plain.png", b"deep/er/sp ace.png", b"odd\xff.png", b"new\nline.png", b"x" * 255)
@@ -66,7 +68,7 @@ def edited(moved, **changes):
 
 def test_every_file_goes_and_comes_back_as_it_was(data, everything, tree, tmp_path, system):
     before = tree(data)
-    moved = quarantine(everything, tmp_path / "away")
+    moved = move_files(everything, tmp_path / "away")
     assert len(moved.files) == len(before) == len(NAMES) + 1
     assert moved.failed == {}
     assert tree(data) == {}
@@ -80,7 +82,7 @@ def test_every_file_goes_and_comes_back_as_it_was(data, everything, tree, tmp_pa
 def test_the_manifest_says_where_what_and_why(data, everything, tmp_path):
     path = data / "plain.png"
     status = path.stat()
-    record = manifest_of(quarantine(everything, tmp_path / "away"))
+    record = manifest_of(move_files(everything, tmp_path / "away"))
     (entry,) = (file for file in record["files"] if file["original"] == str(path))
     assert entry["now"] == "files/plain.png"
     assert (tmp_path / "away" / entry["now"]).is_file()
@@ -98,7 +100,7 @@ def test_whoever_is_killed_in_the_middle_can_undo(
     before = tree(data)
     away = tmp_path / "away"
     if direction == "back":
-        quarantine(everything, away)
+        move_files(everything, away)
     calls = []
     owner, name = (os, "link") if where == "link" else (Path, where)
     real = getattr(owner, name)
@@ -113,7 +115,7 @@ def test_whoever_is_killed_in_the_middle_can_undo(
         patch.setattr(owner, name, killed)
         try:
             if direction == "away":
-                quarantine(everything, away)
+                move_files(everything, away)
             else:
                 undo(away / "manifest.json")
         except Killed:
@@ -127,7 +129,7 @@ def test_what_a_copy_that_was_killed_left_behind_goes_with_the_next(
     data, everything, tree, tmp_path, monkeypatch
 ):
     before = tree(data)
-    moved = quarantine(everything, tmp_path / "away")
+    moved = move_files(everything, tmp_path / "away")
     entry = next(e for e in manifest_of(moved)["files"] if e["now"] == "files/plain.png")
     (data / f".ilk-{entry['sha256'][:16]}.part").write_bytes(b"half")
     monkeypatch.setattr(files, "_linked", lambda *_: False)
@@ -137,7 +139,7 @@ def test_what_a_copy_that_was_killed_left_behind_goes_with_the_next(
 
 def test_undoing_twice_is_fine(data, everything, tree, tmp_path):
     before = tree(data)
-    moved = quarantine(everything, tmp_path / "away")
+    moved = move_files(everything, tmp_path / "away")
     undo(moved.manifest)
     again = undo(moved.manifest)
     assert (len(again.files), again.failed) == (len(before), {})
@@ -145,7 +147,7 @@ def test_undoing_twice_is_fine(data, everything, tree, tmp_path):
 
 
 def test_what_is_there_now_is_never_overwritten(data, everything, tmp_path, system):
-    moved = quarantine(everything, tmp_path / "away")
+    moved = move_files(everything, tmp_path / "away")
     (data / "plain.png").write_text("new")
     back = undo(moved.manifest)
     assert list(back.failed) == [str(data / "plain.png")]
@@ -157,7 +159,7 @@ def test_what_is_there_now_is_never_overwritten(data, everything, tmp_path, syst
 
 
 def test_a_file_that_changed_in_quarantine_stays_there(data, everything, tmp_path):
-    moved = quarantine(everything, tmp_path / "away")
+    moved = move_files(everything, tmp_path / "away")
     (tmp_path / "away" / "files" / "plain.png").write_text("changed")
     back = undo(moved.manifest)
     assert "is not the file that was moved there" in back.failed[str(data / "plain.png")]
@@ -166,7 +168,7 @@ def test_a_file_that_changed_in_quarantine_stays_there(data, everything, tmp_pat
 
 
 def test_a_file_that_is_nowhere_is_told(data, everything, tmp_path):
-    moved = quarantine(everything, tmp_path / "away")
+    moved = move_files(everything, tmp_path / "away")
     (tmp_path / "away" / "files" / "plain.png").unlink()
     assert "neither there nor at" in undo(moved.manifest).failed[str(data / "plain.png")]
 
@@ -189,7 +191,7 @@ def test_a_file_that_is_nowhere_is_told(data, everything, tmp_path):
 )
 def test_an_edited_entry_moves_nothing(data, everything, tree, tmp_path, changes):
     (tmp_path / "outside.png").write_text("not of the quarantine")
-    moved = quarantine(everything, tmp_path / "away")
+    moved = move_files(everything, tmp_path / "away")
     first = manifest_of(moved)["files"][0]
     assert first["now"] != "files/plain.png"
     edited(moved, **{key: value.format(data=data) for key, value in changes.items()})
@@ -202,7 +204,7 @@ def test_an_edited_entry_moves_nothing(data, everything, tree, tmp_path, changes
 
 
 def test_a_link_planted_in_the_quarantine_is_not_followed(data, everything, tmp_path):
-    moved = quarantine(everything, tmp_path / "away")
+    moved = move_files(everything, tmp_path / "away")
     deep = tmp_path / "away" / "files" / "deep"
     deep.rename(tmp_path / "elsewhere")
     deep.symlink_to(tmp_path / "elsewhere")
@@ -213,7 +215,7 @@ def test_a_link_planted_in_the_quarantine_is_not_followed(data, everything, tmp_
 
 
 def test_a_link_from_the_old_place_to_the_new_one_costs_no_file(data, everything, tmp_path):
-    moved = quarantine(everything, tmp_path / "away")
+    moved = move_files(everything, tmp_path / "away")
     (data / "deep" / "er").rmdir()
     (data / "deep" / "er").symlink_to(tmp_path / "away" / "files" / "deep" / "er")
     undo(moved.manifest)
@@ -222,7 +224,7 @@ def test_a_link_from_the_old_place_to_the_new_one_costs_no_file(data, everything
 
 def test_the_quarantine_may_be_moved_as_a_whole(data, everything, tree, tmp_path):
     before = tree(data)
-    quarantine(everything, tmp_path / "away")
+    move_files(everything, tmp_path / "away")
     (tmp_path / "away").rename(tmp_path / "far")
     assert undo(tmp_path / "far" / "manifest.json").failed == {}
     assert tree(data) == before
@@ -234,8 +236,8 @@ def test_the_quarantine_may_be_moved_as_a_whole(data, everything, tree, tmp_path
         (None, "cannot be read: No such file"),
         (b"\xff\xfe", "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
-        (b"[]", "is no manifest"),
-        (b'{"files": []}', "is no manifest"),
+        (b"[]", "is not a manifest"),
+        (b'{"files": []}', "is not a manifest"),
         (b'{"ilk_manifest": 99}', "newer version"),
         (b'{"ilk_manifest": 1, "root": "/"}', "damaged or was edited"),
         (b'{"ilk_manifest": 1, "root": "/", "files": [[]]}', "damaged or was edited"),
@@ -254,10 +256,10 @@ def test_what_is_no_manifest_is_refused(tmp_path, content, message):
 
 def test_files_that_cannot_be_moved_are_told_and_the_rest_go(data, finding, tmp_path):
     paths = [data / "plain.png", data / "gone.png", data / "deep"]
-    moved = quarantine(chosen_files([finding("outlier", *paths)]), tmp_path / "away")
+    moved = move_files(chosen_files([finding("outlier", *paths)]), tmp_path / "away")
     assert moved.files == (str(data / "plain.png"),)
     assert "No such file" in moved.failed[str(data / "gone.png")]
-    assert "is no regular file" in moved.failed[str(data / "deep")]
+    assert "is not a regular file" in moved.failed[str(data / "deep")]
     assert len(manifest_of(moved)["files"]) == 1
 
 
@@ -330,11 +332,11 @@ def test_the_folder_must_be_new_or_empty_and_beside_the_pictures(data, tmp_path)
     refuse_folder(tmp_path / "new" / "er", data)
     refuse_folder(data / "inside", data / "table.csv")
     for taken in (data, data / "plain.png"):
-        with pytest.raises(OutputError, match="is there already"):
+        with pytest.raises(OutputError, match="already exists"):
             refuse_folder(taken, tmp_path / "elsewhere")
     (tmp_path / "other").symlink_to(data)
     for inside in (data / "away", tmp_path / "other" / "deep" / "away"):
-        with pytest.raises(UsageError, match="lies inside"):
+        with pytest.raises(UsageError, match="is inside"):
             refuse_folder(inside, data)
 
 
@@ -342,13 +344,13 @@ def test_a_folder_that_cannot_be_made_is_named_and_nothing_moves(data, everythin
     before = tree(data)
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
-        quarantine(everything, tmp_path / "file" / "away")
+        move_files(everything, tmp_path / "file" / "away")
     assert tree(data) == before
 
 
 def test_progress_is_told_of_every_file(data, everything, tmp_path, telling):
     told = []
-    moved = quarantine(everything, tmp_path / "away", telling(told))
+    moved = move_files(everything, tmp_path / "away", telling(told))
     assert sum(told) == 2 * len(everything)
-    undo(moved.manifest, telling(told))
+    undo(moved.manifest, progress=telling(told))
     assert sum(told) == 3 * len(everything)

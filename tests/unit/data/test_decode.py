@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
+import threading
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, MpoImagePlugin, WebPImagePlugin
 
 from ilk.data.catalog import Picture
-from ilk.data.decode import FORMATS, GREY, decode, thumbnail
+from ilk.data.decode import FORMATS, GREY, decode, reduced, thumbnail
 from ilk.errors import DecodeError
 from ilk.spec import Preprocess
 
@@ -488,6 +494,131 @@ def test_pixels_of_the_right_size_are_left_alone(noise):
         assert np.array_equal(decode(pixels, Preprocess(imgsz=SIDE, resize=resize)), pixels)
 
 
+# --- huge pictures ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "LA", "RGBA", "CMYK", "I;16", "I", "key"])
+@pytest.mark.parametrize("size", [(61, 40), (7, 300), (300, 7)])
+def test_a_picture_taken_in_strips_gives_the_same_pixels(
+    noise, encoded, monkeypatch, mode, orientation, size
+):
+    options = {"exif": with_orientation(orientation)}
+    image = noise(1, size, "RGBA")
+    if mode in {"I;16", "I"}:
+        image = Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257 + 5)
+    elif mode == "key":
+        options["transparency"] = image.getpixel((0, 0))[:3]
+        image = image.convert("RGB")
+    image = (
+        image.convert("RGB").convert("P")
+        if mode == "P"
+        else image.convert("RGB" if mode == "key" else mode)
+    )
+    data = encoded(image, "TIFF" if mode in {"CMYK", "I"} else "PNG", **options)
+
+    def results():
+        for resize in ("squash", "crop", "pad"):
+            for method in ("nearest", "bicubic"):
+                yield decode(data, Preprocess(imgsz=SIDE, resize=resize, interpolation=method))
+        yield reduced(data, SIDE)
+        yield np.asarray(thumbnail(data, SIDE))
+
+    whole = list(results())
+    monkeypatch.setattr("ilk.data.upright.STRIP", 50)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, results(), strict=True))
+
+
+def test_a_strip_without_an_agreed_range_is_refused(encoded, monkeypatch):
+    monkeypatch.setattr("ilk.data.upright.STRIP", 50)
+    values = np.zeros((40, 40), np.int32)
+    values[-1, -1] = 70_000
+    with pytest.raises(DecodeError, match="32-bit"):
+        decode(encoded(Image.fromarray(values), "TIFF"), SMALL)
+
+
+@pytest.mark.parametrize("size", [(65_536, 1), (1, 70_000)])
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "PPM"])
+def test_a_side_that_is_too_long_is_refused_however_few_the_pixels(encoded, size, file_format):
+    data = encoded(Image.new("L", size), file_format)
+    for read_by in (decode, reduced, thumbnail):
+        with pytest.raises(DecodeError, match=r"no side may be longer than 65,535") as caught:
+            read_by(data, SMALL if read_by is decode else SIDE)
+        assert caught.value.kind == "file.bomb"
+
+
+PEAK = r"""
+import struct, sys, zlib
+from ilk.data.decode import decode
+from ilk.spec import Preprocess
+
+def status(name):
+    return next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith(name)) / 1024
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+def blank(width, height):
+    packer, row = zlib.compressobj(1), bytes(1 + width * depth * channels // 8)
+    packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+width, height, depth, colour, channels = map(int, sys.argv[1:])
+data, size = blank(width, height), Preprocess(imgsz=224)
+decode(blank(300, 300), size)
+open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
+before = status("VmRSS")
+decode(data, size)
+print(status("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+@pytest.mark.parametrize(
+    ("depth", "colour", "channels"), [(16, 0, 1), (8, 6, 4), (16, 2, 3), (8, 4, 2)]
+)
+@pytest.mark.parametrize(("width", "height"), [(4472, 4472), (305, 65_535)])
+def test_a_picture_of_20_megapixels_takes_little_memory(width, height, depth, colour, channels):
+    argv = [sys.executable, "-c", PEAK, *map(str, (width, height, depth, colour, channels))]
+    found = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert float(found.stdout) < 4 * 20 + 50  # megabytes: what Pillow keeps, and strips
+
+
+@pytest.mark.parametrize(
+    ("file_format", "reader"),
+    [("WEBP", WebPImagePlugin.WebPImageFile), ("MPO", MpoImagePlugin.MpoImageFile)],
+)
+def test_of_decoders_that_need_much_memory_one_runs_at_a_time(
+    noise, encoded, monkeypatch, file_format, reader
+):
+    monkeypatch.setattr("ilk.data.decode.MOST_BYTES", 1000)
+    running, most, gate = [0], [0], threading.Lock()
+    load = reader.load
+
+    def counted(image):
+        with gate:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.01)
+        with gate:
+            running[0] -= 1
+        return load(image)
+
+    data = encoded(noise(0), file_format, save_all=True, append_images=[noise(1)])
+    data += b"film" if file_format == "MPO" else b""  # or Pillow does not come to decode it
+    assert read(data).format == file_format
+    monkeypatch.setattr(reader, "load", counted)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: decode(data, SMALL), range(8)))
+    assert most == [1]
+
+
+def test_an_array_of_another_type_is_a_mistake_of_the_caller_and_no_damaged_picture():
+    with pytest.raises(TypeError):
+        decode(np.zeros((4, 4, 3)), SMALL)
+
+
 # --- PIL images ---------------------------------------------------------------------------------
 
 
@@ -534,8 +665,39 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(noise, enc
     assert scans > 5
     assert decode(whole, SMALL).shape == (SIDE, SIDE, 3)
     last = whole[whole.rindex(b"\xff\xda") : -2]
-    with pytest.raises(DecodeError, match=f"has {scans + 1000} scans, over the limit of 100"):
-        decode(whole[:-2] + 1000 * last + whole[-2:], SMALL)
+    bomb = whole[:-2] + 1000 * last
+    for data in (bomb + whole[-2:], bomb, bomb + b"\xff\xd9" + bytes(9), with_payload(bomb)):
+        with pytest.raises(DecodeError, match="has more than 100 scans: save it again"):
+            decode(data, SMALL)
+
+
+def with_payload(data, payload=200 * b"\xff\xd9"):
+    """Put bytes into an APP1 segment, as a thumbnail is."""
+    return data[:2] + b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload + data[2:]
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
+def test_what_looks_like_scans_in_metadata_or_behind_a_jpeg_does_not_count(encoded, options):
+    image = smooth((SIDE, SIDE))
+    data = encoded(image, "JPEG", **options)
+    for other in (data + 8_000 * b"film\xff\xda", with_payload(data, 8_000 * b"\xff\xda")):
+        assert far(decode(other, SMALL), image) < 8
+
+
+def test_the_end_of_a_picture_does_not_hide_scans_that_are_decoded(encoded):
+    """An end within a segment, or a marker of no meaning, is passed over by decoders."""
+    whole = encoded(smooth((SIDE, SIDE)), "JPEG", progressive=True)
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    for between in (b"\xff\xfe\0\4\xff\xd9", b"\xff\x02\xff\xff", b"\xff\xff\xff", b"\xff\0"):
+        with pytest.raises(DecodeError, match="scans"):
+            decode(whole[:-2] + between + 1000 * last + whole[-2:], SMALL)
+
+
+def test_a_jpeg_of_countless_segments_is_refused(encoded):
+    data = encoded(smooth((SIDE, SIDE)), "JPEG")
+    hostile = data[:2] + 100_000 * b"\xff\xfe\0\2" + 200 * b"\xff\xda" + data[2:]
+    with pytest.raises(DecodeError, match="more than 10,000 segments"):
+        decode(hostile, SMALL)
 
 
 def test_transparent_parts_are_over_white():

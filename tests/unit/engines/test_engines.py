@@ -5,13 +5,7 @@ import pytest
 
 from ilk import engines
 from ilk.engines import Options, open_engine, openvino
-from ilk.engines.base import Engine
 from ilk.errors import EngineError, UsageError
-
-
-def test_engine_is_abstract():
-    with pytest.raises(TypeError):
-        Engine()
 
 
 def test_options_resolve_to_openvino_on_a_cpu_where_it_is_installed(monkeypatch):
@@ -41,17 +35,17 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch):
 
 @pytest.fixture
 def no_conversion(monkeypatch):
-    def fail(_):
+    def fail(*_):
         raise EngineError("OpenVINO cannot convert this.")
 
-    monkeypatch.setattr(engines, "prepare_apart", fail)
+    monkeypatch.setattr(engines, "prepare_in_subprocess", fail)
     monkeypatch.setattr(engines, "_start", lambda bundle, options: options.engine)
 
 
 @pytest.mark.usefixtures("no_conversion")
 def test_a_failed_conversion_falls_back_to_pytorch_with_a_warning(bundle, tmp_path, caplog):
     assert open_engine(bundle, tmp_path / "m", Options("cpu")) == "pytorch"
-    assert "cannot convert this. Going on with PyTorch" in caplog.text
+    assert "cannot convert this. Falling back to PyTorch" in caplog.text
 
 
 @pytest.mark.usefixtures("no_conversion")
@@ -67,6 +61,19 @@ def test_a_graph_counts_only_when_whole(bundle):
     (folder / "graph.xml").touch()
     assert not openvino.has_graph(bundle)
     (folder / "graph.bin").touch()
+    assert openvino.has_graph(bundle)
+
+
+def test_a_graph_in_a_read_only_cache_counts(bundle, monkeypatch):
+    folder = openvino.graph_file(bundle).parent
+    folder.mkdir(parents=True)
+    for name in ("graph.xml", "graph.bin"):
+        (folder / name).touch()
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.utime", refuse)
     assert openvino.has_graph(bundle)
 
 

@@ -3,10 +3,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ilk.engines.prepare import Job, backbone_file, main, prepare_apart
+from ilk.engines.prepare import (
+    PrepareJob,
+    backbone_file,
+    main,
+    prepare_in_subprocess,
+    terminated_on_error,
+)
 from ilk.errors import EngineError, IlkError, ModelError, UsageError, WeightsError
 from ilk.runtime import cache_dir
 from ilk.spec import Preprocess
@@ -37,20 +45,20 @@ def test_a_weights_file_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_job_is_done_when_its_file_is_there(bare_bundle, tmp_path):
-    job = Job(str(tmp_path / "b.safetensors"), graph=False)
-    assert not job.done()
+    job = PrepareJob(str(tmp_path / "b.safetensors"), graph=False)
+    assert not job.is_done()
     bare_bundle.save(tmp_path / "b.safetensors")
-    assert job.done()
-    assert not Job(job.path, graph=True).done()
+    assert job.is_done()
+    assert not PrepareJob(job.path, graph=True).is_done()
 
 
 def test_a_damaged_file_is_dropped_from_the_cache_but_never_a_users(tmp_path):
     file = tmp_path / "b.safetensors"
     file.write_bytes(b"damaged")
     with pytest.raises(ModelError):
-        Job(str(file), graph=False).done()
+        PrepareJob(str(file), graph=False).is_done()
     assert file.exists()
-    assert not Job(str(file), graph=False, name="resnet18").done()
+    assert not PrepareJob(str(file), graph=False, name="resnet18").is_done()
     assert not file.exists()
 
 
@@ -79,36 +87,36 @@ class Child:
 
 @pytest.fixture
 def job(tmp_path):
-    return Job(str(tmp_path / "b.safetensors"), graph=True, name="resnet18")
+    return PrepareJob(str(tmp_path / "b.safetensors"), graph=True, name="resnet18")
 
 
 def test_what_the_other_process_raises_is_raised_here(job, monkeypatch):
     answer = json.dumps({"error": "WeightsError", "message": "none to be had"})
     monkeypatch.setattr(subprocess, "Popen", Child(f"chatter\n{answer}\n"))
     with pytest.raises(WeightsError, match="none to be had"):
-        prepare_apart(job)
+        prepare_in_subprocess(job)
 
 
 @pytest.mark.parametrize("out", ["", "chatter"])
 def test_a_process_that_dies_is_an_engine_error_with_its_last_words(job, out, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", Child(out, "Traceback\nMemoryError", code=1))
     with pytest.raises(EngineError, match="exit code 1: MemoryError"):
-        prepare_apart(job)
+        prepare_in_subprocess(job)
 
 
 def test_nothing_is_started_for_what_is_done(bare_bundle, tmp_path, monkeypatch):
     bare_bundle.save(tmp_path / "b.safetensors")
     monkeypatch.setattr(subprocess, "Popen", None)
-    prepare_apart(Job(str(tmp_path / "b.safetensors"), graph=False))
+    prepare_in_subprocess(PrepareJob(str(tmp_path / "b.safetensors"), graph=False))
 
 
 def test_modules_in_the_current_folder_are_not_imported(bare_bundle, tmp_path, monkeypatch):
     for name in ("ilk", "numpy", "pydantic"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('hijacked')")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Job, "done", lambda _: False)
+    monkeypatch.setattr(PrepareJob, "is_done", lambda _: False)
     bare_bundle.save(tmp_path / "b.safetensors")
-    prepare_apart(Job(str(tmp_path / "b.safetensors"), graph=False))
+    prepare_in_subprocess(PrepareJob(str(tmp_path / "b.safetensors"), graph=False))
 
 
 def test_an_interrupted_process_is_no_reason_to_fall_back(job, monkeypatch):
@@ -116,7 +124,7 @@ def test_an_interrupted_process_is_no_reason_to_fall_back(job, monkeypatch):
         pytest.skip("no such signals")
     monkeypatch.setattr(subprocess, "Popen", Child(code=-2))
     with pytest.raises(IlkError, match="interrupted") as caught:
-        prepare_apart(job)
+        prepare_in_subprocess(job)
     assert not isinstance(caught.value, EngineError)
 
 
@@ -125,3 +133,44 @@ def test_the_answer_is_one_line_of_json(capsys, tmp_path):
     reply = json.loads(capsys.readouterr().out)
     assert reply["error"] == "UsageError"
     assert "no/such" in reply["message"]
+
+
+class SlowChild(Child):
+    """A process that runs until it is terminated."""
+
+    def __init__(self):
+        super().__init__(code=-15)
+        self.started, self.terminated = threading.Event(), threading.Event()
+
+    def communicate(self):
+        self.started.set()
+        assert self.terminated.wait(30)
+        return "", ""
+
+    def terminate(self):
+        self.terminated.set()
+
+
+def test_a_failure_terminates_its_own_preparation_and_no_other(tmp_path, monkeypatch):
+    children = {name: SlowChild() for name in ("mine", "other")}
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda command, **_: children[json.loads(command[-1])["name"]]
+    )
+    with ThreadPoolExecutor(2) as pool, terminated_on_error() as others:
+
+        def prepare(name, processes):
+            job = PrepareJob(str(tmp_path / f"{name}.safetensors"), graph=True, name=name)
+            return pool.submit(prepare_in_subprocess, job, processes)
+
+        kept = prepare("other", others)
+        with pytest.raises(ZeroDivisionError), terminated_on_error() as mine:
+            lost = prepare("mine", mine)
+            assert all(child.started.wait(30) for child in children.values())
+            raise ZeroDivisionError
+        with pytest.raises(IlkError, match="interrupted"):
+            lost.result(30)
+        assert not children["other"].terminated.is_set()
+        assert not kept.done()
+        children["other"].terminate()
+        with pytest.raises(IlkError):
+            kept.result(30)

@@ -44,7 +44,7 @@ def test_a_long_curve_is_told_in_few_points():
 
 
 def test_no_prediction_has_no_curve():
-    with pytest.raises(DataError, match="no prediction"):
+    with pytest.raises(DataError, match="at least one prediction"):
         risk_coverage(np.array([]), np.array([], bool))
 
 
@@ -70,7 +70,7 @@ def test_a_precision_holds_with_its_interval():
 
 def test_a_precision_that_cannot_be_shown_says_what_it_takes():
     with pytest.raises(
-        DataError, match=r"0\.99 on 20 pictures.* takes 381 accepted ones without a mistake"
+        DataError, match=r"0\.99 on the 20 held-out pictures: that takes at least 381 accepted"
     ) as error:
         threshold_for_precision(np.linspace(0.5, 1, 20), np.ones(20, bool), 0.99)
     assert wilson(381, 381).low >= 0.99 > wilson(380, 380).low

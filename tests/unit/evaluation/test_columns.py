@@ -8,7 +8,7 @@ from PIL import Image
 
 from ilk.data.catalog import Picture
 from ilk.errors import UsageError
-from ilk.evaluation.columns import column, worth_showing
+from ilk.evaluation.columns import column, default_columns
 
 
 def jpeg(width, height, camera="", taken="", orientation=1):
@@ -22,7 +22,7 @@ def jpeg(width, height, camera="", taken="", orientation=1):
     return buffer.getvalue()
 
 
-def test_what_files_tell():
+def test_columns_read_from_files():
     pictures = [
         Picture("a/1.jpg", content=jpeg(100, 90, "Box 3", "2026:11:25 10:00:00")),
         Picture("b/2.jpg", content=jpeg(300, 100)),
@@ -43,11 +43,19 @@ def test_a_table_s_own_columns_come_first():
     assert column(pictures, "site") == ["x", ""]
 
 
-def test_columns_of_few_values_are_worth_showing():
+def test_columns_with_few_values_are_sliced_by_default():
     rows = [{"site": "xy"[i % 2], "id": str(i), "same": "1"} for i in range(30)]
-    assert worth_showing([Picture(str(i), columns=row) for i, row in enumerate(rows)]) == ["site"]
+    assert default_columns([Picture(str(i), columns=row) for i, row in enumerate(rows)]) == ["site"]
+
+
+def test_remarks_of_a_check_are_not_sliced_by_unless_asked_for():
+    rows = [{"suspect": "outlier" * (i < 3), "why": "far" * (i < 3)} for i in range(9)]
+    pictures = [Picture(str(i), columns=row) for i, row in enumerate(rows)]
+    assert default_columns(pictures) == []
+    assert column(pictures, "suspect")[:4] == ["outlier"] * 3 + [""]
 
 
 def test_no_such_column_is_refused_with_those_there_are():
-    with pytest.raises(UsageError, match=r"No column 'lens': the table has site; .*size, shape"):
+    expected = "no column 'lens': the table has site, and all pictures have size, shape"
+    with pytest.raises(UsageError, match=expected):
         column([Picture("a", columns={"site": "x"})], "lens")

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from ilk.data.catalog import Picture
 from ilk.errors import DataError
-from ilk.evaluation.comparison import compared, duel
-from ilk.evaluation.metrics import score
+from ilk.evaluation.comparison import compare_evaluations, compared
 
 
 def flags(both, only_a, only_b, neither):
@@ -56,37 +53,38 @@ def test_what_the_test_does_not_show_is_not_decided():
 def test_where_nothing_can_be_seen_it_says_how_many_pictures_would_be_needed():
     found = compared(*flags(90, 4, 6, 0))
     assert not found.decided
-    assert found.in_words("A", "B").startswith("No difference can be seen on 100 pictures; about ")
+    assert found.in_words("A", "B").startswith("No significant difference on 100 pictures; about ")
     assert (
         1_500 < found.needed < 2_500
     )  # of 10 % of pairs, 2 points: (1.96 sqrt .1 + .84 sqrt .0996)^2 / .0004
     same = compared(*flags(10, 0, 0, 3))
     assert same.needed is None
     said = same.in_words("A", "B")
-    assert said.startswith("No difference can be seen on 13 pictures: B less A is +0.0 points")
+    assert said.startswith("No significant difference on 13 pictures: B minus A is +0.0 points")
 
 
-def evaluation(paths, predicted, classes):
-    labels = ["cat", "dog"] * (len(paths) // 2)
-    found = score(labels, predicted, classes)
-    probabilities = np.eye(len(classes), dtype=np.float32)[predicted]
-    targets = np.array([classes.index(label) for label in labels])
-    pictures = tuple(Picture(p, label) for p, label in zip(paths, labels, strict=True))
-    return replace(found, pictures=pictures, probabilities=probabilities, targets=targets)
+@pytest.fixture
+def evaluation(evaluated):
+    def call(paths, predicted, classes):
+        labels = ["cat", "dog"] * (len(paths) // 2)
+        pictures = [Picture(p, label) for p, label in zip(paths, labels, strict=True)]
+        return evaluated(None, predicted, classes, pictures=pictures)
+
+    return call
 
 
-def test_models_whose_classes_are_in_another_order_are_compared_by_name():
+def test_models_whose_classes_are_in_another_order_are_compared_by_name(evaluation):
     paths = ["a", "b", "c", "d"]
     a = evaluation(paths, np.array([0, 1, 0, 0]), ("cat", "dog"))
     b = evaluation(paths, np.array([1, 0, 1, 0]), ("dog", "cat"))
-    found = duel(a, b)
+    found = compare_evaluations(a, b)
     assert (found.overall.only_a, found.overall.only_b) == (0, 1)
     assert found.by_class["dog"].only_b == 1
     assert found.by_class["cat"].difference.value == 0
 
 
-def test_other_pictures_are_refused():
+def test_other_pictures_are_refused(evaluation):
     a = evaluation(["a", "b"], np.array([0, 1]), ("cat", "dog"))
     b = evaluation(["a", "c"], np.array([0, 1]), ("cat", "dog"))
     with pytest.raises(DataError, match="same pictures"):
-        duel(a, b)
+        compare_evaluations(a, b)

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics as sk
 
-from ilk.evaluation.confidence import confidence, reheated
+from ilk.evaluation.confidence import confidence, uncalibrated
 
 NAMES = ("ant", "bee", "cat", "dog")
 
@@ -42,15 +42,15 @@ def test_intervals_hold_the_score_and_shrink_with_more_pictures():
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
-def test_reheating_undoes_the_temperature(temperature):
+def test_temperature_scaling_can_be_undone(temperature):
     cool, _ = drawn(temperature=temperature)
     raw, _ = drawn()
-    np.testing.assert_allclose(reheated(cool, temperature), raw, atol=1e-5)
+    np.testing.assert_allclose(uncalibrated(cool, temperature), raw, atol=1e-5)
 
 
-def test_probabilities_that_underflowed_are_reheated_all_the_same():
+def test_probabilities_that_underflowed_are_no_obstacle():
     p = np.array([[1.0, 0.0, 0.0]], np.float32)
-    found = reheated(p, 2.0)
+    found = uncalibrated(p, 2.0)
     assert np.isfinite(found).all()
     assert found.sum() == pytest.approx(1)
 
@@ -62,7 +62,7 @@ def test_a_class_that_all_or_none_have_has_no_area():
     assert found.log_loss.n == 20
 
 
-def test_one_picture_named_rightly_is_scored_soberly():
+def test_one_correct_prediction_is_scored():
     found = confidence(np.array([[0.9, 0.1]]), np.array([0]), NAMES[:2])
     assert found.after.error.value == pytest.approx(0.1)
     assert found.risk_coverage.area == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ilk.evaluation.corrupt import CORRUPTIONS, SEVERITIES, corrupt
-from ilk.evaluation.corruptions import under_corruptions
+from ilk.evaluation.corruptions import score_corrupted
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +65,10 @@ def test_accuracies_are_those_of_the_model_on_the_corrupted_pictures(photo):
         ticks.append(total)
         yield lambda number, remark="": ticks.append(-number)
 
-    found = under_corruptions(logits_of, pixels, bright.astype(np.int64), progress)
+    found = score_corrupted(logits_of, pixels, bright.astype(np.int64), progress)
     assert found.clean.value == 1
-    assert set(found.found) == set(CORRUPTIONS)
-    assert all(len(row) == 5 and row[0].n == 3 for row in found.found.values())
-    assert found.found["contrast"][4].value == 1  # the mean stays as it is
+    assert set(found.by_corruption) == set(CORRUPTIONS)
+    assert all(len(row) == 5 and row[0].n == 3 for row in found.by_corruption.values())
+    assert found.by_corruption["contrast"][4].value == 1  # the mean stays as it is
     assert sum(ticks) == 0
     assert found.to_dict()["mean_accuracy"] == pytest.approx(found.mean)

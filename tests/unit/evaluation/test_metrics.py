@@ -1,108 +1,56 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn import metrics as sk
 
-from ilk.errors import DataError
-from ilk.evaluation.metrics import score
-
-NAMES = ("ant", "bee", "cat", "dog", "eel")
-
-
-def answers(seed, n=200, true=NAMES, predicted=NAMES):
-    rng = np.random.default_rng(seed)
-    labels = [true[i] for i in rng.integers(0, len(true), n)]
-    guesses = np.array([NAMES.index(predicted[i]) for i in rng.integers(0, len(predicted), n)])
-    lucky = rng.random(n) < 0.5
-    known = [NAMES.index(label) if label in NAMES else 0 for label in labels]
-    return labels, np.where(lucky, known, guesses)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_scores_are_those_of_scikit_learn(seed):
-    labels, predicted = answers(seed)
-    names = [NAMES[k] for k in predicted]
-    found = score(labels, predicted, NAMES)
-    assert found.accuracy.value == pytest.approx(sk.accuracy_score(labels, names))
-    assert found.balanced_accuracy.value == pytest.approx(sk.balanced_accuracy_score(labels, names))
-    assert found.macro_f1.value == pytest.approx(sk.f1_score(labels, names, average="macro"))
-    assert found.confusion.tolist() == sk.confusion_matrix(labels, names, labels=NAMES).tolist()
-    reference = sk.classification_report(labels, names, output_dict=True, zero_division=0)
-    for name in NAMES:
-        own = found.per_class[name]
-        assert own["precision"] == pytest.approx(reference[name]["precision"])
-        assert own["recall"] == pytest.approx(reference[name]["recall"])
-        assert own["f1"] == pytest.approx(reference[name]["f1-score"])
-        assert own["support"] == reference[name]["support"]
-
-
-def test_classes_that_the_data_lacks_are_named_and_not_in_the_averages():
-    labels, predicted = answers(1, true=NAMES[:3])
-    names = [NAMES[k] for k in predicted]
-    found = score(labels, predicted, NAMES)
-    assert found.missing == ("dog", "eel")
-    reference = sk.f1_score(labels, names, average="macro", labels=NAMES[:3])
-    assert found.macro_f1.value == pytest.approx(reference)
-    recall = sk.recall_score(labels, names, average="macro", labels=NAMES[:3])
-    assert found.balanced_accuracy.value == pytest.approx(recall)
-
-
-def test_unknown_labels_are_counted_by_name_and_not_scored():
-    labels, predicted = answers(2, true=(*NAMES, "fox", "gnu"))
-    found = score(labels, predicted, NAMES)
-    assert found.unknown == {"fox": labels.count("fox"), "gnu": labels.count("gnu")}
-    assert found.n == found.accuracy.n == len(labels) - sum(found.unknown.values())
-    kept = [i for i, label in enumerate(labels) if label in NAMES]
-    right = np.mean([labels[i] == NAMES[predicted[i]] for i in kept])
-    assert found.accuracy.value == pytest.approx(right)
-
-
-def test_labels_are_matched_by_name_whatever_the_order_of_the_classes():
-    labels, predicted = answers(3)
-    order = [3, 1, 4, 0, 2]
-    classes = tuple(NAMES[k] for k in order)
-    again = score(labels, np.array([order.index(k) for k in predicted]), classes)
-    assert again.accuracy == score(labels, predicted, NAMES).accuracy
-    assert again.per_class["bee"] == score(labels, predicted, NAMES).per_class["bee"]
-
-
-def test_no_overlap_is_refused_naming_both_sides():
-    with pytest.raises(DataError, match=r"fox.*ant, bee"):
-        score(["fox", "gnu"], np.array([0, 1]), NAMES)
-
-
-def test_most_confused_lists_mistakes_by_number():
-    labels = ["ant"] * 5 + ["bee"] * 4
-    found = score(labels, np.array([1, 1, 1, 0, 0, 2, 1, 1, 0]), NAMES)
-    assert found.most_confused == [
-        {"true": "ant", "predicted": "bee", "count": 3},
-        {"true": "bee", "predicted": "ant", "count": 1},
-        {"true": "bee", "predicted": "cat", "count": 1},
-    ]
-
-
-def test_the_record_has_the_keys_that_scripts_rely_on():
-    record = json.loads(json.dumps(score(*answers(4), NAMES).to_dict()))
-    keys = ["model", "data", "split", "n", "classes", "accuracy", "balanced_accuracy", "macro_f1"]
-    assert list(record)[:10] == [*keys, "per_class", "confusion"]
-    assert set(record["accuracy"]) == {"value", "low", "high", "n"}
-    assert set(record["per_class"]["ant"]) == {
-        *("precision", "recall", "f1", "support", "precision_interval", "recall_interval")
-    }
-    assert record["classes"] == list(NAMES)
-
-
-@pytest.mark.parametrize(
-    ("right", "n", "guesses"), [(5, 10, True), (7, 10, True), (10, 10, False), (70, 100, False)]
+from ilk.evaluation.metrics import (
+    accuracy,
+    brier_scores,
+    confusion_matrix,
+    log_loss,
+    log_losses,
+    macro_f1,
+    mean_recall,
 )
-def test_a_score_is_told_from_guessing_only_where_enough_pictures_say_so(right, n, guesses):
-    labels = ["ant", "bee"] * n
-    predicted = np.array([0, 1] * right + [1, 0] * (n - right))
-    assert score(labels, predicted, NAMES[:2]).guesses is guesses
 
 
-def test_one_class_alone_is_not_told_from_guessing_at_all():
-    assert not score(["ant"] * 9, np.zeros(9, int), NAMES[:2]).guesses
+@pytest.fixture
+def answers():
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 4, 200)
+    logits = rng.normal(size=(200, 4))
+    logits[np.arange(200), targets] += 1
+    return targets, softmax(logits, axis=1)
+
+
+def test_metrics_are_those_of_scikit_learn(answers):
+    targets, p = answers
+    predicted = p.argmax(axis=1)
+    confusion = confusion_matrix(targets, predicted, 4)
+    assert confusion.tolist() == sk.confusion_matrix(targets, predicted).tolist()
+    assert accuracy(targets, predicted) == sk.accuracy_score(targets, predicted)
+    assert macro_f1(targets, predicted) == pytest.approx(
+        sk.f1_score(targets, predicted, average="macro")
+    )
+    balanced = sk.balanced_accuracy_score(targets, predicted)
+    assert mean_recall(confusion) == pytest.approx(balanced)
+    assert log_loss(targets, p) == pytest.approx(sk.log_loss(targets, p))
+    expected = sk.brier_score_loss(np.eye(4)[targets], p, scale_by_half=False)
+    assert brier_scores(targets, p).mean() == pytest.approx(expected)
+
+
+def test_classes_that_do_not_occur_are_not_in_the_macro_f1():
+    targets, predicted = np.array([0, 0, 2]), np.array([0, 0, 1])
+    assert macro_f1(targets, predicted) == pytest.approx(1 / 2)
+
+
+def test_a_probability_that_underflowed_has_a_finite_loss():
+    found = log_losses(np.array([1]), np.array([[1.0, 0.0]]))
+    assert np.isfinite(found).all()
+    assert found[0] > 20
+
+
+def test_probabilities_of_a_diverged_training_have_no_loss():
+    assert np.isnan(log_loss(np.array([0]), np.array([[np.nan, np.nan]])))

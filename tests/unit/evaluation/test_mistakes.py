@@ -22,7 +22,7 @@ def found():
     return find_mistakes(pictures, p, labels, NAMES)
 
 
-def test_the_surest_mistakes_come_first(found):
+def test_the_most_confident_mistakes_come_first(found):
     assert [m.picture.path for m in found.all][-1] == "50"
     margins = [m.probability - m.of_label for m in found.all]
     assert margins == sorted(margins, reverse=True)
@@ -30,7 +30,7 @@ def test_the_surest_mistakes_come_first(found):
 
 def test_labels_that_are_contradicted_are_suspect(found):
     assert {m.picture.path for m in found.suspects} == {"10", "20", "31"}
-    assert set(found.doubt[:3]) == {10, 20, 31}
+    assert set(found.label_ranking[:3]) == {10, 20, 31}
 
 
 def test_mistakes_are_found_by_pair(found):

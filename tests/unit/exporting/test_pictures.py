@@ -36,19 +36,19 @@ def test_by_default_they_are_those_of_the_training_held_out_apart(run):
     found = chosen(run)
     splits = {p.path: p.split for p in run.catalog.pictures}
     assert {splits[p.path] for p in found.files} == {"test"}
-    assert len(found.calibrating) == list(splits.values()).count("train")
+    assert len(found.calibration) == list(splits.values()).count("train")
     assert found.pixels.shape == (len(found.files), 8, 8, 3)
     assert [run.catalog.classes[k] for k in found.targets] == [p.label for p in found.files]
-    assert found.words == "the test split of its training's pictures"
+    assert found.description == "the test split of its training's pictures"
 
 
 def test_where_they_have_gone_those_that_the_run_kept_take_their_place(run, folder):
     before = chosen(run)
     shutil.rmtree(folder)
     found = chosen(run)
-    assert found.words == "the test split of those that its run kept"
+    assert found.description == "the test split of the pictures kept by its run"
     assert len(found.pixels) == len(before.pixels)
-    assert len(found.calibrating) == len(before.calibrating)
+    assert len(found.calibration) == len(before.calibration)
     assert sorted(found.targets) == sorted(before.targets)
     # As good as the same: they went through JPEG.
     apart = np.abs(found.pixels.astype(int) - before.pixels.astype(int)).mean()
@@ -61,9 +61,9 @@ def test_pictures_that_are_given_come_first_and_the_runs_own_calibrate(
     for i in range(3):
         write_picture(tmp_path / "new" / "cat" / f"{i}.png", 200 + i)
     found = chosen(run, tmp_path / "new")
-    assert found.words == "all pictures of new"
+    assert found.description == "all pictures of new"
     assert len(found.pixels) == 3
-    assert len(found.calibrating) == sum(p.split == "train" for p in run.catalog.pictures)
+    assert len(found.calibration) == sum(p.split == "train" for p in run.catalog.pictures)
 
 
 def test_without_any_it_asks_for_data(run, folder):
@@ -75,5 +75,5 @@ def test_without_any_it_asks_for_data(run, folder):
 
 def test_pictures_of_other_classes_are_refused(run, tmp_path, write_picture):
     write_picture(tmp_path / "new" / "teapot" / "1.png")
-    with pytest.raises(DataError, match="no picture of the classes that the model knows"):
+    with pytest.raises(DataError, match="no pictures of the model's classes"):
         chosen(run, tmp_path / "new")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ilk.data.catalog import Picture
-from ilk.exporting.timing import SIZES, race
+from ilk.exporting.timing import BATCH_SIZES, benchmark_interleaved
 from ilk.inference import Classifier
 
 
@@ -32,9 +32,9 @@ def test_the_slower_is_slower_and_they_take_turns(bundle, as_engine, pixels, enc
         slowed(bundle, as_engine, log, "b", 0.01),
     ]
     files = [Picture(str(i), content=encoded(noise(i), "PNG")) for i in range(3)]
-    fast, slow = race(runners, pixels, files, rounds=2)
+    fast, slow = benchmark_interleaved(runners, pixels, files, rounds=2)
     assert 2 <= fast.latency_ms()["p50"] < slow.latency_ms()["p50"]
-    assert slow.latency_ms()["p50"] == pytest.approx(10, abs=5)
+    assert slow.latency_ms()["p50"] >= 10
     assert slow.latency_ms()["p50"] <= slow.latency_ms()["p95"] <= slow.latency_ms()["p99"]
     assert fast.end_to_end > 0  # of three files, too few to be told from noise
     names = [name for name, _ in log]
@@ -45,8 +45,10 @@ def test_the_slower_is_slower_and_they_take_turns(bundle, as_engine, pixels, enc
 
 
 def test_throughput_is_that_of_the_best_batch(bundle, as_engine, pixels):
-    [speed] = race([slowed(bundle, as_engine, [], "a", 0.005)], pixels, (), rounds=1)
-    assert set(speed.throughputs) == {1, *SIZES}
+    [speed] = benchmark_interleaved(
+        [slowed(bundle, as_engine, [], "a", 0.005)], pixels, (), rounds=1
+    )
+    assert set(speed.throughputs) == {1, *BATCH_SIZES}
     assert speed.best_batch == 32  # as each call takes as long
     assert speed.throughput == speed.throughputs[32]
     assert speed.end_to_end is None

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from ilk.engines.pieces import PieceEngine
-from ilk.exporting.verify import beside
+from ilk.engines.base import ChunkedEngine
+from ilk.exporting.verify import compare_outputs
 from ilk.inference import softmax
 
 
-class Quarters(PieceEngine):
+class Quarters(ChunkedEngine):
     """Runs the quarters, and remembers how many pictures came at once."""
 
     name = "quarters"
@@ -19,7 +19,7 @@ class Quarters(PieceEngine):
         self._engine = engine
         self.seen = set()
 
-    def run_piece(self, pixels):
+    def run_chunk(self, pixels):
         self.seen.add(len(pixels))
         features, logits = self._engine.run(pixels)
         return [softmax(logits, 0.5), logits, features]
@@ -35,9 +35,9 @@ def expected(engine, pixels):
     return softmax(engine.run(pixels).logits, 0.5)
 
 
-def test_a_network_beside_itself_agrees(engine, pixels, expected):
-    found = beside(Quarters(engine), pixels, expected)
-    assert found.difference < 1e-6
+def test_a_network_agrees_with_itself(engine, pixels, expected):
+    found = compare_outputs(Quarters(engine), pixels, expected)
+    assert found.largest < 1e-6
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
     assert found.logits.shape == (64, 3)
     assert found.features.shape == (64, 12)
@@ -45,46 +45,46 @@ def test_a_network_beside_itself_agrees(engine, pixels, expected):
 
 def test_the_sizes_are_what_the_runtime_saw(engine, pixels, expected):
     runner = Quarters(engine)
-    assert beside(runner, pixels, expected).sizes == (1, 2, 7, 32)
-    assert runner.seen == {1, 2, 7, 32, runner.piece}
+    assert compare_outputs(runner, pixels, expected).batch_sizes == (1, 2, 7, 32)
+    assert runner.seen == {1, 2, 7, 32, runner.chunk}
 
 
 def test_a_fault_in_what_the_engine_does_by_itself_is_seen(engine, pixels, expected):
     class Faulty(Quarters):
-        def run_freely(self, pixels):
-            return [1 - super().run_freely(pixels)[0]]
+        def run_fastest(self, pixels):
+            return [1 - super().run_fastest(pixels)[0]]
 
-    assert beside(Faulty(engine), pixels, expected).difference > 0.01
+    assert compare_outputs(Faulty(engine), pixels, expected).largest > 0.01
 
 
 @pytest.mark.parametrize("wrong", [1, 2, 7, 32])
 def test_a_fault_at_one_size_of_batch_is_seen(engine, pixels, expected, wrong):
     class Faulty(Quarters):
-        def run_piece(self, pixels):
-            probabilities, logits, features = super().run_piece(pixels)
+        def run_chunk(self, pixels):
+            probabilities, logits, features = super().run_chunk(pixels)
             return [probabilities[:, ::-1] if len(pixels) == wrong else probabilities, logits,
                     features]  # fmt: skip
 
-    assert beside(Faulty(engine), pixels, expected).difference > 0.01
+    assert compare_outputs(Faulty(engine), pixels, expected).largest > 0.01
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_numbers_that_are_none_are_seen_in_any_output(engine, pixels, expected, which):
+def test_numbers_that_are_not_finite_are_seen_in_any_output(engine, pixels, expected, which):
     class Broken(Quarters):
-        def run_piece(self, pixels):
-            found = super().run_piece(pixels)
+        def run_chunk(self, pixels):
+            found = super().run_chunk(pixels)
             found[which] = found[which] * np.nan
             return found
 
-    assert math.isnan(beside(Broken(engine), pixels, expected).difference)
+    assert math.isnan(compare_outputs(Broken(engine), pixels, expected).largest)
 
 
 def test_few_pictures_are_tried_as_far_as_they_go(engine, pixels, expected):
-    assert beside(Quarters(engine), pixels[:3], expected[:3]).sizes == (1, 2, 3)
+    assert compare_outputs(Quarters(engine), pixels[:3], expected[:3]).batch_sizes == (1, 2, 3)
 
 
 def test_a_file_that_takes_few_at_once_is_not_asked_for_more(engine, pixels, expected):
     runner = Quarters(engine)
-    runner.most = 1
-    assert beside(runner, pixels, expected).sizes == (1,)
+    runner.max_batch = 1
+    assert compare_outputs(runner, pixels, expected).batch_sizes == (1,)
     assert runner.seen == {1}

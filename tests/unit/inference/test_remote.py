@@ -1,4 +1,4 @@
-"""A server as a client meets it: busy, behind a proxy, or against a picture."""
+"""A server as a client meets it: busy, behind a proxy, or refusing a picture."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import threading
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 
 from ilk.data.catalog import Picture
-from ilk.errors import RemoteError
+from ilk.errors import RemoteError, UsageError
 from ilk.inference.remote import Remote
 
 MODELS = {"models": [{"name": "m", "classes": ["cat", "dog"]}]}
-ROW = {"name": "", "label": "cat", "probability": 0.9, "accepted": True, "unknown": False,
-       "error": None, "top": [{"label": "cat", "probability": 0.9}]}  # fmt: skip
-NAMED = (200, json.dumps({"predictions": [ROW]}))
+PREDICTION = {"name": "", "label": "cat", "probability": 0.9, "accepted": True, "unknown": False,
+              "error": None, "top": [{"label": "cat", "probability": 0.9}]}  # fmt: skip
+OK = (200, json.dumps({"predictions": [PREDICTION]}))
 
 
 @pytest.fixture
@@ -29,13 +30,13 @@ def answering():
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                self._tell(200, json.dumps(MODELS))
+                self._reply(200, json.dumps(MODELS))
 
             def do_POST(self):
                 self.rfile.read(int(self.headers["content-length"]))
-                self._tell(*left.popleft())
+                self._reply(*left.popleft())
 
-            def _tell(self, status, body):
+            def _reply(self, status, body):
                 self.send_response(status)
                 self.send_header("retry-after", "0")
                 self.send_header("content-length", str(len(body)))
@@ -61,8 +62,8 @@ def picture(content=b"x"):
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_busy_server_is_asked_again(answering, status):
-    (found,) = answering((status, "<html>"), NAMED).stream([picture()])
+def test_a_busy_server_is_tried_again(answering, status):
+    (found,) = answering((status, "<html>"), OK).stream([picture()])
     assert (found.path, found.label) == ("a.jpg", "cat")
 
 
@@ -74,12 +75,24 @@ def test_a_busy_server_is_asked_again(answering, status):
         (415, "[]", "was refused with status 415"),
     ],
 )
-def test_what_it_has_against_a_picture_does_not_end_the_others(answering, status, body, reason):
-    first, second = answering((status, body), NAMED).stream([picture(), picture()])
+def test_a_refused_picture_does_not_stop_the_others(answering, status, body, reason):
+    first, second = answering((status, body), OK).stream([picture(), picture()])
     assert (first.label, reason in first.error) == (None, True)
     assert second.label == "cat"
 
 
-def test_what_it_has_against_the_client_ends_it(answering):
+def test_a_refused_client_is_an_error(answering):
     with pytest.raises(RemoteError, match="Send the API key"):
         list(answering((401, '{"detail": "Send the API key"}')).stream([picture()]))
+
+
+def test_paths_and_encoded_pictures_are_predicted_again_and_again(answering, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    remote = answering(OK, OK, OK)
+    assert [p.label for p in remote.predict([tmp_path / "a.jpg", b"y"])] == ["cat", "cat"]
+    assert [p.path for p in remote.predict(tmp_path)] == [str(tmp_path / "a.jpg")]
+
+
+def test_pixels_are_refused(answering):
+    with pytest.raises(UsageError, match="only files and encoded pictures"):
+        answering().predict(np.zeros((8, 8, 3), np.uint8))

@@ -1,29 +1,68 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
-import time
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from fastapi import HTTPException
 
 from ilk.errors import DecodeError
-from ilk.serving.batcher import FAILURES, Batcher, Closed
-from ilk.serving.refusals import Refusal
+from ilk.serving.batcher import (
+    FAILURES,
+    MAX_NICENESS,
+    NICENESS,
+    Batcher,
+    lower_thread_priority,
+    run_at_lower_priority,
+)
+from ilk.serving.metrics import Metrics
+
+STALL_S = 5.0
 
 
-class Notes:
+class Inline(Executor):
+    """Decodes at once: after ``submit`` every picture is in the queue."""
+
+    def submit(self, work, /, *args, **options):
+        work(*args, **options)
+
+
+class Clock:
     def __init__(self):
-        self.sizes = []
-        self.stages = []
+        self.now = 100.0
 
-    def stage(self, name, seconds):
-        assert seconds >= 0
-        self.stages.append(name)
+    def __call__(self):
+        return self.now
 
-    def batch(self, size):
-        self.sizes.append(size)
+
+class Network:
+    """Returns each picture's value; waits first if held, and records the batches that it starts."""
+
+    def __init__(self):
+        self.batches = []
+        self._started = threading.Semaphore(0)
+        self._held = {}
+
+    def hold(self, value):
+        """Let the batch that contains a value wait until the returned event is set."""
+        return self._held.setdefault(value, threading.Event())
+
+    def wait_until_started(self):
+        """Wait for one more batch to start."""
+        assert self._started.acquire(timeout=10)
+
+    def __call__(self, pixels):
+        values = [int(p[0, 0, 0]) for p in pixels]
+        self.batches.append(values)
+        self._started.release()
+        for value in values:
+            if value in self._held:
+                assert self._held[value].wait(10)
+        return values
 
 
 def decode(content):
@@ -34,261 +73,253 @@ def decode(content):
     return np.full((2, 2, 3), content[0], np.uint8)
 
 
-def run(pixels):
-    return [int(p[0, 0, 0]) for p in pixels]
-
-
 @contextmanager
-def batcher(run=run, batch=4, lanes=1, stall_s=0.2, notes=None):
-    with ThreadPoolExecutor(2) as decoders:
-        made = Batcher(
-            decode, run, decoders, batch=batch, lanes=lanes, stall_s=stall_s,
-            watcher=notes or Notes(),
-        )  # fmt: skip
-        try:
-            yield made
-        finally:
-            made.close()
+def batcher(run=None, batch=4, threads=1, clock=None, decoders=None):
+    made = Batcher(
+        decode, run or Network(), decoders or Inline(), batch=batch, threads=threads,
+        stall_s=STALL_S, metrics=Metrics(), clock=clock or Clock(),
+    )  # fmt: skip
+    try:
+        yield made
+    finally:
+        made.close()
 
 
-def put(b, content):
-    (future,) = b.submit([content])
-    return future
+def put(b, *contents):
+    futures = b.submit([bytes([c]) if isinstance(c, int) else c for c in contents])
+    return futures if len(futures) > 1 else futures[0]
 
 
 def value(future):
-    answer = future.result(timeout=5)
+    answer = future.result(timeout=10)
     return answer.predictions[answer.row]
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 3])
-def test_each_picture_gets_its_own_answer(lanes):
-    with batcher(lanes=lanes) as b:
-        futures = [put(b, bytes([i])) for i in range(50)]
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_each_picture_gets_its_own_answer(threads):
+    with ThreadPoolExecutor(2) as decoders, batcher(threads=threads, decoders=decoders) as b:
+        futures = [put(b, i) for i in range(50)]
         assert [value(f) for f in futures] == list(range(50))
 
 
-def test_a_broken_picture_does_not_harm_its_neighbours():
+def test_a_broken_picture_does_not_affect_its_neighbours():
     with batcher() as b:
-        futures = [put(b, c) for c in (b"\1", b"broken", b"\2", b"worse", b"\3")]
+        futures = put(b, 1, b"broken", 2, b"worse", 3)
         assert [value(futures[i]) for i in (0, 2, 4)] == [1, 2, 3]
         with pytest.raises(DecodeError, match="is damaged"):
-            futures[1].result(timeout=5)
+            futures[1].result(timeout=10)
         with pytest.raises(MemoryError):
-            futures[3].result(timeout=5)
+            futures[3].result(timeout=10)
 
 
-def test_what_waits_while_the_network_runs_goes_together_up_to_a_batch():
-    gate, notes = threading.Event(), Notes()
-
-    def slow(pixels):
-        gate.wait(5)
-        return run(pixels)
-
-    with batcher(slow, stall_s=9, notes=notes) as b:
-        first = put(b, b"\1")
-        while not notes.sizes:
-            time.sleep(0.001)
-        rest = [put(b, bytes([i])) for i in range(2, 9)]
-        while notes.stages.count("decode") < 8:
-            time.sleep(0.001)
-        gate.set()
+def test_pictures_that_wait_for_the_network_go_together_in_full_batches():
+    network = Network()
+    release = network.hold(1)
+    with batcher(network, batch=4) as b:
+        first = put(b, 1)
+        network.wait_until_started()
+        rest = put(b, *range(2, 9))
+        release.set()
         assert [value(f) for f in (first, *rest)] == list(range(1, 9))
-    assert notes.sizes == [1, 4, 3]
+    assert [v for batch in network.batches for v in batch] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert max(map(len, network.batches)) == 4
+    assert len(network.batches) == 3
 
 
-def test_lanes_share_what_is_ready_by_twos():
-    gates, notes = {n: threading.Event() for n in (1, 2)}, Notes()
-
-    def slow(pixels):
-        if len(pixels) == 1:
-            gates[int(pixels[0, 0, 0, 0])].wait(5)
-        return run(pixels)
-
-    with batcher(slow, batch=32, lanes=2, stall_s=9, notes=notes) as b:
-        for busy in (1, 2):  # both lanes run one picture each
-            put(b, bytes([busy]))
-            while len(notes.sizes) < busy:
-                time.sleep(0.001)
-        rest = [put(b, bytes([i])) for i in range(3, 13)]
-        while notes.stages.count("decode") < 12:
-            time.sleep(0.001)
-        gates[1].set()
+def test_a_thread_leaves_a_share_of_the_queue_for_the_others():
+    network = Network()
+    release = [network.hold(1), network.hold(2)]
+    with batcher(network, batch=32, threads=2) as b:
+        for v in (1, 2):  # both threads are busy
+            put(b, v)
+            network.wait_until_started()
+        rest = put(b, *range(3, 13))
+        release[0].set()
         assert [value(f) for f in rest] == list(range(3, 13))
-        gates[2].set()
-    assert notes.sizes == [1, 1, 6, 2, 2]
+        release[1].set()
+    shared = network.batches[2:]
+    assert len(shared[0]) < 10
+    assert all(len(batch) % 2 == 0 for batch in shared)
 
 
-def test_a_lane_that_hangs_does_not_keep_the_other():
-    hang = threading.Event()
-
-    def hanging(pixels):
-        if pixels.max() == 9:
-            hang.wait(10)
-        return run(pixels)
-
-    with batcher(hanging, lanes=2, stall_s=9) as b:
-        hung = put(b, b"\x09")
-        while not hung.running():
-            time.sleep(0.001)
-        assert [value(put(b, bytes([i]))) for i in range(5)] == list(range(5))
-        hang.set()
+def test_a_thread_that_hangs_does_not_stop_the_other():
+    network = Network()
+    release = network.hold(9)
+    with batcher(network, threads=2) as b:
+        put(b, 9)
+        network.wait_until_started()
+        assert [value(put(b, i)) for i in range(5)] == list(range(5))
+        release.set()
 
 
-def test_what_nobody_waits_for_is_dropped_before_it_runs():
-    gate, seen = threading.Event(), []
-
-    def slow(pixels):
-        gate.wait(5)
-        seen.extend(run(pixels))
-        return run(pixels)
-
-    with batcher(slow, stall_s=9) as b:
-        running = put(b, b"\1")
-        while not running.running():
-            time.sleep(0.001)
-        dropped, kept = put(b, b"\2"), put(b, b"\3")
+def test_a_cancelled_picture_is_dropped_unless_its_batch_has_started():
+    network = Network()
+    release = network.hold(1)
+    with batcher(network) as b:
+        running = put(b, 1)
+        network.wait_until_started()
+        dropped, kept = put(b, 2, 3)
         assert dropped.cancel()
         assert not running.cancel()
-        gate.set()
+        release.set()
         assert (value(running), value(kept)) == (1, 3)
         with pytest.raises(CancelledError):
-            dropped.result(timeout=5)
-    assert seen == [1, 3]
+            dropped.result(timeout=10)
+    assert network.batches == [[1], [3]]
 
 
-def test_a_failing_network_fails_its_batch_only():
+def test_a_failing_network_fails_only_its_batch():
     def failing(pixels):
         if pixels.max() == 9:
             raise RuntimeError("out of memory")
-        return run(pixels)
+        return [int(p[0, 0, 0]) for p in pixels]
 
     with batcher(failing) as b:
-        with pytest.raises(Refusal, match="out of memory") as refusal:
-            put(b, b"\x09").result(timeout=5)
-        assert refusal.value.status == 503
-        assert value(put(b, b"\1")) == 1
+        with pytest.raises(HTTPException) as error:
+            put(b, 9).result(timeout=10)
+        assert (error.value.status_code, "out of memory" in error.value.detail) == (503, True)
+        assert value(put(b, 1)) == 1
         assert not b.broken
 
 
-def checking(b):
-    """Look after a batcher as the service does."""
-    ended = threading.Event()
-
-    def look():
-        while not ended.wait(0.02):
-            b.check()
-
-    threading.Thread(target=look, daemon=True).start()
-    return ended
-
-
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_a_hanging_network_is_given_up_and_replaced(lanes):
-    hang, once = threading.Event(), []
-
-    def hanging(pixels):
-        if not once:
-            once.append(1)
-            hang.wait(10)
-        return run(pixels)
-
-    with batcher(hanging, lanes=lanes) as b:
-        ended = checking(b)
-        lost, began = put(b, b"\1"), time.monotonic()
-        with pytest.raises(Refusal, match="nothing came back"):
-            lost.result(timeout=5)
-        assert value(put(b, b"\2")) == 2
-        assert time.monotonic() - began < 2
-        hang.set()  # what comes back after all is nobody's answer
-        assert value(put(b, b"\3")) == 3
-        ended.set()
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_batch_that_takes_too_long_is_given_up_and_its_thread_replaced(threads):
+    network, clock = Network(), Clock()
+    release = network.hold(1)
+    with batcher(network, threads=threads, clock=clock) as b:
+        lost = put(b, 1)
+        network.wait_until_started()
+        clock.now += STALL_S
+        b.check()
+        assert not lost.done()
+        clock.now += 1
+        b.check()
+        with pytest.raises(HTTPException, match="no result after 5 s"):
+            lost.result(timeout=10)
+        assert value(put(b, 2)) == 2
+        release.set()  # the late result belongs to nobody
+        assert value(put(b, 3)) == 3
+        assert not b.broken
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_ends_is_replaced():
-    def ending(pixels):
+def test_a_thread_that_dies_is_replaced():
+    dying = []
+
+    def network(pixels):
         if pixels.max() == 9:
+            dying.append(threading.current_thread())
+            started.set()
             raise SystemExit
-        return run(pixels)
+        return [int(p[0, 0, 0]) for p in pixels]
 
-    with batcher(ending) as b:
-        ended = checking(b)
-        with pytest.raises(Refusal, match="its thread ended"):
-            put(b, b"\x09").result(timeout=5)
-        assert value(put(b, b"\1")) == 1
-        ended.set()
+    started = threading.Event()
+    with batcher(network) as b:
+        lost = put(b, 9)
+        assert started.wait(10)
+        dying[0].join(10)
+        b.check()
+        with pytest.raises(HTTPException, match="its thread ended"):
+            lost.result(timeout=10)
+        assert value(put(b, 1)) == 1
 
 
-def test_a_network_that_never_answers_counts_as_broken_until_it_does():
-    mended = threading.Event()
+def test_a_network_that_keeps_failing_is_broken_until_it_answers():
+    healthy = threading.Event()
 
     def failing(pixels):
-        if not mended.is_set():
+        if not healthy.is_set():
             raise RuntimeError("no")
-        return run(pixels)
+        return [int(p[0, 0, 0]) for p in pixels]
 
     with batcher(failing) as b:
         for _ in range(FAILURES):
-            with pytest.raises(Refusal):
-                put(b, b"\1").result(timeout=5)
+            with pytest.raises(HTTPException):
+                put(b, 1).result(timeout=10)
         assert b.broken
-        mended.set()
-        assert value(put(b, b"\1")) == 1
+        healthy.set()
+        assert value(put(b, 1)) == 1
         assert not b.broken
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_what_was_taken_is_answered_though_it_closes(lanes):
-    with batcher(lanes=lanes) as b:
-        futures = [put(b, bytes([i])) for i in range(20)]
+@pytest.mark.parametrize("threads", [1, 2])
+def test_after_closing_it_answers_what_was_queued_and_ends(threads):
+    network = Network()
+    release = network.hold(0)
+    with batcher(network, threads=threads) as b:
+        futures = put(b, *range(20))
         b.close()
+        release.set()
         assert [value(f) for f in futures] == list(range(20))
-
-
-def test_once_closed_it_takes_no_more_and_ends():
-    with batcher() as b:
-        last = put(b, b"\1")
-        b.close()
-        with pytest.raises(Closed):
-            put(b, b"\2")
-        assert value(last) == 1
         b.wait()
         assert b.ended
 
 
-def test_a_network_that_hangs_is_given_up_though_it_was_closed():
-    hang = threading.Event()
-    with batcher(lambda pixels: hang.wait(10) and run(pixels)) as b:
-        lost = put(b, b"\1")
-        while not lost.running():
-            time.sleep(0.001)
+def test_a_lease_keeps_a_closed_batcher_running():
+    with batcher() as b:
+        b.acquire_lease()
         b.close()
-        ended = checking(b)
-        with pytest.raises(Refusal, match="nothing came back"):
-            lost.result(timeout=5)
-        hang.set()
+        assert not b.ended
+        assert value(put(b, 1)) == 1
+        b.release_lease()
         b.wait()
-        ended.set()
+        assert b.ended
 
 
-def test_a_place_is_left_once_and_not_before_decoding_has_ended():
-    gate, places = threading.Event(), []
+def test_a_network_that_hangs_is_given_up_after_closing_too():
+    network, clock = Network(), Clock()
+    release = network.hold(1)
+    with batcher(network, clock=clock) as b:
+        lost = put(b, 1)
+        network.wait_until_started()
+        b.close()
+        clock.now += STALL_S + 1
+        b.check()
+        with pytest.raises(HTTPException, match="no result"):
+            lost.result(timeout=10)
+        release.set()
+        b.wait()
+        assert b.ended
 
-    def slow(content):
-        gate.wait(5)
-        return decode(content)
 
-    with ThreadPoolExecutor(1) as decoders:
-        b = Batcher(slow, run, decoders, batch=4, lanes=1, stall_s=9, watcher=Notes())
-        futures = b.submit([b"\1", b"\2", b"broken"], lambda: places.append(1))
+def test_a_place_is_released_once_per_picture_and_only_after_decoding():
+    jobs, released = [], []
+
+    class ByHand(Inline):
+        def submit(self, work, /, *args, **options):
+            jobs.append(lambda: work(*args, **options))
+
+    with batcher(decoders=ByHand()) as b:
+        futures = b.submit([b"\1", b"\2", b"broken"], lambda: released.append(1))
         assert futures[0].cancel()
         assert futures[1].cancel()
-        time.sleep(0.05)
-        assert places == []  # the first is being decoded, the others wait behind it
-        gate.set()
+        assert released == []  # the decoding threads still hold them
+        for number, job in enumerate(jobs, 1):
+            job()
+            assert len(released) == number
         with pytest.raises(DecodeError):
-            futures[2].result(timeout=5)
-        b.close()
-        b.wait()
-    assert places == [1, 1, 1]
+            futures[2].result(timeout=10)
+
+
+def priority():
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities")
+def test_work_at_lower_priority_yields_to_the_caller_and_so_do_its_threads():
+    def work():
+        lower_thread_priority()  # once more changes nothing
+        found = []
+        thread = threading.Thread(target=lambda: found.append(priority()))
+        thread.start()
+        thread.join()
+        return [priority(), *found]
+
+    usual = priority()
+    assert run_at_lower_priority(work) == [min(usual + NICENESS, MAX_NICENESS)] * 2
+    assert priority() == usual
+
+
+def test_what_work_at_lower_priority_raises_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        run_at_lower_priority(lambda: 1 / 0)

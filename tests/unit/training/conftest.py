@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,19 +15,21 @@ from ilk.models import network as networks
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT
 from ilk.models.network import build, bundle_of
 from ilk.recipe import Recipe
+from ilk.runtime import silent
 from ilk.spec import Backbone, Preprocess, Spec
 from ilk.training.cpu.precision import Precision
-from ilk.training.distributed import ALONE
-from ilk.training.examples import Examples
+from ilk.training.distributed import SINGLE_PROCESS
+from ilk.training.examples import Batch, Examples
 from ilk.training.history import Row
 from ilk.training.interrupt import Interrupt
-from ilk.training.loop import fit
-from ilk.training.pixels import Kept
+from ilk.training.loop import Trainer
+from ilk.training.pixels import CachedPixels
+from ilk.training.plan import Plan
 from ilk.training.progress import monitor as monitors
 from ilk.training.progress.monitor import Monitor
-from ilk.training.session import new_state
 from ilk.training.state import State
 from ilk.training.step import Step
+from ilk.training.train_network import new_state
 
 FEATURES = 6
 CLASSES = ("blue", "green", "red")
@@ -45,7 +48,7 @@ def one_thread():
 
 
 def backbone(name):
-    """Return ``tiny``, or ``plain``: without norms and dropout, so that batches may be parted."""
+    """Return ``tiny``, or ``plain``: without norms and dropout, so that batches can be divided."""
     tiny = name == "tiny"
     parts = OrderedDict(
         conv1=nn.Conv2d(3, 4, 3, stride=2, padding=1),
@@ -62,7 +65,7 @@ def backbone(name):
 
 
 def start(name="tiny", seed=0):
-    """Return the bundle that a training begins with."""
+    """Return the bundle that a training starts from."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net, head = backbone(name), nn.Linear(FEATURES, len(CLASSES))
@@ -85,13 +88,19 @@ def coloured_pixels(number, seed=0):
 
 
 def examples_of(train=16, val=6, seed=0):
-    """Return pictures to learn from, then pictures to choose by."""
+    """Return training pictures, then validation pictures."""
     pixels, targets = coloured_pixels(train + val, seed)
-    rows = np.arange(train + val)
+    indices = np.arange(train + val)
     splits = ["train"] * train + ["val"] * val
     catalog = from_arrays(pixels, [CLASSES[k] for k in targets], splits=splits)
     return Examples(
-        catalog, Kept(pixels, {}), targets, rows[:train], rows[train:], rows[:0], CLASSES
+        catalog,
+        CachedPixels(pixels, {}),
+        targets,
+        indices[:train],
+        indices[train:],
+        indices[:0],
+        CLASSES,
     )
 
 
@@ -106,13 +115,13 @@ class NoCheckpoints:
     def due(self):
         return False
 
-    def for_good(self, epoch):
+    def keeps_epoch(self, epoch):
         return False
 
     def write(self, snapshot, wait=False):
         return True
 
-    def keep(self, snapshot):
+    def write_epoch(self, snapshot):
         self.write(snapshot)
 
     def write_best(self, bundle):
@@ -133,42 +142,45 @@ class EveryStep(NoCheckpoints):
         return True
 
 
-class Training:
-    """Everything that `fit` takes, made small; made anew, it begins anew."""
+class Training(Trainer):
+    """A `Trainer` with everything small; a new one starts from the beginning."""
 
     def __init__(self, folder, examples=None, checkpoints=None, name="tiny", **fields):
-        self.recipe = recipe_of(**fields)
-        self.examples = examples or examples_of()
-        self.state = new_state(start(name), self.examples, self.recipe, PRECISION)
-        self.step = step_of(self.recipe, self.examples)
-        self.monitor = Monitor(folder, self.examples, self.recipe)
-        self.interrupt = Interrupt(folder)
-        self.checkpoints = checkpoints or NoCheckpoints()
-
-    def fit(self, world=ALONE):
-        """Train to the end, or until someone stops it; return the state."""
-        fit(
-            self.state,
-            self.examples,
-            self.recipe,
-            self.step,
-            self.checkpoints,
-            self.monitor,
-            self.interrupt,
-            world,
+        recipe, examples = recipe_of(**fields), examples or examples_of()
+        super().__init__(
+            state=new_state(start(name), examples, recipe, PRECISION),
+            examples=examples,
+            plan=Plan(recipe, examples.catalog, folder, PRECISION),
+            step=step_of(recipe, examples),
+            checkpoints=checkpoints or NoCheckpoints(),
+            monitor=Monitor(folder, examples, recipe),
+            interrupt=Interrupt(folder),
         )
+        self.recipe = recipe
+
+    def fit(self, world=SINGLE_PROCESS):
+        """Train to the end, or until it is interrupted; return the state."""
+        self.plan = replace(self.plan, world=world)
+        super().fit()
         return self.state
 
 
-def step_of(recipe, examples, imgsz=8):
+def step_of(recipe, examples, imgsz=8, world=SINGLE_PROCESS):
     targets = examples.targets[examples.train]
-    return Step(recipe, PRECISION, targets, len(examples.classes), imgsz)
+    return Step(recipe, PRECISION, targets, len(examples.classes), imgsz, world)
+
+
+def batch_of(examples, indices, total=None):
+    """Return some pictures as a batch, of ``total`` in all processes."""
+    indices = np.array(indices)
+    pixels, targets = examples.source.pixels[indices], examples.targets[indices]
+    return Batch(pixels, indices, targets, total or len(indices))
 
 
 def differences(one: State, other: State):
     """Name what differs between two trainings, but for the time that they took."""
     found = []
-    for name in ("epoch", "step", "total_steps", "running", "pieces", "astray"):
+    for name in ("epoch", "step", "total_steps", "sums", "micro_batches", "diverged_at"):
         if getattr(one, name) != getattr(other, name):
             found.append(name)
     if [timeless(r) for r in one.history] != [timeless(r) for r in other.history]:
@@ -197,6 +209,7 @@ class Lab:
     examples = staticmethod(examples_of)
     recipe = staticmethod(recipe_of)
     step = staticmethod(step_of)
+    batch = staticmethod(batch_of)
     differences = staticmethod(differences)
     timeless = staticmethod(timeless)
     every_step = EveryStep
@@ -206,6 +219,11 @@ class Lab:
 
     def training(self, **options):
         return Training(self.folder, **options)
+
+    def plan(self, examples=None, world=SINGLE_PROCESS, progress=silent, **fields):
+        catalog = (examples or examples_of()).catalog
+        recipe = recipe_of(**fields)
+        return Plan(recipe, catalog, self.folder, PRECISION, world=world, progress=progress)
 
     def network(self, name="tiny", seed=0):
         return build(start(name, seed))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,7 +47,6 @@ def afford(lab, clock):
         inner = lab.step(training.recipe, examples, imgsz)
 
         class Timed:
-            precision = inner.precision
             begin_epoch = inner.begin_epoch
 
             def __call__(self, state, *arguments):
@@ -56,12 +56,12 @@ def afford(lab, clock):
         with pytest.MonkeyPatch.context() as patch:
             scored = module.outputs_of
 
-            def slow(network, source, rows, **options):
-                clock.now += scoring * len(rows)
-                return scored(network, source, rows, **options)
+            def slow(network, source, indices, **options):
+                clock.now += scoring * len(indices)
+                return scored(network, source, indices, **options)
 
             patch.setattr(module, "outputs_of", slow)
-            return affordable_steps(training.state, examples, training.recipe, Timed())
+            return affordable_steps(training.state, examples, training.plan, Timed())
 
     return run
 
@@ -88,7 +88,7 @@ def test_a_budget_too_small_for_a_step_buys_one(afford):
     assert afford("1s", steps=[60.0] * TRIALS) == 1
 
 
-def test_fewer_lots_than_trials_will_do(afford):
+def test_fewer_batches_than_trials_suffice(afford):
     assert afford("10s", train=4) == int(SLACK * 10 / 0.5)
 
 
@@ -109,22 +109,22 @@ def test_steps_of_small_pictures_count_as_they_are(lab, afford):
     assert timed == [16] * TRIALS + [8] * TRIALS  # each size is timed once
 
 
-def test_steps_before_all_is_thawed_count_as_they_are(afford):
+def test_steps_before_everything_is_unfrozen_count_as_they_are(afford):
     def seconds(state):
         return 0.1 * sum(p.requires_grad for p in state.network.parameters())
 
     steps = afford("20s", seconds, val=0, freeze="backbone", unfreeze_every=1)
-    # 4 steps an epoch; the head has 2 parameters, and each of the 4 epochs to come thaws 2 more.
+    # 4 steps an epoch; the head has 2 parameters, and each of the next 4 epochs unfreezes 2 more.
     in_fact = [0.2, 0.4, 0.6, 0.8] + [1.0] * 9
     assert sum(in_fact[step // 4] for step in range(steps)) <= SLACK * 20
-    assert steps > 1.2 * SLACK * 20 / 1.0  # what would fit if all were thawed at once
+    assert steps > 1.2 * SLACK * 20 / 1.0  # what would fit if everything were unfrozen at once
 
 
 def test_what_was_found_is_told(afford, caplog):
     caplog.set_level(logging.INFO, "ilk")
     afford("1m30s")
     assert caplog.messages == [
-        "A step takes 0.50 s, an epoch 2.0 s with its val score: training for 42.8 epochs in 1m30s"
+        "A step takes 0.50 s, an epoch with validation 2.0 s: training for 42.8 epochs in 1m30s"
     ]
 
 
@@ -132,18 +132,17 @@ def test_the_trial_leaves_no_trace_in_the_training_to_come(lab):
     untried = lab.training(epochs=1).fit()
     training = lab.training(epochs=1)
     trial = lab.training(epochs=1, budget="10s")
-    affordable_steps(trial.state, training.examples, trial.recipe, trial.step)
+    affordable_steps(trial.state, training.examples, trial.plan, trial.step)
     assert not torch.equal(trial.state.network.head.weight, training.state.network.head.weight)
     assert lab.differences(training.fit(), untried) == []
 
 
-def test_all_processes_go_by_the_clock_of_the_one_that_leads(lab):
-    class Led(World):
-        def share(self, value):
-            return 0.25  # seconds, of a step and of a val score
+def test_all_processes_use_the_times_of_the_main_process(lab):
+    class Other(World):
+        def broadcast(self, compute):
+            return 0.25  # seconds of a step and of validation, in the main process
 
     training = lab.training(budget="10s", epochs=None)
-    steps = affordable_steps(
-        training.state, training.examples, training.recipe, training.step, Led(0, 1)
-    )
+    plan = replace(training.plan, world=Other(0, 1))
+    steps = affordable_steps(training.state, training.examples, plan, training.step)
     assert steps == int(SLACK * 10 / (0.25 + 0.25 / 4))

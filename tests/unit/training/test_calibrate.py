@@ -13,12 +13,12 @@ from ilk.inference import Classifier, Records
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.spec import Backbone, Preprocess, Spec
 from ilk.training.calibrate import calibrated
-from ilk.training.trained import Answers, Trained
+from ilk.training.result import Outputs, TrainingFacts, TrainingResult
 
 NAMES = ("cat", "dog", "eel")
 
 
-def answers(n, sharp=1.0, seed=0):
+def outputs(n, sharp=1.0, seed=0):
     """Logits that are ``sharp`` times what they should be."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(n, 3)).astype(np.float32) * 2
@@ -26,7 +26,7 @@ def answers(n, sharp=1.0, seed=0):
     pictures = tuple(Picture(f"{seed}/{i}", label, digest=f"{seed:04x}{i:028x}")
                      for i, label in enumerate(labels))  # fmt: skip
     features = np.abs(rng.normal(size=(n, 4))).astype(np.float32)
-    return Answers(pictures, features, logits * np.float32(sharp))
+    return Outputs(pictures, features, logits * np.float32(sharp))
 
 
 def bundle():
@@ -41,8 +41,10 @@ def bundle():
 
 
 def trained(n=3_000, sharp=3.0):
-    nothing = answers(0)
-    return Trained(bundle(), Catalog(()), nothing, answers(n, sharp, 1), answers(200, sharp, 2), {})
+    held_out, train_sample = outputs(n, sharp, 1), outputs(200, sharp, 2)
+    return TrainingResult(
+        bundle(), Catalog(()), outputs(0), held_out, train_sample, TrainingFacts("pytorch")
+    )
 
 
 def test_the_temperature_undoes_what_is_too_sharp():
@@ -103,7 +105,7 @@ def classifier(made):
 def test_a_threshold_keeps_its_promise_on_new_pictures():
     made = calibrated(trained(n=5_000))
     chosen = choose_threshold(classifier(made), target_precision=0.9)
-    new = answers(5_000, 3.0, 9)
+    new = outputs(5_000, 3.0, 9)
     p = softmax(new.logits / made.spec.temperature, axis=1)
     labels = np.array([picture.label for picture in new.pictures])
     sure, right = p.max(axis=1), np.array(NAMES)[p.argmax(axis=1)] == labels

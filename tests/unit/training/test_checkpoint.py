@@ -103,7 +103,7 @@ def test_a_foreign_file_is_refused_by_name(tmp_path, bundle, kind):
             bundle.save(path)
         case "folder":
             path.mkdir()
-    with pytest.raises(ModelError, match=r"step-1\.safetensors is no whole checkpoint"):
+    with pytest.raises(ModelError, match=r"step-1\.safetensors is not an intact checkpoint"):
         load(path)
 
 
@@ -129,7 +129,7 @@ def test_where_the_newest_is_damaged_the_one_before_is_taken(written, folder, ca
     assert found.facts["steps_done"] == 1
     assert [r.levelname for r in caplog.records] == ["WARNING"]
     assert newest.name in caplog.text
-    assert "Taking the one before it" in caplog.text
+    assert "Trying the previous one" in caplog.text
 
 
 def test_where_all_are_damaged_there_is_none(written, folder, caplog):
@@ -147,7 +147,7 @@ def test_in_a_new_folder_there_is_none(folder):
 def test_the_newest_is_the_one_written_last_of_either_kind(folder):
     with Checkpoints(folder, every=1) as checkpoints:
         checkpoints.write(snapshot(3))
-        checkpoints.keep(snapshot(4, epoch=1))
+        checkpoints.write_epoch(snapshot(4, epoch=1))
     (epoch, step) = sorted(folder.iterdir())
     os.utime(step, (10, 10))
     os.utime(epoch, (11, 11))
@@ -156,11 +156,11 @@ def test_the_newest_is_the_one_written_last_of_either_kind(folder):
     assert Checkpoints(folder).newest().facts["steps_done"] == 3
 
 
-def test_only_the_two_newest_are_kept_but_those_of_epochs_for_good(folder):
+def test_only_the_two_newest_are_kept_but_those_of_epochs(folder):
     with Checkpoints(folder, every=1) as checkpoints:
         for step in range(1, 6):
             checkpoints.write(snapshot(step))
-            checkpoints.keep(snapshot(step, epoch=step))
+            checkpoints.write_epoch(snapshot(step, epoch=step))
     assert names(folder) == [
         *(f"epoch-{epoch:04d}.safetensors" for epoch in range(1, 6)),
         "step-00000004.safetensors",
@@ -183,7 +183,7 @@ def test_damaged_ones_of_later_steps_do_not_push_out_what_is_written_after_them(
 )
 def test_some_epochs_are_kept_for_good(folder, every, kept):
     checkpoints = Checkpoints(folder, every=every)
-    assert [epoch for epoch in range(1, 7) if checkpoints.for_good(epoch)] == kept
+    assert [epoch for epoch in range(1, 7) if checkpoints.keeps_epoch(epoch)] == kept
 
 
 def test_a_file_is_written_beside_and_then_renamed(folder, monkeypatch):
@@ -274,7 +274,7 @@ def test_a_state_that_is_not_finite_is_not_written(written, folder, bad):
     with Checkpoints(folder, every=1) as checkpoints:
         gone_astray = snapshot(2, epoch=1, moment=torch.tensor([0.0, bad]))
         assert not checkpoints.write(gone_astray, wait=True)
-        checkpoints.keep(gone_astray)
+        checkpoints.write_epoch(gone_astray)
     assert names(folder) == ["step-00000001.safetensors"]
 
 
@@ -289,9 +289,9 @@ def test_what_a_killed_process_left_half_written_is_ignored(written, folder, cap
 def test_a_process_that_does_not_write_touches_nothing(folder, bundle):
     with Checkpoints(folder, minutes=0, every=1, writes=False) as checkpoints:
         assert not checkpoints.due()
-        assert not checkpoints.for_good(1)
+        assert not checkpoints.keeps_epoch(1)
         checkpoints.write(snapshot(1), wait=True)
-        checkpoints.keep(snapshot(1))
+        checkpoints.write_epoch(snapshot(1))
         checkpoints.write_best(bundle)
     assert not folder.exists()
 

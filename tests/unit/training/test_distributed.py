@@ -1,4 +1,4 @@
-"""What one process can tell of several; they are started in tests/integration."""
+"""What can be tested in one process; several are started in tests/integration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ import torch.distributed as dist
 from ilk.errors import UsageError
 from ilk.recipe import Recipe
 from ilk.training import distributed as module
-from ilk.training.distributed import ALONE, World, asked_for, joined, leads
+from ilk.training.distributed import (
+    SINGLE_PROCESS,
+    World,
+    is_main_process,
+    launched_by_torchrun,
+    process_group,
+)
 
 FINETUNE = Recipe(mode="finetune", batch=32)
 
@@ -33,7 +39,7 @@ def torchrun(monkeypatch):
 
 @pytest.fixture
 def group(monkeypatch):
-    """Keep `joined` from waiting for processes that never come; returns what it asked for."""
+    """Keep `process_group` from waiting for other processes; return what it asked for."""
     asked = []
     monkeypatch.setattr(dist, "init_process_group", lambda name, timeout: asked.append(name))
     monkeypatch.setattr(dist, "destroy_process_group", lambda: asked.append("destroyed"))
@@ -41,52 +47,60 @@ def group(monkeypatch):
     return asked
 
 
-def test_a_process_alone_leads_and_has_everything(torchrun):
-    rows = np.arange(5)
-    assert ALONE.leads
-    assert ALONE.share("x") == "x"
-    assert ALONE.any(True)
-    assert not ALONE.any(False)
-    assert ALONE.pooled(0.5, 3, 4) == (0.5, 3, 4)
-    assert ALONE.merged({1: "broken"}) == {1: "broken"}
-    np.testing.assert_array_equal(ALONE.part(rows), rows)
+def test_only_the_main_process_computes_what_is_broadcast(monkeypatch):
+    def broadcast(values, src):
+        values[:] = ["from rank 0"]
+
+    monkeypatch.setattr(dist, "broadcast_object_list", broadcast)
+    assert World(1, 2).broadcast(lambda: pytest.fail("computed twice")) == "from rank 0"
+
+
+def test_a_single_process_is_the_main_process_and_has_everything(torchrun):
+    indices = np.arange(5)
+    assert SINGLE_PROCESS.is_main_process
+    assert SINGLE_PROCESS.broadcast(lambda: "x") == "x"
+    assert SINGLE_PROCESS.any(True)
+    assert not SINGLE_PROCESS.any(False)
+    assert SINGLE_PROCESS.all_reduce(0.5, 3, 4) == [0.5, 3, 4]
+    assert SINGLE_PROCESS.all_gather({1: "broken"}) == {1: "broken"}
+    np.testing.assert_array_equal(SINGLE_PROCESS.shard(indices), indices)
     tensor = torch.ones(3)
-    assert ALONE.summed(tensor) is tensor
+    assert SINGLE_PROCESS.all_reduce_tensor(tensor) is tensor
     network = torch.nn.BatchNorm2d(2)
-    ALONE.align_buffers(network)
-    assert not asked_for()
-    assert leads()
+    SINGLE_PROCESS.broadcast_buffers(network)
+    assert not launched_by_torchrun()
+    assert is_main_process()
 
 
 def test_without_torchrun_nothing_is_joined(torchrun, group):
-    with joined(FINETUNE) as world:
-        assert world == ALONE
+    with process_group(FINETUNE) as world:
+        assert world == SINGLE_PROCESS
     assert group == []
 
 
-@pytest.mark.parametrize(("rank", "speaks"), [(0, True), (1, False), (3, False)])
-def test_one_of_several_processes_leads(torchrun, group, rank, speaks):
+@pytest.mark.parametrize(("rank", "main"), [(0, True), (1, False), (3, False)])
+def test_one_of_several_processes_leads(torchrun, group, rank, main):
     torchrun(rank, 4)
-    assert asked_for()
-    assert leads() == speaks
-    with joined(FINETUNE) as world:
+    assert launched_by_torchrun()
+    assert is_main_process() == main
+    with process_group(FINETUNE) as world:
         assert world == World(rank, 4)
-        assert world.leads == speaks
+        assert world.is_main_process == main
     assert group == ["gloo", "destroyed"]
 
 
 def test_a_single_process_of_torchrun_is_alone(torchrun, group):
     torchrun(0, 1)
-    assert not asked_for()
-    with joined(FINETUNE) as world:
-        assert world == ALONE
+    assert not launched_by_torchrun()
+    with process_group(FINETUNE) as world:
+        assert world == SINGLE_PROCESS
     assert group == []
 
 
 def test_on_gpus_each_process_takes_its_own(torchrun, group, monkeypatch):
     monkeypatch.setattr(module, "pick_device", lambda _: "cuda")
     torchrun(1, 2)
-    with joined(FINETUNE):
+    with process_group(FINETUNE):
         pass
     assert group == [1, "nccl", "destroyed"]
 
@@ -94,7 +108,7 @@ def test_on_gpus_each_process_takes_its_own(torchrun, group, monkeypatch):
 def test_processes_part_also_after_an_error(torchrun, group):
     torchrun(1, 2)
     level = logging.getLogger("ilk").level
-    with pytest.raises(KeyError), joined(FINETUNE):
+    with pytest.raises(KeyError), process_group(FINETUNE):
         raise KeyError
     assert group[-1] == "destroyed"
     assert logging.getLogger("ilk").level == level
@@ -103,14 +117,17 @@ def test_processes_part_also_after_an_error(torchrun, group):
 @pytest.mark.parametrize(("rank", "warnings"), [(0, 1), (1, 0)])
 def test_what_there_is_to_say_is_said_once(torchrun, group, caplog, rank, warnings):
     torchrun(rank, 2)
-    with joined(FINETUNE):
+    with process_group(FINETUNE):
         logging.getLogger("ilk").warning("careful")
     assert len(caplog.records) == warnings
 
 
 def test_a_probe_runs_in_one_process(torchrun, group):
     torchrun(0, 2)
-    with pytest.raises(UsageError, match="--mode probe runs in one process"), joined(Recipe()):
+    with (
+        pytest.raises(UsageError, match="--mode probe runs in a single process"),
+        process_group(Recipe()),
+    ):
         pass
     assert group == []
 
@@ -121,19 +138,19 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(torchrun, group, batch, si
     recipe = Recipe(mode="finetune", batch=batch)
     with (
         pytest.raises(
-            UsageError, match=f"--batch {batch} cannot be shared out to {size} processes"
+            UsageError, match=f"--batch {batch} cannot be divided among {size} processes"
         ),
-        joined(recipe),
+        process_group(recipe),
     ):
         pass
     assert group == []
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_every_row_is_in_exactly_one_share(size):
-    rows = np.random.default_rng(0).permutation(17)
-    shares = [World(rank, size).part(rows) for rank in range(size)]
-    assert sorted(np.concatenate(shares)) == list(range(17))
+def test_every_index_is_in_exactly_one_shard(size):
+    indices = np.random.default_rng(0).permutation(17)
+    shards = [World(rank, size).shard(indices) for rank in range(size)]
+    assert sorted(np.concatenate(shards)) == list(range(17))
 
 
 @pytest.fixture
@@ -148,20 +165,16 @@ def one_of_one(tmp_path):
 
 def test_what_is_exchanged_keeps_its_kind(one_of_one):
     """What torch does with several is its own affair; here: types, and what is handed to it."""
-    assert one_of_one.share({"seconds": 0.5, "list": [1, None]}) == {
-        "seconds": 0.5,
-        "list": [1, None],
-    }
+    record = {"seconds": 0.5, "list": [1, None]}
+    assert one_of_one.broadcast(lambda: record) == record
     assert one_of_one.any(True) is True
     assert one_of_one.any(False) is False
     tensor = torch.tensor([1.0, 2.0])
-    assert torch.equal(one_of_one.summed(tensor), torch.tensor([1.0, 2.0]))
-    assert one_of_one.pooled(0.25, 3, 4) == (0.25, 3, 4)
-    assert one_of_one.total(5) == 5
-    loss, _, _ = one_of_one.pooled(float("nan"), 3, 4)
-    assert np.isnan(loss)
+    assert torch.equal(one_of_one.all_reduce_tensor(tensor), torch.tensor([1.0, 2.0]))
+    assert one_of_one.all_reduce(0.25, 3, 4) == [0.25, 3, 4]
+    assert np.isnan(one_of_one.all_reduce(float("nan"), 3)[0])
     network = torch.nn.BatchNorm2d(2)
-    one_of_one.align_buffers(network)
+    one_of_one.broadcast_buffers(network)
     assert torch.equal(network.running_var, torch.ones(2))
 
 
@@ -170,16 +183,7 @@ def test_entries_of_all_processes_are_put_together(monkeypatch):
         boxes[:] = [{7: "empty"}, entries]
 
     monkeypatch.setattr(dist, "all_gather_object", gather)
-    assert World(1, 2).merged({3: "broken"}) == {7: "empty", 3: "broken"}
-
-
-def test_losses_are_pooled_by_pictures(monkeypatch):
-    def add_other(tensor):
-        tensor += torch.tensor([4.0 * 2, 1, 2])
-
-    monkeypatch.setattr(dist, "get_backend", lambda: "gloo")
-    monkeypatch.setattr(dist, "all_reduce", add_other)
-    assert World(0, 2).pooled(1.0, 3, 6) == (14 / 8, 4, 8)
+    assert World(1, 2).all_gather({3: "broken"}) == {7: "empty", 3: "broken"}
 
 
 @pytest.mark.parametrize(("backend", "moved"), [("gloo", False), ("nccl", True)])
@@ -197,7 +201,6 @@ def test_numbers_of_all_processes_are_added_where_the_backend_can(monkeypatch, b
     monkeypatch.setattr(dist, "all_reduce", add_other)
     monkeypatch.setattr(torch.Tensor, "cuda", cuda)
     world = World(1, 2)
-    assert world.total(5) == 7
+    assert world.all_reduce(5, 0.5) == [7, 2.5]
     assert world.any(False) is True
-    assert world.pooled(2.0, 3, 4) == ((2.0 * 4 + 2) / 6, 5, 6)
-    assert on_gpu == [True] * 3 * moved
+    assert on_gpu == [True] * 2 * moved

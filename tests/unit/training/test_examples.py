@@ -1,30 +1,33 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 
 from ilk.data.catalog import Catalog, Picture, from_arrays
 from ilk.data.split import ensure_splits, roles
 from ilk.errors import DataError
 from ilk.spec import Preprocess
 from ilk.training import pixels as pixels_module
-from ilk.training.distributed import ALONE, World
-from ilk.training.examples import read_examples
-from ilk.training.pixels import Kept, Streamed
+from ilk.training.distributed import SINGLE_PROCESS, World
+from ilk.training.examples import epoch_batches, read_examples, steps_in_epoch
+from ilk.training.pixels import CachedPixels, StreamedPixels
 
 PREPROCESS = Preprocess(imgsz=8)
 CACHES = ["memory", "disk", "none"]
 
 
-def dealt(catalog, val=0.0, test=0.25):
+def split(catalog, val=0.0, test=0.25):
     return ensure_splits(catalog.digested(), val_share=val, test_share=test, seed=0)
 
 
 @pytest.fixture
 def read(lab):
-    def call(catalog, world=ALONE, **fields):
+    def call(catalog, world=SINGLE_PROCESS, **fields):
         recipe = lab.recipe(**{"val_share": 0.2, **fields})
         return read_examples(catalog, PREPROCESS, recipe, world=world)
 
@@ -33,9 +36,9 @@ def read(lab):
 
 @pytest.mark.parametrize("cache", CACHES)
 def test_each_picture_has_its_class_and_its_pixels(catalog, read, cache):
-    catalog = dealt(catalog)
+    catalog = split(catalog)
     examples = read(catalog, cache=cache)
-    assert isinstance(examples.source, Streamed if cache == "none" else Kept)
+    assert isinstance(examples.source, StreamedPixels if cache == "none" else CachedPixels)
     assert examples.classes == ("blue", "green", "red")
     assert examples.targets.dtype == np.int64
     assert [examples.classes[k] for k in examples.targets] == [p.label for p in catalog.pictures]
@@ -63,59 +66,59 @@ def room(monkeypatch):
 
 @pytest.fixture
 def pair():
-    """Return two processes on this machine, of which the leading one tells what it decided."""
-    told = []
+    """Return two processes on this machine; what the main process broadcasts is remembered."""
+    values = []
 
-    class Telling(World):
-        def share(self, value):
-            if self.leads:
-                told.append(value)
-            return told[-1]
+    class Linked(World):
+        def broadcast(self, compute):
+            if self.is_main_process:
+                values.append(compute())
+            return values[-1]
 
-    return Telling(0, 2), Telling(1, 2)
+    return Linked(0, 2), Linked(1, 2)
 
 
-@pytest.mark.parametrize(("copies", "kind"), [(2, Kept), (1.9, Streamed)])
-def test_all_processes_keep_pixels_as_the_leading_one_decides_for_all(
+@pytest.mark.parametrize(("copies", "kind"), [(2, CachedPixels), (1.9, StreamedPixels)])
+def test_all_processes_cache_pixels_as_the_main_process_decides(
     catalog, read, room, pair, copies, kind
 ):
     room(copies)
-    assert isinstance(read(dealt(catalog), pair[0], cache="auto").source, kind)
-    room(0 if kind is Kept else 9)  # less is free by now, or more
-    assert isinstance(read(dealt(catalog), pair[1], cache="auto").source, kind)
+    assert isinstance(read(split(catalog), pair[0], cache="auto").source, kind)
+    room(0 if kind is CachedPixels else 9)  # less is free by now, or more
+    assert isinstance(read(split(catalog), pair[1], cache="auto").source, kind)
 
 
-@pytest.mark.parametrize(("local", "kind"), [("1", Kept), ("2", Streamed)])
+@pytest.mark.parametrize(("local", "kind"), [("1", CachedPixels), ("2", StreamedPixels)])
 def test_processes_on_other_machines_take_no_room_here(
     catalog, read, room, pair, monkeypatch, local, kind
 ):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
     room(1)
-    assert isinstance(read(dealt(catalog), pair[0], cache="auto").source, kind)
+    assert isinstance(read(split(catalog), pair[0], cache="auto").source, kind)
 
 
 def test_pictures_are_dealt_out_to_learn_from_to_choose_by_and_to_report_on(catalog, read):
-    catalog = dealt(catalog)
+    catalog = split(catalog)
     examples = read(catalog)
     role = roles(catalog, 0.2, seed=0)
     assert [role[i] for i in examples.train] == ["train"] * 36
     assert [role[i] for i in examples.val] == ["val"] * 9
-    assert [catalog.pictures[i].split for i in examples.reported] == ["test"] * 15
-    assert list(examples.reported) == sorted(examples.reported)
-    rows = np.concatenate([examples.train, examples.val, examples.reported])
+    assert [catalog.pictures[i].split for i in examples.evaluated] == ["test"] * 15
+    assert list(examples.evaluated) == sorted(examples.evaluated)
+    rows = np.concatenate([examples.train, examples.val, examples.evaluated])
     assert sorted(rows) == list(range(60))
-    assert all(r.dtype == np.int64 for r in (examples.train, examples.val, examples.reported))
+    assert all(r.dtype == np.int64 for r in (examples.train, examples.val, examples.evaluated))
 
 
 def test_without_a_share_there_is_nothing_to_choose_by(catalog, read):
-    examples = read(dealt(catalog), val_share=0.0)
+    examples = read(split(catalog), val_share=0.0)
     assert len(examples.val) == 0
     assert len(examples.train) == 45
 
 
 def test_where_nothing_is_held_out_nothing_is_reported_on(catalog, read):
-    examples = read(dealt(catalog, test=0.0), val_share=0.0)
-    assert len(examples.reported) == 0
+    examples = read(split(catalog, test=0.0), val_share=0.0)
+    assert len(examples.evaluated) == 0
     assert len(examples.train) == 60
 
 
@@ -125,15 +128,15 @@ def test_a_class_that_is_in_test_alone_would_shift_no_other(colours, read):
     examples = read(from_arrays(images, labels, splits=splits).digested())
     assert examples.train.tolist() == list(range(6))
     assert examples.val.tolist() == [6, 7, 8]
-    assert examples.reported.tolist() == [9, 10, 11]
+    assert examples.evaluated.tolist() == [9, 10, 11]
 
 
 @pytest.fixture
 def with_bad_files(catalog, tmp_path):
-    """Return a dealt catalog in which a picture of each split cannot be decoded, and their rows."""
+    """Return a catalog in which a picture of each split cannot be decoded, and their indices."""
 
     def make(splits=("train", "test")):
-        whole = dealt(catalog)
+        whole = split(catalog)
         bad = [next(i for i, p in enumerate(whole.pictures) if p.split == s) for s in splits]
         pictures = list(whole.pictures)
         for i in bad:
@@ -160,9 +163,9 @@ def test_the_order_of_pictures_does_not_depend_on_where_they_are_kept(with_bad_f
     catalog, _ = with_bad_files()
     kept, streamed = read(catalog, cache="memory"), read(catalog, cache="none")
     assert kept.train.tolist() == streamed.train.tolist()
-    lots = [kept.train[:7], kept.train[7:]]
+    batches = [kept.train[:7], kept.train[7:]]
     for (some, rows), (others, same) in zip(
-        kept.source.batches(lots), streamed.source.batches(lots), strict=True
+        kept.source.batches(batches), streamed.source.batches(batches), strict=True
     ):
         assert rows.tolist() == same.tolist()
         assert (some == others).all()
@@ -171,14 +174,14 @@ def test_the_order_of_pictures_does_not_depend_on_where_they_are_kept(with_bad_f
 def test_without_a_cache_nobody_knows_yet(with_bad_files, read):
     catalog, _ = with_bad_files()
     examples = read(catalog, cache="none")
-    assert len(examples.train) + len(examples.val) + len(examples.reported) == 60
+    assert len(examples.train) + len(examples.val) + len(examples.evaluated) == 60
 
 
 def test_the_same_pictures_are_held_out_whether_or_not_others_can_be_decoded(
     catalog, with_bad_files, read
 ):
     broken, bad = with_bad_files()
-    assert set(read(broken).val.tolist()) == set(read(dealt(catalog)).val.tolist()) - bad
+    assert set(read(broken).val.tolist()) == set(read(split(catalog)).val.tolist()) - bad
 
 
 def test_too_many_that_cannot_be_decoded_are_refused(with_bad_files, read):
@@ -189,15 +192,15 @@ def test_too_many_that_cannot_be_decoded_are_refused(with_bad_files, read):
 
 def test_what_other_processes_could_not_decode_counts_too(with_bad_files, read):
     class Pair(World):
-        def merged(self, entries):
-            return {**entries, int(examples.reported[0]): "is broken", int(examples.val[0]): "too"}
+        def all_gather(self, entries):
+            return {**entries, int(examples.evaluated[0]): "is broken", int(examples.val[0]): "too"}
 
     catalog, _ = with_bad_files(["train"])
     examples = read(catalog, max_unreadable=0.05)
-    assert len(examples.less_unreadable(0.05)) == 59
-    assert len(examples.less_unreadable(0.05, Pair(0, 2))) == 57
+    assert len(examples.readable_catalog(0.05)) == 59
+    assert len(examples.readable_catalog(0.05, Pair(0, 2))) == 57
     with pytest.raises(DataError, match=r"3 of 60 files .* more than --max-unreadable 0\.04"):
-        examples.less_unreadable(0.04, Pair(0, 2))
+        examples.readable_catalog(0.04, Pair(0, 2))
 
 
 def test_a_class_none_of_whose_pictures_can_be_decoded_is_refused(tmp_path, colours, read):
@@ -210,3 +213,82 @@ def test_a_class_none_of_whose_pictures_can_be_decoded_is_refused(tmp_path, colo
     ]
     with pytest.raises(DataError, match="None of the pictures of the class red can be decoded"):
         read(Catalog(tuple(pictures)), max_unreadable=1.0, val_share=0.0)
+
+
+# --- the order of an epoch ---------------------------------------------------------------
+
+INDICES = np.arange(100, 143)  # 43 training pictures among others
+TARGETS = np.arange(200) % 3
+
+
+def batches(indices=INDICES, batch=10, sampling="natural", seed=0, epoch=0, targets=TARGETS):
+    return epoch_batches(indices, targets, batch=batch, sampling=sampling, seed=seed, epoch=epoch)
+
+
+def flat(batches):
+    return [int(index) for batch in batches for index in batch]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "batch", "sizes"),
+    [(43, 10, [9, 9, 9, 8, 8]), (40, 10, [10] * 4), (10, 10, [10]), (9, 10, [9]), (1, 1, [1])],
+)
+def test_an_epoch_is_divided_evenly(pictures, batch, sizes):
+    assert steps_in_epoch(pictures, batch) == len(sizes)
+    assert [len(batch) for batch in batches(INDICES[:pictures], batch)] == sizes
+
+
+@pytest.mark.parametrize("epoch", range(5))
+def test_every_picture_comes_once_in_an_epoch(epoch):
+    assert sorted(flat(batches(epoch=epoch))) == INDICES.tolist()
+
+
+@pytest.mark.parametrize("sampling", ["natural", "balanced"])
+def test_every_epoch_has_its_own_order(sampling):
+    orders = [flat(batches(sampling=sampling, epoch=epoch)) for epoch in range(6)]
+    assert all(one != other for one, other in combinations(orders, 2))
+
+
+@pytest.mark.parametrize("sampling", ["natural", "balanced"])
+def test_every_seed_has_its_own_order(sampling):
+    orders = [flat(batches(sampling=sampling, seed=seed)) for seed in range(6)]
+    assert all(one != other for one, other in combinations(orders, 2))
+
+
+@pytest.mark.parametrize("sampling", ["natural", "balanced"])
+def test_the_order_depends_on_seed_and_epoch_alone(sampling):
+    expected = flat(batches(sampling=sampling, seed=4, epoch=7))
+    torch.manual_seed(5)
+    np.random.seed(5)
+    batches(sampling=sampling, seed=4, epoch=6)
+    assert flat(batches(sampling=sampling, seed=4, epoch=7)) == expected
+
+
+def test_the_batch_does_not_change_the_order():
+    assert flat(batches(batch=8)) == flat(batches(batch=20))
+
+
+def test_the_order_is_even():
+    """In many epochs every picture stands at the first place about equally often."""
+    first = Counter(int(batches(INDICES[:5], 5, epoch=epoch)[0][0]) for epoch in range(500))
+    assert len(first) == 5
+    assert all(60 < count < 140 for count in first.values())
+
+
+def test_balanced_draws_every_class_equally_often():
+    indices = np.arange(100)
+    targets = np.array([0] * 90 + [1] * 8 + [2] * 2)
+    drawn = Counter()
+    for epoch in range(30):
+        drawn_batches = batches(indices, 10, "balanced", epoch=epoch, targets=targets)
+        assert [len(batch) for batch in drawn_batches] == [10] * 10
+        drawn.update(targets[flat(drawn_batches)].tolist())
+    assert all(900 < drawn[k] < 1100 for k in range(3))
+
+
+def test_balanced_allows_a_class_that_is_not_in_train():
+    indices = np.arange(8)
+    targets = np.array([0] * 4 + [2] * 4 + [1] * 4)
+    assert {
+        int(targets[index]) for index in flat(batches(indices, 4, "balanced", targets=targets))
+    } <= {0, 2}

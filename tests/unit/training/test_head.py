@@ -131,7 +131,7 @@ def test_many_rows_are_sampled_for_cross_validation(monkeypatch):
     assert counts[3] >= head.FOLDS
     assert counts[:3].max() - counts[:3].min() < 10
     assert len(found.scores) == len(STRENGTHS)
-    assert np.array_equal(found.rows, kept)
+    assert np.array_equal(found.indices, kept)
     assert found.logits.shape == (len(kept), 4)
 
 
@@ -142,9 +142,9 @@ def test_held_out_logits_are_those_of_models_that_did_not_learn_from_the_picture
     features = rng.normal(size=(120, 200)).astype(np.float32)
     targets = np.arange(120) % classes
     found = solve(features, targets, strength=1e-3)
-    assert np.array_equal(np.sort(found.rows), np.arange(120))
+    assert np.array_equal(np.sort(found.indices), np.arange(120))
     learned = (logits(found, features).argmax(axis=1) == targets).mean()
-    held_out = (found.logits.argmax(axis=1) == targets[found.rows]).mean()
+    held_out = (found.logits.argmax(axis=1) == targets[found.indices]).mean()
     assert learned > 0.95
     assert held_out < 1 / classes + 0.2
 
@@ -153,7 +153,7 @@ def test_copies_take_no_part_in_the_cross_validation():
     features, targets = blobs(n=60)
     twice, labels = np.tile(features, (2, 1)), np.tile(targets, 2)
     found = solve(twice, labels, groups=[str(i % 60) for i in range(120)])
-    assert found.rows.max() < 60
+    assert found.indices.max() < 60
     assert found.logits.shape == (60, 3)
 
 
@@ -163,7 +163,7 @@ def test_copies_teach_no_model_about_pictures_that_are_held_out():
     features = np.tile(rng.normal(size=(150, 300)).astype(np.float32), (3, 1))
     targets = np.tile(rng.integers(0, 3, 150), 3)
     found = solve(features, targets, strength=1e-3, groups=[str(i % 150) for i in range(450)])
-    assert (found.logits.argmax(axis=1) == targets[found.rows]).mean() < 0.5
+    assert (found.logits.argmax(axis=1) == targets[found.indices]).mean() < 0.5
 
 
 @pytest.mark.parametrize("label", [0, 3])
@@ -174,7 +174,7 @@ def test_a_class_of_copies_of_another_class_is_solved_too(label):
     found = solve(features, targets, groups=[*map(str, range(90)), *map(str, range(5))])
     assert found.weight.shape == (4, 8)
     assert found.logits.shape[1] == 4
-    assert len(found.rows) == 95
+    assert len(found.indices) == 95
 
 
 def test_where_a_class_has_one_picture_nothing_is_held_out():
@@ -182,7 +182,7 @@ def test_where_a_class_has_one_picture_nothing_is_held_out():
     targets = targets.copy()
     targets[0] = 3
     found = solve(features, targets)
-    assert found.rows.shape == (0,)
+    assert found.indices.shape == (0,)
     assert found.logits.shape == (0, 4)
 
 
@@ -192,12 +192,13 @@ def test_of_many_pictures_a_model_of_all_others_tells_of_those_held_out(monkeypa
     features = rng.normal(size=(400, 50)).astype(np.float32)
     targets = (features[:, 0] > 0).astype(np.int64)
     found = solve(features, targets, strength=1.0)
-    assert len(found.rows) == 60
-    others = np.setdiff1d(np.arange(400), found.rows)
+    assert len(found.indices) == 60
+    others = np.setdiff1d(np.arange(400), found.indices)
     expected = solve(features[others], targets[others], strength=1.0)
     scale = head._scale(features)
     assert (
-        np.corrcoef(found.logits[:, 1], logits(expected, features[found.rows])[:, 1])[0, 1] > 0.99
+        np.corrcoef(found.logits[:, 1], logits(expected, features[found.indices])[:, 1])[0, 1]
+        > 0.99
     )
     assert scale.shape == (50,)
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from ilk.training.history import Row, duration, told, write_history
+from ilk.training.history import Row, duration, epoch_line, write_history
 
 ROW = Row(
     epoch=3,
     step=300,
     seconds=12.345678901234567,
-    rate=0.01,
+    lr=0.01,
     loss=0.41234,
     accuracy=0.861,
     val_loss=0.1 + 0.2,
@@ -22,6 +22,11 @@ ROW = Row(
     pictures_per_second=1240.2,
 )
 WITHOUT_VAL = replace(ROW, val_loss=None, val_accuracy=None, val_macro_f1=None)
+
+
+def test_a_row_of_an_early_version_is_read():
+    record = {"rate" if key == "lr" else key: value for key, value in ROW.to_dict().items()}
+    assert Row.from_dict(record) == ROW
 
 
 @pytest.mark.parametrize("row", [ROW, WITHOUT_VAL])
@@ -63,35 +68,35 @@ def test_a_failed_write_leaves_the_table_of_before(tmp_path, monkeypatch):
     assert file.read_text() == before
 
 
-def test_an_epoch_is_told_in_a_line():
-    assert told(ROW, 30, 125) == (
+def test_an_epoch_is_printed_as_a_line():
+    assert epoch_line(ROW, 30, 125) == (
         "epoch  3/30   loss 0.412   accuracy  86.1 %   val loss 0.300   val accuracy  88.0 %   "
-        "rate 0.0100      1,240 pictures/s   2 min left"
+        "lr 0.0100      1,240 pictures/s   2 min left"
     )
 
 
 @pytest.mark.parametrize("left", [None, 0, math.inf, math.nan])
-def test_what_is_not_known_is_not_told(left):
-    assert told(WITHOUT_VAL, 3, left) == (
-        "epoch 3/3   loss 0.412   accuracy  86.1 %   rate 0.0100      1,240 pictures/s"
+def test_what_is_not_known_is_not_epoch_line(left):
+    assert epoch_line(WITHOUT_VAL, 3, left) == (
+        "epoch 3/3   loss 0.412   accuracy  86.1 %   lr 0.0100      1,240 pictures/s"
     )
 
 
 def test_lines_form_a_table():
     others = [
-        replace(ROW, epoch=100, loss=12.3456, accuracy=1, val_loss=99.996, rate=3.2e-5),
-        replace(ROW, loss=math.nan, val_loss=math.inf, val_accuracy=0, rate=1, accuracy=0),
-        replace(ROW, loss=1e9, val_loss=9.9996, rate=0.000123456, pictures_per_second=0.84),
-        replace(ROW, loss=2345.6, val_loss=0, rate=0, pictures_per_second=98_765.4),
+        replace(ROW, epoch=100, loss=12.3456, accuracy=1, val_loss=99.996, lr=3.2e-5),
+        replace(ROW, loss=math.nan, val_loss=math.inf, val_accuracy=0, lr=1, accuracy=0),
+        replace(ROW, loss=1e9, val_loss=9.9996, lr=0.000123456, pictures_per_second=0.84),
+        replace(ROW, loss=2345.6, val_loss=0, lr=0, pictures_per_second=98_765.4),
     ]
-    lines = [told(row, 100, 60) for row in [ROW, *others]]
+    lines = [epoch_line(row, 100, 60) for row in [ROW, *others]]
     assert len({len(line) for line in lines}) == 1, "\n".join(lines)
-    for word in ("loss", "val loss", "rate", "pictures/s", "left"):
+    for word in ("loss", "val loss", "lr", "pictures/s", "left"):
         assert len({line.rindex(word) for line in lines}) == 1, "\n".join(lines)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (-3, "0 s"),
         (0.4, "0 s"),
@@ -103,5 +108,5 @@ def test_lines_form_a_table():
         (100_000, "27 h 47 min"),
     ],
 )
-def test_a_time_is_said_as_people_say_it(seconds, said):
-    assert duration(seconds) == said
+def test_a_duration_is_written_as_people_say_it(seconds, text):
+    assert duration(seconds) == text

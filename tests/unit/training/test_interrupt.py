@@ -23,24 +23,24 @@ def handlers():
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_is_noted_and_the_second_ends_at_once(interrupt, number):
-    with interrupt.listening():
-        assert not interrupt.wanted
+    with interrupt.handle_signals():
+        assert not interrupt.requested()
         os.kill(os.getpid(), number)
-        assert interrupt.wanted
+        assert interrupt.requested()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
 
 
 def test_signals_are_as_before_when_nobody_listens_any_more(interrupt):
     before = handlers()
-    with interrupt.listening():
+    with interrupt.handle_signals():
         assert all(one != other for one, other in zip(handlers(), before, strict=True))
     assert handlers() == before
 
 
 def test_signals_are_as_before_also_after_an_error(interrupt):
     before = handlers()
-    with pytest.raises(KeyError), interrupt.listening():
+    with pytest.raises(KeyError), interrupt.handle_signals():
         raise KeyError
     assert handlers() == before
 
@@ -49,7 +49,7 @@ def test_a_thread_that_is_not_the_main_one_trains_without_listening(interrupt):
     before, seen = handlers(), []
 
     def train():
-        with interrupt.listening():
+        with interrupt.handle_signals():
             seen.append(handlers())
 
     thread = threading.Thread(target=train)
@@ -58,20 +58,20 @@ def test_a_thread_that_is_not_the_main_one_trains_without_listening(interrupt):
     assert seen == [before]
 
 
-def test_leaving_says_how_to_go_on(interrupt, tmp_path):
+def test_stopping_says_how_to_resume(interrupt, tmp_path):
     with pytest.raises(Interrupted) as caught:
-        interrupt.leave()
+        interrupt.stop()
     assert "everything is saved" in str(caught.value)
     assert str(caught.value).endswith(f"ilk train --resume {tmp_path}/runs/train")
     assert caught.value.exit_code == 130
 
 
-def test_leaving_does_not_claim_what_is_not_so(interrupt):
+def test_stopping_does_not_claim_what_is_not_so(interrupt):
     with pytest.raises(Interrupted, match="the last steps could not be saved") as caught:
-        interrupt.leave(saved=False)
+        interrupt.stop(saved=False)
     assert "everything" not in str(caught.value)
 
 
 def test_a_folder_with_a_blank_can_be_pasted_into_a_shell(tmp_path):
     with pytest.raises(Interrupted, match=r"--resume '.*/my run'$"):
-        Interrupt(tmp_path / "my run").leave()
+        Interrupt(tmp_path / "my run").stop()

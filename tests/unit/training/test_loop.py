@@ -14,13 +14,13 @@ import torch
 
 from ilk.errors import DataError, Interrupted, TrainingError
 from ilk.models.network import build
-from ilk.training import checkpoint, loop, session
+from ilk.training import checkpoint, train_network
 from ilk.training.checkpoint import Checkpoints
 from ilk.training.distributed import World
-from ilk.training.loop import lots_to_come, out_of_patience
-from ilk.training.pixels import Kept
+from ilk.training.history import Row
+from ilk.training.loop import Trainer
+from ilk.training.pixels import CachedPixels
 from ilk.training.scoring import Scores, scores_of
-from ilk.training.session import Sitting, train_network
 from ilk.training.state import Best
 
 RICH = {
@@ -48,7 +48,7 @@ def test_a_training_resumed_from_any_step_ends_as_if_it_had_never_stopped(lab):
 def test_a_training_resumed_at_the_edge_of_an_epoch_ends_the_same(lab):
     checkpoints = lab.every_step()
     checkpoints.due = lambda: False
-    checkpoints.for_good = lambda _: True
+    checkpoints.keeps_epoch = lambda _: True
     unbroken = lab.training(checkpoints=checkpoints, **RICH).fit()
     assert [(s.facts["epoch"], s.facts["step"]) for s in checkpoints.kept] == [
         (1, 0), (2, 0), (3, 0), (3, 0),
@@ -67,56 +67,50 @@ def test_two_trainings_of_one_seed_are_the_same_and_another_seed_is_another(lab)
 
 
 @pytest.fixture
-def sitting(lab):
-    """Return ``sitting(resume, interrupted_after)``: a whole training by `train_network`."""
+def session(lab):
+    """Return ``session(resume, stop_after)``: a whole training by `train_network`."""
 
-    def sit(resume=False, stop_after=None, **fields):
-        recipe = lab.recipe(**fields)
-        place = Sitting(lab.folder, lab.precision, resume)
+    def run(resume=False, stop_after=None, **fields):
+        plan = dataclasses.replace(lab.plan(**fields), resume=resume)
         with pytest.MonkeyPatch.context() as patch:
             if stop_after is not None:
-                patch.setattr(session, "Interrupt", stopping(stop_after))
-            return train_network(lab.start(), lab.examples(), recipe, place)
+                patch.setattr(train_network, "Interrupt", stopping(stop_after))
+            return train_network.train_network(lab.start(), lab.examples(), plan)
 
-    return sit
+    return run
 
 
 def stopping(steps):
     """Return an Interrupt that comes after so many steps."""
 
-    class Stopping(session.Interrupt):
+    class Stopping(train_network.Interrupt):
         asked = 0
 
-        @property
-        def wanted(self):
+        def requested(self):
             self.asked += 1
             return self.asked == steps
-
-        @wanted.setter
-        def wanted(self, _):
-            pass
 
     return Stopping
 
 
 def test_a_training_interrupted_again_and_again_ends_as_if_it_had_never_been(
-    lab, sitting, tmp_path
+    lab, session, tmp_path
 ):
-    unbroken = sitting(**RICH)
+    unbroken = session(**RICH)
     lab.folder = tmp_path / "other"
     lab.folder.mkdir()
     for steps in (1, 3, 4, 2):  # in an epoch, at its edge, in the next
         with pytest.raises(Interrupted):
-            sitting(resume=True, stop_after=steps, **RICH)
-    last = sitting(resume=True, **RICH)
+            session(resume=True, stop_after=steps, **RICH)
+    last = session(resume=True, **RICH)
     assert lab.differences(last, unbroken) == []
     assert [row.step for row in last.history] == [4, 8, 12]
 
 
 @pytest.mark.parametrize(("asked", "place"), [(1, (0, 1)), (4, (0, 4)), (5, (1, 0)), (12, (2, 2))])
-def test_who_interrupts_is_told_how_to_go_on_and_the_state_is_saved(lab, sitting, asked, place):
+def test_an_interrupted_training_is_saved_and_says_how_to_resume(lab, session, asked, place):
     with pytest.raises(Interrupted, match="everything is saved") as caught:
-        sitting(stop_after=asked)
+        session(stop_after=asked)
     assert f"ilk train --resume {lab.folder}" in str(caught.value)
     assert caught.value.exit_code == 130
     [file] = (lab.folder / "checkpoints").glob("step-*")
@@ -124,10 +118,10 @@ def test_who_interrupts_is_told_how_to_go_on_and_the_state_is_saved(lab, sitting
     assert (facts["epoch"], facts["step"]) == place
 
 
-def test_who_interrupts_on_a_full_disk_is_not_told_that_all_is_saved(sitting, monkeypatch, caplog):
+def test_an_interruption_on_a_full_disk_does_not_claim_to_have_saved(session, monkeypatch, caplog):
     monkeypatch.setattr(checkpoint, "write_whole", no_room)
     with pytest.raises(Interrupted, match="could not be saved"):
-        sitting(stop_after=3)
+        session(stop_after=3)
     assert "No space left on device" in caplog.text
 
 
@@ -167,7 +161,7 @@ def test_the_history_has_a_row_for_each_epoch(lab):
     state = training.fit()
     assert [row.epoch for row in state.history] == [1, 2, 3]
     assert [row.step for row in state.history] == [4, 8, 12]
-    assert all(row.rate == 0.05 for row in state.history)
+    assert all(row.lr == 0.05 for row in state.history)
     assert all(0 <= row.accuracy <= 1 for row in state.history)
     assert all(one.seconds < other.seconds for one, other in pairwise(state.history))
     table = csv.DictReader((lab.folder / "history.csv").read_text().splitlines())
@@ -180,7 +174,6 @@ def test_the_training_loss_is_the_mean_over_the_pictures_of_the_epoch(lab):
     inner = training.step
 
     class Watched:
-        precision = inner.precision
         begin_epoch = inner.begin_epoch
 
         def __call__(self, *arguments):
@@ -190,8 +183,8 @@ def test_the_training_loss_is_the_mean_over_the_pictures_of_the_epoch(lab):
     training.step = Watched()
     rows = training.fit().history
     for row, steps in zip(rows, [seen[:4], seen[4:8], seen[8:]], strict=True):
-        assert row.loss == pytest.approx(np.mean([loss for loss, _ in steps]))
-        assert row.accuracy == pytest.approx(sum(correct for _, correct in steps) / 16)
+        assert row.loss == pytest.approx(np.mean([sums.mean_loss for sums in steps]))
+        assert row.accuracy == pytest.approx(sum(sums.correct for sums in steps) / 16)
 
 
 def test_the_best_epoch_is_scored_as_its_weights_are(lab):
@@ -219,7 +212,7 @@ def judged(monkeypatch):
 
     def judge(losses=LOSSES, accuracies=ACCURACIES, f1s=F1S):
         scores = iter([Scores(*each, n=6) for each in zip(losses, accuracies, f1s, strict=True)])
-        monkeypatch.setattr(loop, "validate", lambda *_: next(scores))
+        monkeypatch.setattr(Trainer, "validate", lambda _: next(scores))
 
     return judge
 
@@ -274,12 +267,12 @@ def test_patience_is_remembered_over_a_pause(lab, judged):
     assert lab.differences(again.fit(), stopped) == []
 
 
-def test_without_pictures_to_choose_by_nobody_runs_out_of_patience(lab):
+def test_without_validation_pictures_patience_never_runs_out(lab):
     training = lab.training(patience=1)
     training.state.epoch = 2
-    assert not out_of_patience(training.state, training.recipe)
+    assert not training.out_of_patience()
     training.state.best = Best(1, Scores(0, 0, 0, 1), {})
-    assert out_of_patience(training.state, training.recipe)
+    assert training.out_of_patience()
 
 
 def test_without_pictures_to_choose_by_the_last_epoch_is_kept(lab):
@@ -291,22 +284,22 @@ def test_without_pictures_to_choose_by_the_last_epoch_is_kept(lab):
     )
 
 
-class Streamed(Kept):
-    """Knows that a picture is broken once it has been read."""
+class StreamedPixels(CachedPixels):
+    """Only finds that a picture is broken when it is read."""
 
     def __init__(self, pixels, broken):
         super().__init__(pixels, dict.fromkeys(broken, "is broken"))
         self._broken, self.errors = self.errors, {}
 
-    def batches(self, lots):
-        for lot, batch in zip(lots, super().batches(lots), strict=True):
-            self.errors |= {row: self._broken[row] for row in lot.tolist() if row in self._broken}
+    def batches(self, batches):
+        for indices, batch in zip(batches, super().batches(batches), strict=True):
+            self.errors |= {i: self._broken[i] for i in indices.tolist() if i in self._broken}
             yield batch
 
 
 def test_too_many_broken_pictures_stop_the_training_after_its_first_epoch(lab):
     examples = lab.examples()  # of 22 pictures, a broken one each to learn from and to choose by
-    streamed = dataclasses.replace(examples, source=Streamed(examples.source.pixels, [2, 17]))
+    streamed = dataclasses.replace(examples, source=StreamedPixels(examples.source.pixels, [2, 17]))
     training = lab.training(examples=streamed, max_unreadable=0.08)
     with pytest.raises(DataError, match=r"2 of 22 files .* more than --max-unreadable 0\.08"):
         training.fit()
@@ -315,18 +308,18 @@ def test_too_many_broken_pictures_stop_the_training_after_its_first_epoch(lab):
 
 
 def blow_up(training, after):
-    """Let the weights burst after so many steps, so that the next loss is not finite."""
+    """Make the weights infinite after so many steps, so that the next loss is not finite."""
     inner = training.monitor.step
     steps = []
 
-    def burst(state, *arguments):
+    def explode(state, *arguments):
         inner(state, *arguments)
         steps.append(1)
         if len(steps) == after:
             with torch.no_grad():
                 state.network.head.weight.fill_(float("inf"))
 
-    training.monitor.step = burst
+    training.monitor.step = explode
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_best_epoch(lab, caplog):
@@ -334,7 +327,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_best_epoch(lab, caplog):
     training = lab.training()
     blow_up(training, after=10)
     state = training.fit()
-    assert state.astray == "epoch 3, step 3"
+    assert state.diverged_at == "epoch 3, step 3"
     assert [lab.timeless(row) for row in state.history] == [
         lab.timeless(row) for row in unbroken.history[:2]
     ]
@@ -342,8 +335,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_best_epoch(lab, caplog):
     assert all(np.isfinite(value).all() for value in state.bundle().tensors.values())
     [record] = [r for r in caplog.records if r.levelname == "WARNING"]
     assert record.getMessage() == (
-        "The loss is not finite any more in epoch 3, step 3. Stopped; the best epoch, "
-        f"{state.best.epoch}, is kept."
+        "The training diverged: the loss became NaN or infinite in epoch 3, step 3. Stopped; the "
+        f"best epoch, {state.best.epoch}, is kept."
     )
 
 
@@ -360,32 +353,32 @@ def test_a_loss_that_is_not_finite_is_an_error_where_there_is_no_good_epoch(lab,
 
 
 @pytest.mark.parametrize("val", [0, 6])
-def test_weights_that_burst_in_the_last_step_of_an_epoch_are_not_its_model(lab, val):
-    """No loss tells of them before the epoch is scored, or the training has ended."""
+def test_weights_that_diverged_in_the_last_step_of_an_epoch_are_not_its_model(lab, val):
+    """No loss shows it before the epoch is scored, or the training has ended."""
     training = lab.training(examples=lab.examples(val=val), epochs=1)
     blow_up(training, after=4)
-    with pytest.raises(TrainingError, match="not finite"):
+    with pytest.raises(TrainingError, match="diverged"):
         training.fit()
 
 
-def test_weights_that_burst_in_the_last_step_leave_the_best_epoch_before(lab):
+def test_weights_that_diverged_in_the_last_step_leave_the_best_epoch_before(lab):
     training = lab.training()
     blow_up(training, after=12)
     state = training.fit()
     assert state.best.epoch <= 2
     assert math.isfinite(state.best.scores.loss)
     assert all(np.isfinite(value).all() for value in state.bundle().tensors.values())
-    assert state.astray.startswith("epoch 3")
+    assert state.diverged_at.startswith("epoch 3")
 
 
-def test_an_average_that_burst_is_no_better_than_the_network(lab):
+def test_an_average_that_diverged_is_no_better_than_the_network(lab):
     training = lab.training(examples=lab.examples(val=0), epochs=1, ema=0.9)
     blow_up(training, after=3)
     with pytest.raises(TrainingError):
         training.fit()
 
 
-def test_a_state_that_went_astray_is_not_resumed_from(lab):
+def test_a_diverged_state_is_not_resumed_from(lab):
     with Checkpoints(lab.folder / "checkpoints", minutes=0) as checkpoints:
         training = lab.training(checkpoints=checkpoints)
         blow_up(training, after=10)
@@ -406,7 +399,7 @@ def test_a_budget_may_cut_the_last_epoch_short(lab, total):
 
     state = cut().fit()
     assert [row.step for row in state.history] == [*range(4, total, 4), total]
-    assert state.rate < 0.05 / total + 0.03  # the schedule ends where the training does
+    assert state.lr < 0.05 / total + 0.03  # the schedule ends where the training does
     for snapshot in checkpoints.kept[:]:
         training = cut()
         training.state.total_steps = 12  # the checkpoint knows better
@@ -414,66 +407,85 @@ def test_a_budget_may_cut_the_last_epoch_short(lab, total):
         assert lab.differences(training.fit(), state) == []
 
 
-def lots_of(lab, epoch, step=0, **fields):
+def batches_of(lab, epoch, step=0, **fields):
     training = lab.training(**fields)
     training.state.epoch, training.state.step = epoch, step
-    lots = lots_to_come(training.state, training.examples, training.recipe)
-    return [lot.tolist() for lot in lots]
+    return [indices.tolist() for indices in training.remaining_batches()]
 
 
-def test_lots_differ_by_epoch_and_depend_on_nothing_but_seed_and_epoch(lab):
-    dealt = [lots_of(lab, epoch) for epoch in range(3)]
-    assert all(one != other for one, other in combinations(dealt, 2))
+def test_batches_differ_by_epoch_and_depend_on_nothing_but_seed_and_epoch(lab):
+    expected = [batches_of(lab, epoch) for epoch in range(3)]
+    assert all(one != other for one, other in combinations(expected, 2))
     torch.manual_seed(9)
-    assert dealt == [lots_of(lab, epoch, optimizer="adamw", augment="none") for epoch in range(3)]
-    assert lots_of(lab, 0, seed=1) != dealt[0]
+    assert expected == [
+        batches_of(lab, epoch, optimizer="adamw", augment="none") for epoch in range(3)
+    ]
+    assert batches_of(lab, 0, seed=1) != expected[0]
 
 
-def test_the_lots_to_come_are_those_that_were_not_yet_had(lab):
-    whole = lots_of(lab, 1)
-    assert [lots_of(lab, 1, step) for step in range(5)] == [whole[step:] for step in range(5)]
+def test_the_remaining_batches_are_those_not_yet_used(lab):
+    whole = batches_of(lab, 1)
+    assert [batches_of(lab, 1, step) for step in range(5)] == [whole[step:] for step in range(5)]
 
 
 def test_a_step_has_as_many_pictures_as_its_batches_together(lab):
-    assert [len(lot) for lot in lots_of(lab, 0, batch=3, accumulate=2)] == [6, 5, 5]
+    assert [len(batch) for batch in batches_of(lab, 0, batch=3, accumulate=2)] == [6, 5, 5]
 
 
 class Apart(World):
-    """One of several processes that hears nothing of the others."""
+    """One of several processes that exchanges nothing with the others."""
 
-    def total(self, number):
-        return number
+    def all_reduce(self, *numbers):
+        return list(numbers)
 
-    def pooled(self, *numbers):
-        return numbers
-
-    def merged(self, entries):
+    def all_gather(self, entries):
         return entries
 
 
 @pytest.mark.parametrize("batch", [4, 5])
-def test_processes_share_each_lot(lab, batch):
+def test_processes_share_each_batch(lab, batch):
     def taken(rank):
         training = lab.training(examples=lab.examples(val=0), epochs=1, batch=batch)
-        inner, rows = training.step, []
+        inner, taken = training.step, []
 
         class Watched:
             begin_epoch = inner.begin_epoch
 
-            def __call__(self, state, pixels, share, *others):
-                rows.append(share.tolist())
-                return inner(state, pixels, share, *others)
+            def __call__(self, state, batch, *others):
+                taken.append(batch.indices.tolist())
+                return inner(state, batch, *others)
 
         training.step = Watched()
         training.fit(world=Apart(rank, 2))
-        return rows
+        return taken
 
-    for lot, *parts in zip(lots_of(lab, 0, batch=batch), taken(0), taken(1), strict=True):
-        assert sorted(chain(*parts)) == sorted(lot)
+    for indices, *parts in zip(batches_of(lab, 0, batch=batch), taken(0), taken(1), strict=True):
+        assert sorted(chain(*parts)) == sorted(indices)
         assert len(parts[0]) - len(parts[1]) in (0, 1)
 
 
-def test_checkpoints_are_kept_for_good_every_few_epochs(lab):
+def test_a_checkpoint_of_an_early_version_is_resumed(lab):
+    """Its history called the learning rate ``rate``."""
+    checkpoints = lab.every_step()
+    unbroken = lab.training(checkpoints=checkpoints, **RICH).fit()
+    snapshot = checkpoints.kept[6]
+    old = {"epoch": 1, "step": 4, "seconds": 1.5, "rate": 0.02, "loss": 1.0, "accuracy": 0.5,
+           "val_loss": 1.0, "val_accuracy": 0.5, "val_macro_f1": 0.4,
+           "pictures_per_second": 10.0}  # fmt: skip
+    snapshot.facts["history"] = [old]
+    (lab.folder / "history.csv").write_text("epoch,step,seconds,rate,loss\n1,4,1.5,0.02,1.0\n")
+    state = resumed(lab, snapshot, **RICH)
+    assert state.history[0] == Row(
+        epoch=1, step=4, seconds=1.5, lr=0.02, loss=1.0, accuracy=0.5, val_loss=1.0,
+        val_accuracy=0.5, val_macro_f1=0.4, pictures_per_second=10.0,
+    )  # fmt: skip
+    assert set(lab.differences(state, unbroken)) == {"history"}
+    table = list(csv.DictReader((lab.folder / "history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in table] == ["1", "2", "3"]
+    assert float(table[0]["lr"]) == 0.02
+
+
+def test_checkpoints_are_kept_permanently_every_few_epochs(lab):
     with Checkpoints(lab.folder / "checkpoints", every=2) as checkpoints:
         lab.training(checkpoints=checkpoints, epochs=5).fit()
     names = sorted(path.name for path in (lab.folder / "checkpoints").iterdir())

@@ -14,7 +14,14 @@ from ilk.data.decode import decode
 from ilk.errors import DataError
 from ilk.spec import Preprocess
 from ilk.training import pixels as module
-from ilk.training.pixels import LOTS_AHEAD, Kept, Streamed, free_memory, open_pixels, pick_cache
+from ilk.training.pixels import (
+    BATCHES_AHEAD,
+    CachedPixels,
+    StreamedPixels,
+    free_memory,
+    open_pixels,
+    pick_cache,
+)
 
 PREPROCESS = Preprocess(imgsz=8)
 CACHES = ["memory", "disk", "none"]
@@ -34,29 +41,29 @@ def pictures(tmp_path, noise, encoded):
     return found
 
 
-def lots(*rows):
-    return [np.array(row) for row in rows]
+def batches(*lists):
+    return [np.array(indices) for indices in lists]
 
 
-def read(source, dealt):
-    """Return what comes of each lot: the rows, and the pixels of those that could be read."""
-    return [(rows.tolist(), pixels.copy()) for pixels, rows in source.batches(dealt)]
+def read(source, given):
+    """Return what comes of each batch: the indices, and the pixels of those that could be read."""
+    return [(indices.tolist(), pixels.copy()) for pixels, indices in source.batches(given)]
 
 
 @pytest.mark.parametrize("cache", CACHES)
 def test_pixels_are_those_of_the_decoder_wherever_they_are_kept(pictures, cache):
     source = open_pixels(pictures, PREPROCESS, cache=cache)
-    dealt = lots([5, 0, 2], [7], [2, 10, 9, 8])
-    for (rows, pixels), lot in zip(read(source, dealt), dealt, strict=True):
-        assert rows == lot.tolist()
+    given = batches([5, 0, 2], [7], [2, 10, 9, 8])
+    for (indices, pixels), batch in zip(read(source, given), given, strict=True):
+        assert indices == batch.tolist()
         assert pixels.dtype == np.uint8
-        assert pixels.shape == (len(lot), 8, 8, 3)
-        expected = [decode(pictures[row].read(), PREPROCESS) for row in rows]
+        assert pixels.shape == (len(batch), 8, 8, 3)
+        expected = [decode(pictures[index].read(), PREPROCESS) for index in indices]
         np.testing.assert_array_equal(pixels, np.stack(expected))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
-def test_lots_come_in_order_whatever_the_number_of_workers(pictures, workers, monkeypatch):
+def test_batches_come_in_order_whatever_the_number_of_workers(pictures, workers, monkeypatch):
     first = pictures[0].read()
 
     def slow_with_the_first(content, preprocess):
@@ -65,26 +72,26 @@ def test_lots_come_in_order_whatever_the_number_of_workers(pictures, workers, mo
 
     monkeypatch.setattr(module, "decode", slow_with_the_first)
     source = open_pixels(pictures[:3], PREPROCESS, cache="none", workers=workers)
-    dealt = [np.random.default_rng(i).permutation(3) for i in range(12)]
+    given = [np.random.default_rng(i).permutation(3) for i in range(12)]
     expected = [decode(picture.read(), PREPROCESS) for picture in pictures[:3]]
-    for (rows, pixels), lot in zip(read(source, dealt), dealt, strict=True):
-        assert rows == lot.tolist()
-        np.testing.assert_array_equal(pixels, [expected[row] for row in rows])
+    for (indices, pixels), batch in zip(read(source, given), given, strict=True):
+        assert indices == batch.tolist()
+        np.testing.assert_array_equal(pixels, [expected[index] for index in indices])
 
 
 @pytest.mark.parametrize("cache", CACHES)
-def test_the_same_lots_can_be_had_again(pictures, cache):
+def test_the_same_batches_can_be_had_again(pictures, cache):
     source = open_pixels(pictures, PREPROCESS, cache=cache)
-    dealt = lots([0, 1, 2], [4, 5, 6])
-    for (rows, pixels), (rows_again, again) in zip(
-        read(source, dealt), read(source, dealt), strict=True
+    given = batches([0, 1, 2], [4, 5, 6])
+    for (indices, pixels), (indices_again, again) in zip(
+        read(source, given), read(source, given), strict=True
     ):
-        assert rows == rows_again
+        assert indices == indices_again
         np.testing.assert_array_equal(pixels, again)
 
 
 @pytest.mark.parametrize("cache", CACHES)
-def test_no_lots_are_no_batches(pictures, cache):
+def test_no_batches_are_no_batches(pictures, cache):
     assert read(open_pixels(pictures, PREPROCESS, cache=cache), []) == []
 
 
@@ -98,7 +105,7 @@ def test_pictures_that_cannot_be_decoded_are_known_once_all_are_read(pictures, c
 def test_without_a_cache_what_cannot_be_decoded_is_missing_from_its_lot(pictures):
     source = open_pixels(pictures, PREPROCESS, cache="none")
     assert source.errors == {}
-    [(first, pixels), (second, none), (third, _)] = read(source, lots([2, 3, 4], [11, 3], [1]))
+    [(first, pixels), (second, none), (third, _)] = read(source, batches([2, 3, 4], [11, 3], [1]))
     assert first == [2, 4]
     assert pixels.shape == (2, 8, 8, 3)
     assert second == []
@@ -111,23 +118,23 @@ def test_without_a_cache_what_cannot_be_decoded_is_missing_from_its_lot(pictures
 @pytest.mark.parametrize("cache", ["memory", "disk"])
 def test_what_is_kept_lacks_the_same_pictures_as_what_is_decoded_anew(pictures, cache):
     kept, streamed = (open_pixels(pictures, PREPROCESS, cache=c) for c in (cache, "none"))
-    dealt = lots([2, 3, 4], [11, 3], [1])
-    for (rows, pixels), (others, again) in zip(
-        read(kept, dealt), read(streamed, dealt), strict=True
+    given = batches([2, 3, 4], [11, 3], [1])
+    for (indices, pixels), (others, again) in zip(
+        read(kept, given), read(streamed, given), strict=True
     ):
-        assert rows == others
+        assert indices == others
         np.testing.assert_array_equal(pixels, again)
 
 
 def test_a_lot_that_is_changed_does_not_change_what_is_kept(pictures):
     source = open_pixels(pictures, PREPROCESS, cache="memory")
-    pixels, _ = next(source.batches(lots([0, 1])))
+    pixels, _ = next(source.batches(batches([0, 1])))
     before = pixels.copy()
     pixels[:] = 0
-    np.testing.assert_array_equal(next(source.batches(lots([0, 1])))[0], before)
+    np.testing.assert_array_equal(next(source.batches(batches([0, 1])))[0], before)
 
 
-def test_decoding_runs_only_a_few_lots_ahead(pictures, monkeypatch):
+def test_decoding_runs_only_a_few_batches_ahead(pictures, monkeypatch):
     decoded = []
 
     def counted(content, preprocess):
@@ -135,16 +142,16 @@ def test_decoding_runs_only_a_few_lots_ahead(pictures, monkeypatch):
         return decode(content, preprocess)
 
     monkeypatch.setattr(module, "decode", counted)
-    source = Streamed(pictures, PREPROCESS, workers=2)
+    source = StreamedPixels(pictures, PREPROCESS, workers=2)
     batches = source.batches([np.array([0, 1])] * 20)
     next(batches)
     batches.close()
-    assert len(decoded) <= 2 * LOTS_AHEAD
+    assert len(decoded) <= 2 * BATCHES_AHEAD
 
 
 def test_whoever_stops_early_leaves_no_threads_behind(pictures):
     before = threading.active_count()
-    batches = Streamed(pictures, PREPROCESS, workers=3).batches([np.array([0, 1])] * 20)
+    batches = StreamedPixels(pictures, PREPROCESS, workers=3).batches([np.array([0, 1])] * 20)
     next(batches)
     batches.close()
     for _ in range(200):
@@ -193,16 +200,18 @@ def test_pixels_are_kept_where_there_is_room(room, memory, disk, kept):
 
 def test_pixels_are_kept_where_they_are_to_be(pictures):
     memory, disk, none = (open_pixels(pictures, PREPROCESS, cache=cache) for cache in CACHES)
-    assert isinstance(memory, Kept)
+    assert isinstance(memory, CachedPixels)
     assert not isinstance(memory.pixels, np.memmap)
-    assert isinstance(disk, Kept)
+    assert isinstance(disk, CachedPixels)
     assert isinstance(disk.pixels, np.memmap)
-    assert isinstance(none, Streamed)
+    assert isinstance(none, StreamedPixels)
 
 
 def test_a_disk_without_room_is_refused_before_work_begins(colours, room):
     room(10**9, SIZE - 1)
-    with pytest.raises(DataError, match=r"0\.0 GB free. Make room, set ILK_CACHE .* --cache none"):
+    with pytest.raises(
+        DataError, match=r"0\.0 GB free. Free some space, set ILK_CACHE .* --cache none"
+    ):
         open_pixels(from_arrays(*colours(10)).pictures, PREPROCESS, cache="disk")
 
 

@@ -19,7 +19,7 @@ def test_each_place_of_each_seed_has_a_key_of_its_own():
 
 
 def test_a_key_is_the_same_in_every_process():
-    """Whatever PYTHONHASHSEED is: a training that was stopped goes on in another process."""
+    """Whatever PYTHONHASHSEED is: an interrupted training resumes in another process."""
     assert key(0, "order", 0) == 4819849257279361181
 
 

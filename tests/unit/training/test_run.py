@@ -19,7 +19,7 @@ def test_unnamed_runs_are_numbered(tmp_path):
 
 def test_a_run_that_is_there_is_refused_unless_told_otherwise(tmp_path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(OutputError, match=r"mine is there already.*--exist-ok"):
+    with pytest.raises(OutputError, match=r"mine already exists.*--exist-ok"):
         new_folder(tmp_path, "mine", False).__enter__()
     with new_folder(tmp_path, "mine", True) as folder:
         assert folder == tmp_path / "mine"

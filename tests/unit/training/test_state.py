@@ -12,7 +12,7 @@ from ilk.models.network import build
 from ilk.training import state as states
 from ilk.training.checkpoint import load, save
 from ilk.training.scoring import Scores
-from ilk.training.state import Best, Running
+from ilk.training.state import Best, EpochSums
 
 SCALER = {"device": "cpu", "init_scale": 8.0, "growth_interval": 3}
 VARIANTS = {
@@ -32,21 +32,19 @@ VARIANTS = {
 
 @pytest.fixture
 def run(lab):
-    """Return ``run(training, steps)``: take some steps, over the edges of epochs, as `fit` does."""
+    """Return ``run(training, steps)``: take some steps, also into the next epoch, as `fit` does."""
 
     def take(training, steps):
         state, examples = training.state, training.examples
         for number in range(steps):
             if state.step == 0 or number == 0:
                 training.step.begin_epoch(state)
-            rows = examples.train[4 * state.step : 4 * state.step + 4]
-            pixels = examples.source.pixels[rows]
-            rate = 1 - state.steps_done / 20
-            loss, correct = training.step(state, pixels, rows, examples.targets[rows], rate)
-            state.running.add(loss, correct, len(rows))
+            batch = lab.batch(examples, examples.train[4 * state.step : 4 * state.step + 4])
+            sums = training.step(state, batch, lr_factor=1 - state.steps_done / 20)
+            state.sums.add(sums.loss, sums.correct, sums.pictures)
             state.step += 1
             if state.step == state.steps_per_epoch:
-                state.epoch, state.step, state.running = state.epoch + 1, 0, Running()
+                state.epoch, state.step, state.sums = state.epoch + 1, 0, EpochSums()
         return state
 
     return take
@@ -139,10 +137,10 @@ def test_the_rate_of_the_last_step_is_remembered(lab, run):
     run(first, 2)
     second = lab.training(rates={"head": 3.0})
     second.state.restore(load_json(first.state.snapshot()))
-    assert second.state.rate == first.state.rate == pytest.approx(0.05 * 3 * 0.95)
+    assert second.state.lr == first.state.lr == pytest.approx(0.05 * 3 * 0.95)
 
 
-def test_time_spent_adds_up_over_sittings(lab, monkeypatch):
+def test_time_spent_adds_up_over_sessions(lab, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(states.time, "monotonic", lambda: clock[0])
     first = lab.training().state
@@ -169,7 +167,7 @@ def test_the_time_left_is_judged_by_the_time_spent(lab, monkeypatch):
 )
 def test_a_snapshot_of_another_network_is_refused(lab, other, ema):
     taken = lab.training(name=other).state.snapshot()
-    with pytest.raises(ModelError, match="The checkpoint is of another network"):
+    with pytest.raises(ModelError, match="The checkpoint belongs to another network"):
         lab.training(ema=ema).state.restore(taken)
 
 
@@ -222,9 +220,9 @@ def test_after_its_last_step_an_epoch_is_not_done_before_it_was_scored(lab):
     assert not state.done
 
 
-def test_sums_of_an_epoch_are_weighted_by_pictures():
-    running = Running()
-    running.add(1.0, 3, 4)
-    running.add(4.0, 0, 2)
-    assert running == Running(loss=12.0, correct=3, pictures=6)
-    assert math.isclose(running.loss / running.pictures, 2.0)
+def test_sums_of_an_epoch_add_up():
+    sums = EpochSums()
+    sums.add(4.0, 3, 4)
+    sums.add(8.0, 0, 2)
+    assert sums == EpochSums(loss=12.0, correct=3, pictures=6)
+    assert math.isclose(sums.loss / sums.pictures, 2.0)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,6 @@ from torch import nn
 
 from ilk.errors import DataError
 from ilk.training.distributed import World
-from ilk.training.step import Step
 
 BARE = {"augment": "none", "flip": 0.0}  # pixels reach the network as they are
 PLAIN = {"name": "plain", "momentum": 0.0, "batch": 8, **BARE}
@@ -25,17 +22,18 @@ def changed(state, before):
 
 
 @pytest.fixture
-def take():
-    """Return ``take(training, rows)``: one step on some training pictures, as `fit` takes it."""
+def take(lab):
+    """Return ``take(training, indices)``: one step on some training pictures, as `fit` takes it.
 
-    def step(training, rows=range(8), rate=1.0):
-        rows = np.array(rows)
+    It returns the mean loss and the number of correct predictions.
+    """
+
+    def step(training, indices=range(8), lr_factor=1.0, total=None):
         training.step.begin_epoch(training.state)
-        pixels = training.examples.source.pixels[rows]
-        targets = training.examples.targets[rows]
-        found = training.step(training.state, pixels, rows, targets, rate)
+        batch = lab.batch(training.examples, indices, total)
+        sums = training.step(training.state, batch, lr_factor)
         training.state.step += 1
-        return found
+        return sums.mean_loss, sums.correct
 
     return step
 
@@ -71,14 +69,14 @@ def test_a_step_of_plain_gradient_descent_goes_down_the_gradient(lab, take):
     before = weights(training.state)["head.bias"]
     _, logits, targets = expected_loss(training, np.arange(8))
     gradient = (logits.softmax(dim=1) - F.one_hot(targets, 3)).mean(dim=0)
-    take(training, rate=0.1)
+    take(training, lr_factor=0.1)
     after = weights(training.state)["head.bias"]
     torch.testing.assert_close(after, before - 0.05 * gradient)
 
 
 def test_the_rate_is_the_factor_of_the_peak_of_each_part(lab, take):
     training = lab.training(lr=0.5, rates={"head": 0.1})
-    take(training, rate=0.2)
+    take(training, lr_factor=0.2)
     assert {g["name"]: g["lr"] for o in training.state.optimizers for g in o.param_groups} == {
         "backbone": pytest.approx(0.1),
         "head": pytest.approx(0.01),
@@ -154,7 +152,7 @@ def test_accumulated_batches_are_one_batch_of_the_whole_size(lab, take):
 def test_parts_of_unequal_size_weigh_by_their_pictures(lab, take):
     whole = lab.training(**PLAIN)
     parts = lab.training(**PLAIN)
-    parts.state.pieces = 3
+    parts.state.micro_batches = 3
     seen = seen_by(parts.state.network)
     assert take(parts)[0] == pytest.approx(take(whole)[0], rel=1e-6)
     assert [len(part) for part in seen] == [3, 3, 2]
@@ -175,9 +173,9 @@ def test_out_of_memory_takes_batches_apart_and_changes_nothing_else(lab, take, c
     limit_memory(scarce.state.network, most=3)
     in_parts = lab.training(**{**PLAIN, "batch": 2, "accumulate": 4})
     assert take(scarce) == take(in_parts)
-    assert scarce.state.pieces == 4
+    assert scarce.state.micro_batches == 4
     assert [r.getMessage() for r in caplog.records] == [
-        f"Out of memory: each batch of 8 now goes through the network in {n} parts." for n in (2, 4)
+        f"Out of memory: each batch of 8 is now processed in {n} micro-batches." for n in (2, 4)
     ]
     assert take(scarce) == take(in_parts)  # the next batch begins in parts
     assert len(caplog.records) == 2
@@ -189,15 +187,15 @@ def test_what_is_drawn_for_a_batch_is_drawn_again_when_it_is_taken_apart(lab, ta
     rich = {"batch": 8, "mixup": 0.2, "augment": "trivial", "frozen_norms": True}
     scarce, in_parts = lab.training(**rich), lab.training(**rich)
     limit_memory(scarce.state.network, most=4)
-    in_parts.state.pieces = 2
+    in_parts.state.micro_batches = 2
     assert take(scarce) == take(in_parts)
     assert lab.differences(scarce.state, in_parts.state) == []
 
 
 def test_memory_that_runs_out_in_a_later_part_counts_no_picture_twice(lab, take):
     scarce, enough = lab.training(**PLAIN), lab.training(**PLAIN)
-    scarce.state.pieces = 2
-    enough.state.pieces = 4
+    scarce.state.micro_batches = 2
+    enough.state.micro_batches = 4
     calls = []
 
     def second_call_fails(*_):
@@ -215,7 +213,7 @@ def test_an_odd_batch_is_taken_apart_down_to_single_pictures(lab, take):
     scarce = lab.training(**PLAIN)
     limit_memory(scarce.state.network, most=1)
     take(scarce, range(5))
-    assert scarce.state.pieces == 5
+    assert scarce.state.micro_batches == 5
 
 
 def test_memory_too_small_for_one_picture_is_an_error(lab, take):
@@ -230,7 +228,7 @@ def test_the_memory_of_a_cpu_runs_out_with_another_error(lab, take):
     cpu = RuntimeError("[enforce fail at alloc_cpu.cpp:121] . can't allocate memory")
     limit_memory(training.state.network, most=4, error=cpu)
     take(training)
-    assert training.state.pieces == 2
+    assert training.state.micro_batches == 2
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(lab, take):
@@ -238,7 +236,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(lab, take):
     limit_memory(training.state.network, most=4, error=RuntimeError("mat1 and mat2 shapes"))
     with pytest.raises(RuntimeError, match="mat1"):
         take(training)
-    assert training.state.pieces == 1
+    assert training.state.micro_batches == 1
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -321,10 +319,11 @@ def test_pictures_grow_over_the_first_two_thirds(lab):
     state = training.state
     step = lab.step(recipe, training.examples, imgsz=24)
     pixels = np.repeat(np.repeat(training.examples.source.pixels[:4], 3, axis=1), 3, axis=2)
+    given = lab.batch(training.examples, range(4))._replace(pixels=pixels)
     sides = []
     for number in range(12):
         state.epoch, state.step = divmod(number, 4)
-        batch, _ = step.prepared(state, pixels, np.arange(4), training.examples.targets[:4])
+        batch, _ = step.augmented(state, given)
         assert batch.shape == (4, batch.shape[1], batch.shape[1], 3)
         assert 0 <= batch.min() <= batch.max() <= 255
         # Each colour's mean is kept: the pictures shrink, they are not cut.
@@ -336,12 +335,7 @@ def test_pictures_grow_over_the_first_two_thirds(lab):
 
 def test_without_it_pictures_have_the_size_that_the_model_is_for(lab):
     training = lab.training(**BARE)
-    batch, soft = training.step.prepared(
-        training.state,
-        training.examples.source.pixels[:4],
-        np.arange(4),
-        training.examples.targets[:4],
-    )
+    batch, soft = training.step.augmented(training.state, lab.batch(training.examples, range(4)))
     np.testing.assert_array_equal(batch.numpy(), training.examples.source.pixels[:4])
     np.testing.assert_array_equal(soft.numpy(), np.eye(3)[training.examples.targets[:4]])
 
@@ -349,26 +343,26 @@ def test_without_it_pictures_have_the_size_that_the_model_is_for(lab):
 MIXED = {"augment": "trivial", "mixup": 0.5, "cutmix": 0.5}
 
 
-def prepared(lab, epoch=0, step=0, rank=0, size=1, **fields):
+def augmented(lab, epoch=0, step=0, rank=0, size=1, **fields):
     training = lab.training(**{**MIXED, **fields})
     state, examples = training.state, training.examples
     state.epoch, state.step = epoch, step
-    made = Step(training.recipe, lab.precision, examples.targets[:16], 3, 8, World(rank, size))
-    return made.prepared(state, examples.source.pixels[:16], np.arange(16), examples.targets[:16])
+    step = lab.step(training.recipe, examples, world=World(rank, size))
+    return step.augmented(state, lab.batch(examples, range(16)))
 
 
 def test_what_is_drawn_depends_on_seed_epoch_and_step_alone(lab):
     torch.manual_seed(1)
-    one = prepared(lab, 2, 3, seed=5)
+    one = augmented(lab, 2, 3, seed=5)
     torch.manual_seed(2)
     np.random.seed(2)
-    other = prepared(lab, 2, 3, seed=5)
+    other = augmented(lab, 2, 3, seed=5)
     assert all(map(torch.equal, one, other))
 
 
 @pytest.mark.parametrize("place", [{"epoch": 1}, {"step": 1}, {"seed": 1}, {"rank": 1, "size": 2}])
 def test_each_step_of_each_epoch_and_process_draws_anew(lab, place):
-    assert not torch.equal(prepared(lab)[0], prepared(lab, **place)[0])
+    assert not torch.equal(augmented(lab)[0], augmented(lab, **place)[0])
 
 
 def test_dropout_is_drawn_by_the_step_too(lab, take):
@@ -382,12 +376,12 @@ def test_dropout_is_drawn_by_the_step_too(lab, take):
 
 
 def test_mixed_targets_sum_to_one(lab):
-    _, soft = prepared(lab)
+    _, soft = augmented(lab)
     torch.testing.assert_close(soft.sum(dim=1), torch.ones(16))
     assert ((soft > 0).sum(dim=1) > 1).any()
 
 
-def test_whoever_looks_is_shown_the_gradients_before_they_are_cleared(lab, take):
+def test_the_hook_sees_the_gradients_before_they_are_cleared(lab, take):
     training = lab.training(**PLAIN)
     seen = []
 
@@ -395,16 +389,16 @@ def test_whoever_looks_is_shown_the_gradients_before_they_are_cleared(lab, take)
         norms = [p.grad.norm() for p in state.network.parameters()]
         seen.append((pixels.shape, soft.shape, min(norms)))
 
-    training.step.look = look
+    training.step.on_gradients = look
     take(training)
     [(pixels, soft, norm)] = seen
     assert (pixels, soft) == ((8, 8, 8, 3), (8, 3))
     assert norm > 0
 
 
-def test_looking_changes_nothing(lab, take):
+def test_the_hook_changes_nothing(lab, take):
     one, other = lab.training(), lab.training()
-    other.step.look = lambda *_: None
+    other.step.on_gradients = lambda *_: None
     assert take(one) == take(other)
     assert lab.differences(one.state, other.state) == []
 
@@ -435,9 +429,9 @@ def test_the_network_is_compiled_if_asked_for(lab, take, monkeypatch):
 def test_a_batch_without_pictures_is_refused(lab):
     training = lab.training()
     training.step.begin_epoch(training.state)
-    none = np.arange(0)
+    none = lab.batch(training.examples, np.arange(0), total=4)
     with pytest.raises(DataError, match="None of the pictures of a batch can be decoded"):
-        training.step(training.state, np.empty((0, 8, 8, 3), np.uint8), none, none, 1.0)
+        training.step(training.state, none, 1.0)
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])
@@ -455,12 +449,18 @@ def test_scaled_gradients_bear_an_optimizer_that_has_nothing_to_train_yet(lab, t
     }  # fmt: skip
 
 
-def test_whoever_looks_is_shown_gradients_of_their_true_size(lab, take):
+def norm_of_head(state):
+    return state.network.head.weight.grad.norm()
+
+
+def test_the_hook_sees_gradients_of_their_true_size(lab, take):
     norms = []
     for scale in (1.0, 1024.0):
         training = lab.training(**PLAIN)
         training.state.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-        training.step.look = lambda state, *_: norms.append(state.network.head.weight.grad.norm())
+        training.step.on_gradients = lambda state, *_: norms.append(
+            state.network.head.weight.grad.norm()
+        )
         take(training)
     torch.testing.assert_close(*norms)
 
@@ -474,57 +474,44 @@ def test_scaled_gradients_are_clipped_by_their_true_norm(lab, take):
     assert torch.cat([m.flatten() for m in moved]).norm() == pytest.approx(1e-3, rel=1e-3)
 
 
-class Shared(nn.Module):
-    """Stands in for DistributedDataParallel; remembers for which pieces it exchanged gradients."""
+class OtherProcess(nn.Module):
+    """Stands in for DistributedDataParallel: the other process adds gradients of its own."""
 
     def __init__(self, network):
         super().__init__()
         self.network = network
-        self.silent = False
-        self.exchanged = []
-
-    @contextmanager
-    def no_sync(self):
-        self.silent = True
-        yield
-        self.silent = False
 
     def forward(self, pixels):
-        self.exchanged.append(not self.silent)
         return self.network(pixels)
 
 
 @pytest.fixture
-def shared(lab, monkeypatch):
-    """Return a training whose step is that of one of two processes."""
-    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", Shared)
-    monkeypatch.setattr(World, "total", lambda world, number: world.size * number)
+def one_of_two(lab, monkeypatch):
+    """Return a training whose step is that of one of two processes; the other does nothing."""
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", OtherProcess)
+    monkeypatch.setattr(World, "all_reduce", lambda world, *numbers: list(numbers))
     training = lab.training(**PLAIN)
-    targets = training.examples.targets[:16]
-    training.step = Step(training.recipe, lab.precision, targets, 3, 8, World(0, 2))
+    training.step = lab.step(training.recipe, training.examples, world=World(0, 2))
     return training
 
 
-def test_processes_exchange_gradients_once_a_batch(shared, take):
-    shared.state.pieces = 4
-    take(shared)
-    assert shared.step._network.exchanged == [False, False, False, True]
-
-
-def test_a_process_weighs_as_much_as_it_has_pictures(shared, take, monkeypatch, lab):
-    """Of gradients the processes' mean is taken, not that of the pictures."""
-    alone = lab.training(**PLAIN)
-    seen = []
-    for training in (alone, shared):
-        training.step.look = lambda state, *_: seen.append(state.network.head.weight.grad.clone())
-    monkeypatch.setattr(World, "total", lambda world, n: n if world.size == 1 else 4 * n)
-    take(shared)  # the other process has three times as many
-    take(alone)
-    torch.testing.assert_close(2 * seen[0], seen[1])
-
-
-def test_a_process_that_runs_out_of_memory_does_not_go_on_by_itself(shared, take):
+def test_a_process_that_runs_out_of_memory_does_not_continue_by_itself(one_of_two, take):
     """The others would wait for its gradients."""
-    limit_memory(shared.state.network, most=4)
+    limit_memory(one_of_two.state.network, most=4)
     with pytest.raises(torch.OutOfMemoryError):
-        take(shared)
+        take(one_of_two)
+
+
+def test_pictures_that_cannot_be_decoded_do_not_weaken_the_gradients(lab, take):
+    whole, broken = lab.training(**PLAIN), lab.training(**PLAIN)
+    assert take(whole, range(5)) == take(broken, range(5), total=8)
+    for name, value in weights(whole.state).items():
+        torch.testing.assert_close(weights(broken.state)[name], value, rtol=1e-5, atol=1e-7)
+
+
+def test_a_request_to_stop_is_passed_on_with_the_loss(lab):
+    training = lab.training(**PLAIN)
+    training.step.begin_epoch(training.state)
+    batch = lab.batch(training.examples, range(8))
+    assert not training.step(training.state, batch, 1.0).stop
+    assert training.step(training.state, batch, 1.0, stop=lambda: True).stop

@@ -1,7 +1,8 @@
-"""Checks: what is wrong with the pictures, before it ruins the model. One family a file."""
+"""Findings: problems in the data, one family per file."""
 
 from __future__ import annotations
 
-from ilk.checking.findings.records import ORDER, Finding, Findings, Severity
+from ilk.checking.findings.kinds import SEVERITIES, Severity
+from ilk.checking.findings.records import Finding, Findings
 
-__all__ = ["ORDER", "Finding", "Findings", "Severity"]
+__all__ = ["SEVERITIES", "Finding", "Findings", "Severity"]

@@ -13,12 +13,12 @@ from ilk.data.catalog import Catalog
 from ilk.spec import SPLITS
 from ilk.text import escaped, join_limited
 
-FEW = 10
-UNEQUAL = 10  # times as many
+MIN_PICTURES = 10  # of a class
+MAX_RATIO = 10  # of the largest class to the smallest
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
-    """Find classes that are missing, small, too small to be split, or of very unequal size."""
+    """Find missing, small and very unequal classes, and classes too small to be split."""
     catalog = evidence.catalog
     counts = catalog.counts()
     if len(counts) < 2:
@@ -31,29 +31,29 @@ def find(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _few(counts: Counter[str]) -> Iterator[Finding]:
-    small = [f"{name} ({n})" for name, n in sorted(counts.items()) if n < FEW]
+    small = [f"{name} ({n})" for name, n in sorted(counts.items()) if n < MIN_PICTURES]
     if small:
-        action = f"Collect at least {FEW} pictures of each class; 50 are better."
+        action = f"Collect at least {MIN_PICTURES} pictures of each class; 50 are better."
         yield Finding("balance.few", "warning", (), join_limited(small), action)
 
 
 def _unequal(counts: Counter[str]) -> Iterator[Finding]:
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
-    if many >= UNEQUAL * few:
+    if many >= MAX_RATIO * few:
         detail = (
-            f"{escaped(most)} has {many:,} pictures, {escaped(least)} {few:,}; as varied as "
-            f"{effective_number(counts.values()):.1f} classes of equal size, not {len(counts)}"
+            f"{escaped(most)} has {many:,} pictures, {escaped(least)} {few:,}; equivalent to "
+            f"{effective_number(counts.values()):.1f} equal classes instead of {len(counts)}"
         )
         action = "Collect more of the rare class, or train with --class-weights balanced."
         yield Finding("balance.unequal", "warning", (), detail, action)
 
 
 def effective_number(counts: Iterable[int]) -> float:
-    """Return how many classes of equal size are as varied as these.
+    """Return the effective number of classes.
 
     It is the exponential of the entropy of the classes' shares ("Entropy and diversity", Jost
-    2006, equation 1 at order 1): 3 for three classes of the same size, near 1 where one class has
-    nearly all.
+    2006, equation 1 at order 1): 3 for three classes of the same size, near 1 if one class has
+    nearly all pictures.
     """
     shares = np.array([n for n in counts if n > 0], np.float64)
     shares /= shares.sum()
@@ -61,9 +61,9 @@ def effective_number(counts: Iterable[int]) -> float:
 
 
 def _split(catalog: Catalog) -> Iterator[Finding]:
-    """Find classes that cannot be in every split; copies of a picture stay together in one.
+    """Find classes too small to be in every split, as copies of a picture stay in one split.
 
-    Where the data brings splits of its own, `labels` says which classes they lack.
+    For data with splits, `labels` finds the classes that they lack.
     """
     if catalog.splits:
         return
@@ -74,5 +74,5 @@ def _split(catalog: Catalog) -> Iterator[Finding]:
     small = [f"{name} ({len(d)})" for name, d in sorted(distinct.items()) if len(d) < len(SPLITS)]
     if small:
         detail = f"fewer than {len(SPLITS)} different pictures: {join_limited(small)}"
-        action = f"Add pictures: each of {', '.join(SPLITS)} needs one at least, or drop the class."
+        action = f"Add pictures, so that each of {', '.join(SPLITS)} gets one, or drop the class."
         yield Finding("balance.split", "warning", (), detail, action)

@@ -1,4 +1,4 @@
-"""Evidence: what the checks look at, one row a picture."""
+"""Evidence: what the checks look at."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from ilk.data.inspection.inspect import Inspection
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known of the pictures before anything is called wrong.
+    """What is known about N pictures before looking for problems.
 
     Attributes
     ----------
     inspection : Inspection
-        What files and pixels tell; its catalog gives the rows.
+        Files, headers and statistics of the pixels; its catalog has the N pictures.
     features : float32 array [N, D], optional
-        Of a pretrained backbone; None where there is none.
+        By a pretrained backbone.
     probabilities : float32 array [N, K], optional
-        Of the classes of the catalog, by a model that did not learn from the picture in question
-        (out of fold); None where there are no features, or too few pictures of a class.
+        Out of fold: by a model that was not trained on the picture.
     """
 
     inspection: Inspection
@@ -44,6 +43,6 @@ class Evidence:
 
     @cached_property
     def targets(self) -> NDArray[np.int64]:
-        """The class of each picture as a number int64 [N]; -1 of pictures without a label."""
+        """The class index of each picture, ``int64 [N]``; -1 for pictures without a label."""
         index = {label: k for k, label in enumerate(self.catalog.classes)}
         return np.array([index.get(p.label or "", -1) for p in self.catalog.pictures], np.int64)

@@ -1,4 +1,4 @@
-"""Files: those that cannot be read, and those that are not what one would expect of them."""
+"""Files: those that cannot be read, and those with unexpected properties."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ilk.checking.findings.common import is_common, per_file
 from ilk.checking.findings.evidence import Evidence
-from ilk.checking.findings.per_file import is_common, per_file
-from ilk.checking.findings.records import Finding, Severity
+from ilk.checking.findings.kinds import Severity
+from ilk.checking.findings.records import Finding
 from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.inspection.facts import Facts
 from ilk.data.inspection.inspect import Inspection
@@ -29,31 +30,31 @@ ENDINGS = {
     "PPM": (".ppm", ".pgm"),
 }
 PLAIN_MODES = ("RGB", "L", "P", "RGBA", "LA", "PA")
-FAR, FAIR, FENCE = 4.0, 1.35, 3.0  # times the usual side, and the quartiles' distance: _sizes
-TINY = 32  # pixels: a smaller side shows little, where most pictures show more
-LONG, STRIP = 2.8, 6.0  # times as long as wide
+EXTREME_RATIO, OUTSIDE_RATIO, FENCE = 4.0, 1.35, 3.0  # see _sizes
+TINY = 32  # pixels: a smaller side shows little
+LONG, STRIP = 2.8, 6.0  # aspect ratios
 
 ACTIONS = {
-    "file.incomplete": "Fetch the whole file again, or delete it; training uses what is there.",
+    "file.incomplete": "Get the complete file, or delete it; training uses what can be read.",
     "file.empty": "Replace or delete it; training leaves it out.",
-    "file.truncated": "Fetch the whole file again, or delete it.",
+    "file.truncated": "Get the complete file, or delete it.",
     "file.not_a_picture": "Replace or delete it, or save it as JPEG or PNG; "
     "training leaves it out.",
     "file.bomb": "Make it smaller; training leaves it out.",
-    "file.unreadable": "Mend, replace or delete it; training leaves it out.",
-    "file.ignored": "Nothing, if these are no pictures; else give them a picture's ending.",
-    "file.link": "Copy what it leads to into the data: who gets the folder does not get the rest.",
-    "file.changed": "Wait until nobody writes to the data, then check again.",
-    "file.ending": "Nothing for ilk, which goes by the content; other tools may fail: rename it.",
-    "file.animated": "Nothing, if the first frame shows its class; else save the right one.",
-    "file.mode": "Look at what ilk makes of it; save it as 8-bit RGB to be sure.",
-    "file.rotated": "Nothing for ilk; other tools may show it sideways: store it upright.",
-    "file.size": "Look whether it belongs here; the network sees every picture at one size.",
+    "file.unreadable": "Repair, replace or delete it; training leaves it out.",
+    "file.ignored": "Ignore this if they are not pictures; else correct their extension.",
+    "file.link": "Copy its target into the data: a copy of the folder would not contain it.",
+    "file.changed": "Wait until nothing writes to the data, then check again.",
+    "file.ending": "ilk uses the content, but other tools may fail: rename it.",
+    "file.animated": "Ignore this if the first frame shows its class; else save the right frame.",
+    "file.mode": "Convert it to 8-bit RGB to be sure how it looks.",
+    "file.rotated": "ilk corrects this, but other tools may show it sideways: store it upright.",
+    "file.size": "Check whether it belongs here; the network sees all pictures at the same size.",
 }
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
-    """Find what is wrong with files, by what was noted when they were read."""
+    """Find problems with files, by what was recorded when they were read."""
     inspection = evidence.inspection
     yield from _left_out(inspection.catalog.left_out)
     yield from _changed(inspection)
@@ -78,7 +79,7 @@ def _found(kind: str, severity: Severity, paths: Sequence[str], detail: str) -> 
     return Finding(kind, severity, tuple(paths), detail, ACTIONS[kind])
 
 
-# --- files that take no part ----------------------------------------------------------------------
+# --- files that are left out ----------------------------------------------------------------------
 
 
 def _left_out(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
@@ -88,20 +89,22 @@ def _left_out(left_out: Sequence[LeftOut]) -> Iterator[Finding]:
         is_folder = os.path.isdir(file.path)  # noqa: PTH112 -- as in _suffix
         named = f"{escaped(file.path)} {file.reason}"
         if kind == "file.ignored" and is_folder:
-            yield Finding(kind, "warning", (), named, "Put its pictures there, or delete it.")
+            yield Finding(kind, "warning", (), named, "Add pictures, or delete it.")
         elif kind == "file.ignored":
             ignored[_suffix(file.path)].append(file.path)
         elif kind == "file.link":
-            action = ACTIONS[kind] if is_folder else "Mend or delete it."
+            action = ACTIONS[kind] if is_folder else "Repair or delete it."
             yield Finding(kind, "warning", (), named, action)
         elif kind == "file.unreadable" and is_folder:
             yield _found(kind, "error", (), named)
         elif kind in ACTIONS:
             yield _found(kind, "error", (file.path,), file.reason)
     for suffix, paths in ignored.items():
-        what = f"ending in {escaped(suffix)}" if suffix else "without an ending"
+        what = "without an extension"
+        if suffix:
+            what = f"with the extension {escaped(suffix)}, which no picture has"
         number = f"{len(paths):,} files" if len(paths) > 1 else "a file"
-        yield _found("file.ignored", "info", paths, f"{number} {what}, as no picture does")
+        yield _found("file.ignored", "info", paths, f"{number} {what}")
 
 
 def _suffix(path: str) -> str:
@@ -111,28 +114,28 @@ def _suffix(path: str) -> str:
 def _ending_early(inspection: Inspection) -> Iterator[Finding]:
     for picture, facts in zip(inspection.catalog.pictures, inspection.facts, strict=True):
         if facts.ends_early:
-            detail = "ends too early: a part is missing, though a picture can be made of the rest"
+            detail = "is truncated: a part is missing, but the rest can be read"
             yield _found("file.incomplete", "warning", (picture.path,), detail)
 
 
 def _changed(inspection: Inspection) -> Iterator[Finding]:
-    """Compare each file as it is now with what it was just before it was read."""
+    """Find files that changed after they were read."""
     for picture, facts in zip(inspection.catalog.pictures, inspection.facts, strict=True):
         if not facts.modified:
             continue
         try:
             status = Path(picture.path).stat()
         except OSError as error:
-            detail = f"was read, and cannot be opened any more: {error.strerror}"
+            detail = f"could be read, but can no longer be opened: {error.strerror}"
             yield _found("file.changed", "error", (picture.path,), detail)
             continue
         if (status.st_mtime_ns, status.st_size) != (facts.modified, facts.bytes):
-            detail = "changed while the data was checked: what is said of it may be out of date"
+            detail = "changed during the check: its findings may be out of date"
             yield _found("file.changed", "error", (picture.path,), detail)
 
 
 def _links(catalog: Catalog) -> Iterator[Finding]:
-    """Find symbolic links that lead out of the folder: of files, and of folders on the way."""
+    """Find symbolic links that leave the folder: files, and folders above them."""
     root = catalog.source
     if not os.path.isdir(root):  # noqa: PTH112 -- keeps the name as it was given
         return
@@ -145,7 +148,7 @@ def _links(catalog: Catalog) -> Iterator[Finding]:
         if os.path.islink(picture.path):  # noqa: PTH114 -- as in _suffix
             target = os.path.realpath(picture.path)
             if not target.startswith(inside):
-                detail = f"is a link out of the data folder, to {escaped(target)}"
+                detail = f"is a link to {escaped(target)}, outside the data folder"
                 yield _found("file.link", "warning", (picture.path,), detail)
     for link in sorted({link for folder in folders for link in _linked(folder, root)}):
         target = os.path.realpath(link)
@@ -155,7 +158,7 @@ def _links(catalog: Catalog) -> Iterator[Finding]:
 
 
 def _linked(folder: str, root: str) -> Iterator[str]:
-    """Give those of a folder and the folders above it, below the root, that are links."""
+    """Yield the links among a folder and its parents below the root."""
     while folder not in {root, "", os.path.dirname(folder)}:  # noqa: PTH120
         if os.path.islink(folder):  # noqa: PTH114 -- as in _suffix
             yield folder
@@ -170,29 +173,29 @@ def _ending(picture: Picture, facts: Facts) -> str:
     usual = ENDINGS.get(facts.format, ()) if picture.content is None else ()
     if not usual or suffix in usual:
         return ""
-    return f"ends in {escaped(suffix) or 'nothing'}, but is a {facts.format}"
+    return f"has the extension {escaped(suffix) or 'none'}, but is a {facts.format}"
 
 
 def _animated(picture: Picture, facts: Facts) -> str:
-    return "has several frames or pages, of which the first counts" if facts.animated else ""
+    return "has several frames or pages, of which only the first is used" if facts.animated else ""
 
 
 def _mode(picture: Picture, facts: Facts) -> str:
     if facts.mode.startswith("CMYK"):
-        return "has colours for print (CMYK), which come out differently on a screen"
+        return "has CMYK colours, which look different on a screen"
     if "16" in facts.mode or facts.mode == "I":
-        return "has 16 bits a channel, of which the network gets 8"
+        return "has 16 bits per channel, of which the network gets 8"
     if facts.transparent:
-        return "may be transparent in parts, which are put over white"
+        return "has transparency, which is put on white"
     if facts.mode == "1":
-        return "has two colours only, black and white"
+        return "is black and white, with one bit per pixel"
     return "" if facts.mode in PLAIN_MODES else f"has unusual colours ({facts.mode})"
 
 
 def _rotated(picture: Picture, facts: Facts) -> str:
     if facts.orientation == 1:
         return ""
-    return f"is stored turned or mirrored (EXIF orientation {facts.orientation}); ilk puts it right"
+    return f"is stored rotated or mirrored (EXIF orientation {facts.orientation}); ilk corrects it"
 
 
 # --- size and shape -------------------------------------------------------------------------------
@@ -201,9 +204,9 @@ def _rotated(picture: Picture, facts: Facts) -> str:
 def _sizes(inspection: Inspection) -> Iterator[Finding]:
     """Find pictures that are far larger, smaller or longer than the rest.
 
-    The size is the square root of the number of pixels. It is odd if it is four times the median or
-    a quarter of it; 1.35 times is enough outside of the outer fences (Tukey 1977): three times the
-    distance of the quartiles beyond them.
+    The size is the square root of the number of pixels. It is extreme if it differs from the median
+    by a factor of 4, or of 1.35 outside the outer fences (Tukey 1977): three times the
+    interquartile range beyond the quartiles.
     """
     if not inspection.facts:
         return
@@ -213,7 +216,7 @@ def _sizes(inspection: Inspection) -> Iterator[Finding]:
     fence = FENCE * (high - low)
     outside = (sides < low - fence) | (sides > high + fence)
     ratio = np.maximum(sides / middle, middle / sides)
-    odd = (ratio >= FAR) | (outside & (ratio >= FAIR))
+    odd = (ratio >= EXTREME_RATIO) | (outside & (ratio >= OUTSIDE_RATIO))
     stretch = shapes.max(axis=1) / shapes.min(axis=1)
     long = stretch >= LONG
     if is_common(int(np.count_nonzero(long)), len(long)):

@@ -1,28 +1,40 @@
-"""Kinds: what each kind of finding is called, in words."""
+"""Kinds: the kinds of findings, their titles, and how findings are selected by them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import accumulate
+from typing import Literal
+
+from ilk.errors import UsageError
+from ilk.text import escaped, split_commas
+
+Severity = Literal["error", "warning", "info"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
 KINDS = {
     "file.unreadable": "Files that cannot be read",
-    "file.truncated": "Files that end too early",
-    "file.incomplete": "Files that end too early, yet can be read",
+    "file.truncated": "Truncated files",
+    "file.incomplete": "Truncated files that can be read in part",
     "file.empty": "Empty files",
-    "file.not_a_picture": "Files that are no pictures",
-    "file.bomb": "Pictures too large to be opened safely",
+    "file.not_a_picture": "Files that are not pictures",
+    "file.bomb": "Pictures too large to open safely",
     "file.changed": "Files that changed while they were read",
-    "file.ignored": "Files that are passed over",
+    "file.ignored": "Files that are ignored",
     "file.unlabelled": "Pictures without a label",
-    "file.ending": "Endings that do not tell what is inside",
-    "file.animated": "Animations: the first frame counts",
+    "file.ending": "File extensions that do not match the content",
+    "file.animated": "Animations, of which only the first frame is used",
     "file.mode": "Unusual colour modes",
-    "file.rotated": "Pictures that are turned by their EXIF data",
+    "file.rotated": "Pictures rotated by their EXIF data",
     "file.size": "Extreme sizes and shapes",
-    "file.link": "Links that lead out of the folder, or nowhere",
+    "file.link": "Links that leave the folder or are broken",
     "picture.blank": "Blank pictures",
     "picture.blurred": "Blurred pictures",
     "picture.dark": "Very dark pictures",
     "picture.bright": "Very bright pictures",
-    "picture.grey": "Grey pictures among coloured ones",
+    "picture.grey": "Greyscale pictures among coloured ones",
     "picture.placeholder": "Placeholders instead of pictures",
     "duplicate.exact": "Exact copies",
     "duplicate.near": "Near copies",
@@ -30,17 +42,17 @@ KINDS = {
     "leakage.near": "Near copies in several splits",
     "label.conflict": "The same picture under several labels",
     "label.suspect": "Labels that are likely wrong",
-    "label.names": "Class names that hardly differ",
-    "label.splits": "Splits that do not hold the same classes",
+    "label.names": "Class names that are nearly the same",
+    "label.splits": "Splits that do not have the same classes",
     "balance.one_class": "Too few classes",
     "balance.few": "Classes with few pictures",
     "balance.unequal": "Classes of very unequal size",
     "balance.split": "Classes too small to be split",
     "balance.shortcut": "Shortcuts that a model may learn instead",
-    "outlier": "Pictures unlike the rest of their class",
+    "outlier": "Outliers of their class",
 }
 
-# Further names by which several kinds can be chosen.
+# Further names that select several kinds.
 GROUPS = {
     "unreadable": (
         "file.unreadable",
@@ -53,5 +65,46 @@ GROUPS = {
 
 
 def title(kind: str) -> str:
-    """Return what a kind is called in words; the kind itself if nobody has named it."""
+    """Return the title of a kind; the kind itself if it has none."""
     return KINDS.get(kind, kind)
+
+
+def family(kind: str) -> str:
+    """Return the part of a kind before its first dot."""
+    return kind.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Names of kinds (``leakage.exact``), families (``leakage``), groups or severities."""
+
+    names: frozenset[str]
+
+    def matches(self, kind: str, severity: Severity) -> bool:
+        """Return whether a finding of this kind and severity is selected."""
+        prefixes = accumulate(kind.split("."), lambda a, b: f"{a}.{b}")
+        groups = (name for name, kinds in GROUPS.items() if kind in kinds)
+        return not self.names.isdisjoint({severity, *prefixes, *groups})
+
+
+def select(names: Iterable[str] | str, flag: str = "--kinds") -> Selection:
+    """Return a selection by names, each of which may be several, separated by commas.
+
+    Raises
+    ------
+    UsageError
+        There is no kind, family, group or severity of that name; ``flag`` is for the message.
+    """
+    wanted = split_commas([names] if isinstance(names, str) else names)
+    valid = [*SEVERITIES, *GROUPS, *dict.fromkeys(family(kind) for kind in KINDS), *KINDS]
+    for name in wanted or [""]:
+        if name not in valid:
+            near = get_close_matches(name, valid, 1, 0.5)
+            hint = f"Did you mean '{near[0]}'? " if near else ""
+            raise UsageError(
+                f"{flag} '{escaped(name)}' is not a kind of finding. {hint}Allowed are the "
+                f"severities {', '.join(SEVERITIES)}; "
+                f"{', '.join(valid[len(SEVERITIES) : -len(KINDS)])}; and single kinds such as "
+                f"{', '.join(list(KINDS)[:2])}."
+            )
+    return Selection(frozenset(wanted))

@@ -1,4 +1,4 @@
-"""Labels: those that are likely wrong, those that are missing, and names that do not fit."""
+"""Labels: likely wrong or missing ones, and inconsistent class names and splits."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from ilk.checking.findings.evidence import Evidence
-from ilk.checking.findings.records import Finding, Severity
+from ilk.checking.findings.kinds import Severity
+from ilk.checking.findings.records import Finding
 from ilk.data.catalog import Catalog
-from ilk.evaluation.label_issues import suspicion
+from ilk.evaluation.label_issues import label_issues
 from ilk.text import escaped, join_limited
 
 UNLABELLED = "file.unlabelled"
-CONTRADICTED = -0.3  # of a margin: another class is about twice as likely, 0.65 to 0.35
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
-    """Find labels that are missing or likely wrong, and names and splits that do not fit."""
+    """Find missing and likely wrong labels, and inconsistent class names and splits."""
     yield from _unlabelled(evidence.catalog)
     yield from _names(evidence.catalog)
     yield from _splits(evidence.catalog)
@@ -29,8 +29,8 @@ def _unlabelled(catalog: Catalog) -> Iterator[Finding]:
     paths = tuple(p.path for p in catalog.pictures if p.label is None)
     paths += tuple(x.path for x in catalog.left_out if x.kind == UNLABELLED)
     if paths:
-        detail = f"{len(paths):,} without a label, so nothing can be learned from them"
-        action = "Put each into its class's folder, or away; training leaves it out."
+        detail = f"{len(paths):,} without a label, which cannot be used for training"
+        action = "Put each into the folder of its class, or remove it; training leaves it out."
         yield Finding(UNLABELLED, "warning", paths, detail, action)
 
 
@@ -46,7 +46,7 @@ def _names(catalog: Catalog) -> Iterator[Finding]:
         if len(names) > 1:
             shares = join_limited(f"'{name}' ({counts[name]:,} pictures)" for name in names)
             detail = f"differ only in case, spaces, hyphens or accents: {shares}"
-            action = "Give them one name, if they mean the same: they are learned as two classes."
+            action = "If they mean the same, give them one name: they count as separate classes."
             yield Finding("label.names", "warning", (), detail, action)
 
 
@@ -54,7 +54,7 @@ def plain(name: str) -> str:
     """Return a class name without case, accents, spaces, underscores and hyphens.
 
     Between two digits the separator stays: '1-1' is not '11'. Only accents of Latin, Greek and
-    Cyrillic letters go; the marks of other scripts make letters of their own.
+    Cyrillic letters are removed; the marks of other scripts form separate letters.
     """
     letters = "".join(
         c for c in unicodedata.normalize("NFKD", name) if not "\u0300" <= c <= "\u036f"
@@ -70,11 +70,11 @@ def _splits(catalog: Catalog) -> Iterator[Finding]:
         missing = [name for name in catalog.classes if name not in present]
         if missing:
             severity: Severity = "error" if split == "train" else "warning"
-            detail = f"{split} has no pictures of {join_limited(missing)}, unlike other splits"
+            detail = f"{split} has no pictures of {join_limited(missing)}, but other splits have"
             action = (
-                "Add pictures to train: what is not learned is never predicted."
+                "Add pictures to train: a class without training pictures is never predicted."
                 if split == "train"
-                else f"Move pictures to {split}: else nothing is measured of these classes there."
+                else f"Add pictures to {split}: without them these classes are not evaluated."
             )
             yield Finding("label.splits", severity, (), detail, action)
 
@@ -83,17 +83,17 @@ def _splits(catalog: Catalog) -> Iterator[Finding]:
 
 
 def _suspects(evidence: Evidence) -> Iterator[Finding]:
-    """Find suspects, the most suspicious first."""
+    """Find likely wrong labels, most suspicious first."""
     probabilities, targets = evidence.probabilities, evidence.targets
     if probabilities is None:
         return
-    found = suspicion(probabilities, targets)
+    found = label_issues(probabilities, targets)
     paths, classes = evidence.paths, [escaped(name) for name in evidence.catalog.classes]
-    action = "Look at it; if the label is wrong, move it to its class, else leave it."
-    for row in found.ranking[found.suspects[found.ranking]]:
-        given, likely = int(targets[row]), int(probabilities[row].argmax())
+    action = "Look at it. If the label is wrong, correct it; else leave it."
+    for i in found.ranking[found.suspects[found.ranking]]:
+        given, likely = int(targets[i]), int(probabilities[i].argmax())
         detail = (
             f"labelled {classes[given]}, looks like {classes[likely]} "
-            f"({probabilities[row, likely]:.2f} against {probabilities[row, given]:.2f})"
+            f"({probabilities[i, likely]:.2f} against {probabilities[i, given]:.2f})"
         )
-        yield Finding("label.suspect", "warning", (paths[row],), detail, action)
+        yield Finding("label.suspect", "warning", (paths[i],), detail, action)

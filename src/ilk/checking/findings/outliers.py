@@ -1,4 +1,4 @@
-"""Outliers: pictures that a pretrained backbone sees far from the rest of their class."""
+"""Outliers: pictures whose features are far from the rest of their class."""
 
 from __future__ import annotations
 
@@ -7,62 +7,64 @@ from collections.abc import Iterator
 import numpy as np
 
 from ilk.arrays import Floats, Targets
+from ilk.checking.findings.common import median_and_spread
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.records import Finding
-from ilk.checking.findings.spread import middle_and_spread
 from ilk.inference.hellinger import hellinger, mean_distances
 from ilk.text import escaped
 
 NEIGHBOURS = 10
-SAMPLE = 2_000  # of a class, that its pictures are compared with
-ENOUGH = 20  # pictures of a class, for its spread to be known
-FAR = 4.0  # spreads: in cats_dogs, 4 of 2,000 pictures; in ants_bees, swarms, combs, a placeholder
+SAMPLE = 2_000  # pictures of a class that the others are compared with
+MIN_PICTURES = 20  # of a class, to estimate its spread
+MAX_SCORE = (
+    4.0  # spreads: in cats_dogs 4 of 2,000 pictures; in ants_bees swarms, combs, placeholders
+)
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
-    """Find pictures that are much farther from their class than is usual in it, farthest first."""
+    """Find pictures that are unusually far from their class, farthest first."""
     if evidence.features is None or not len(evidence.features):
         return
     targets = evidence.targets
-    scores = strangeness(distances(evidence.features, targets), targets)
-    action = "Look whether it shows what its label says; leave it if so."
-    for row in np.argsort(-scores, kind="stable"):
-        if not scores[row] > FAR:
+    scores = outlier_scores(distances(evidence.features, targets), targets)
+    action = "Check whether it shows what its label says; if so, leave it."
+    for i in np.argsort(-scores, kind="stable"):
+        if not scores[i] > MAX_SCORE:
             break
-        label = escaped(evidence.catalog.classes[targets[row]])
+        label = escaped(evidence.catalog.classes[targets[i]])
         detail = (
-            f"farther from the other pictures of {label} than they mostly are from one another, "
-            f"by {scores[row]:.1f} times the usual spread"
+            f"is farther from the other pictures of {label} than they usually are from each other, "
+            f"by {scores[i]:.1f} times the usual spread"
         )
-        yield Finding("outlier", "info", (evidence.paths[row],), detail, action)
+        yield Finding("outlier", "info", (evidence.paths[i],), detail, action)
 
 
 def distances(features: Floats, targets: Targets) -> Floats:
-    """Return how far each picture is from its class: the mean distance to its nearest neighbours.
+    """Return the mean distance of each picture to its nearest neighbours of the same class.
 
     Parameters
     ----------
     features : float32 array [N, D]
     targets : int64 array [N]
-        Classes; -1 of pictures without a label, which form no class.
+        Classes; -1 for pictures without a label.
 
     Returns
     -------
     float32 array [N]
-        Between `hellinger` of features, 0 to 2; NaN of what has no class, or is alone in it.
+        Between `hellinger` features, 0 to 2; NaN without other pictures of the class.
 
     Notes
     -----
     "Efficient algorithms for mining outliers from large data sets" (Ramaswamy et al. 2000) ranks by
-    the distance to the k-th neighbour; the mean over all k is steadier. Large classes are compared
-    with a sample of themselves, which finds outliers as well as all would ("Rapid distance-based
-    outlier detection via sampling", Sugiyama & Borgwardt 2013): time and memory grow with N alone.
+    the distance to the k-th neighbour; the mean over all k is more stable. Large classes are
+    compared with a sample of themselves, which finds outliers as well ("Rapid distance-based
+    outlier detection via sampling", Sugiyama & Borgwardt 2013): time and memory are linear in N.
     """
     result = np.full(len(features), np.nan, np.float32)
     for target in np.unique(targets[targets >= 0]):
-        rows = np.flatnonzero(targets == target)
-        if len(rows) > 1:
-            result[rows] = _within(features[rows])
+        mine = np.flatnonzero(targets == target)
+        if len(mine) > 1:
+            result[mine] = _within(features[mine])
     return result
 
 
@@ -78,14 +80,14 @@ def _within(features: Floats) -> Floats:
     )
 
 
-def strangeness(distances: Floats, targets: Targets) -> Floats:
-    """Return how many spreads each distance lies above the median of its class; 0 if unknown."""
+def outlier_scores(distances: Floats, targets: Targets) -> Floats:
+    """Return how many spreads each distance is above the median of its class; 0 if unknown."""
     scores = np.zeros(len(distances), np.float32)
     for target in np.unique(targets[targets >= 0]):
-        rows = np.flatnonzero(targets == target)
-        if len(rows) < ENOUGH:
+        mine = np.flatnonzero(targets == target)
+        if len(mine) < MIN_PICTURES:
             continue
-        middle, spread = middle_and_spread(distances[rows])
+        middle, spread = median_and_spread(distances[mine])
         if spread > 1e-6:
-            scores[rows] = (distances[rows] - middle) / spread
+            scores[mine] = (distances[mine] - middle) / spread
     return scores

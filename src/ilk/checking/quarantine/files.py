@@ -1,4 +1,4 @@
-"""Files: digests, and moves that overwrite nothing, also from one file system to another."""
+"""Files: digests, and moves that overwrite nothing, also across file systems."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from pathlib import Path
 
 from ilk.runtime import flush_folder
 
-# What a hard link answers where there can be none: another file system, one that has no links,
-# or a file of someone else's.
+# Errors of os.link where hard links are not possible: another file system, one without links, or a
+# file of another user.
 NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK,
             errno.ENOSYS}  # fmt: skip
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content, or of the path that a link leads to.
+    """Return the SHA-256 of a file's content, or of a link's target path.
 
     Raises
     ------
     OSError
-        It cannot be read, or is neither a regular file nor a link.
+        It cannot be read, or is not a regular file or link.
     """
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         return hashlib.sha256(b"link " + os.fsencode(path.readlink())).hexdigest()
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def move(source: Path, target: Path, sha256: str) -> None:
-    """Move a file whose digest is known to a place where nothing is yet.
+    """Move a file with a known digest to a path that does not exist yet.
 
-    A hard link is made and the old name taken away: the same file, all its properties kept, and at
-    no time is it without a name. Where there can be no hard link, a copy is written, flushed with
-    the folders that lead to it, and compared, and only then the old file is taken away.
+    A hard link is made and the old name removed, so the file keeps all its properties and has a
+    name at all times. Where hard links are not possible, a copy is written, flushed together with
+    its folders, and verified before the old file is removed.
 
     Raises
     ------
     FileExistsError
-        Something is there already.
+        The target exists.
     OSError
-        It cannot be moved; it is still where it was then.
+        It cannot be moved; it is still where it was.
     """
     make_folder(target.parent)
     linked = _linked(source, target)
@@ -56,13 +56,13 @@ def move(source: Path, target: Path, sha256: str) -> None:
         if not linked:
             flush_folder(target.parent)
         source.unlink()
-    except OSError:  # its folder may not be changed: then the file stays there alone
+    except OSError:  # its folder is read-only: only the old name stays
         target.unlink()
         raise
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, so that a power cut leaves them there."""
+    """Make a folder and its missing parents, and flush them to disk."""
     made = [new for new in (folder, *folder.parents) if not new.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for new in made:
@@ -70,7 +70,7 @@ def make_folder(folder: Path) -> None:
 
 
 def part_of(target: Path, sha256: str) -> Path:
-    """Return the name that a copy has until it is complete: short, and each time the same."""
+    """Return the name of a copy until it is complete: short and deterministic."""
     return target.with_name(f".ilk-{sha256[:16]}.part")
 
 
@@ -87,7 +87,7 @@ def _linked(source: Path, target: Path) -> bool:
 
 
 def _copy(source: Path, target: Path, sha256: str) -> None:
-    """Copy a file with its time and rights, under another name until it is complete."""
+    """Copy a file with its time and permissions, under another name until it is complete."""
     if source.is_symlink():
         target.symlink_to(source.readlink())
         return

@@ -1,4 +1,4 @@
-"""Manifest: the record of where each file was, where it lies now, and why."""
+"""Manifest: the record of where each file was, where it is now, and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ilk.runtime import versions, write_whole
 from ilk.text import escaped
 
 NAME = "manifest.json"
-FILES = "files"  # the folder beside the manifest that the files are moved to
+FILES = "files"  # the folder next to the manifest that files are moved to
 VERSION = 1
 
 
@@ -29,11 +29,11 @@ class Entry:
     now : str
         Its path in the quarantine, relative to the manifest.
     sha256 : str
-        Digest of its content; of a link, of the path that it leads to.
+        Digest of its content; for a link, of its target's path.
     size : int
         Bytes.
     mtime_ns : int
-        When it was last changed, in nanoseconds since 1970.
+        Modification time, in nanoseconds since 1970.
     why : tuple of str
         What was found, as ``kind: detail``.
     """
@@ -48,13 +48,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a quarantine holds; ``root`` is the folder that all files were in."""
+    """What is in quarantine; ``root`` is the common folder of the original files."""
 
     root: str
     entries: tuple[Entry, ...]
 
     def save(self, folder: Path) -> Path:
-        """Write the manifest so that a power cut leaves all of it or nothing; return its path."""
+        """Write the manifest atomically and flush it; return its path."""
         record = {
             "ilk_manifest": VERSION,
             "ilk": versions().get("ilk"),
@@ -68,24 +68,26 @@ class Manifest:
 
 
 def load(path: Path) -> Manifest:
-    """Read a manifest. Whether its entries can be followed is for `trouble` to say.
+    """Read a manifest; `conflict` checks its entries.
 
     Raises
     ------
     ManifestError
-        It cannot be read, is no manifest, is of a newer version, or lacks something.
+        It cannot be read, is not a manifest, is of a newer version, or is incomplete.
     """
     try:
         record = json.loads(path.read_bytes())
     except OSError as error:
         raise ManifestError(f"{escaped(path)} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):
-        raise ManifestError(f"{escaped(path)} is not JSON; give a quarantine's {NAME}.") from None
+        raise ManifestError(
+            f"{escaped(path)} is not JSON; give the {NAME} of a quarantine."
+        ) from None
     version = record.get("ilk_manifest") if isinstance(record, dict) else None
     if not isinstance(version, int):
-        raise ManifestError(f"{escaped(path)} is no manifest; give a quarantine's {NAME}.")
+        raise ManifestError(f"{escaped(path)} is not a manifest; give the {NAME} of a quarantine.")
     if version > VERSION:
-        raise ManifestError(f"{escaped(path)} is of a newer version of ilk: update ilk.")
+        raise ManifestError(f"{escaped(path)} was written by a newer version of ilk: update ilk.")
     try:
         return Manifest(_text(record["root"]), tuple(_entry(file) for file in record["files"]))
     except (KeyError, TypeError, ValueError) as error:
@@ -106,15 +108,15 @@ def _entry(record: dict[str, Any]) -> Entry:
 def _text(value: object) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise ValueError(value)
-    os.fsencode(value)  # what no file could be called is a UnicodeEncodeError, a ValueError
+    os.fsencode(value)  # an impossible file name raises UnicodeEncodeError, a ValueError
     return value
 
 
-def trouble(entry: Entry, root: str) -> str:
-    """Say why an entry cannot be followed, because its paths lead elsewhere; '' if it can.
+def conflict(entry: Entry, root: str) -> str:
+    """Return why the paths of an entry are not safe to follow, or ''.
 
-    A file goes from ``files/X`` to ``root/X`` and nowhere else: an entry in which the two differ,
-    or that climbs out of either folder, was edited.
+    A file is moved from ``files/X`` to ``root/X`` and nowhere else: an entry in which the two
+    differ, or that leaves either folder, was edited.
     """
     original = Path(entry.original)
     plain = os.path.normpath(entry.original) == entry.original and original.is_absolute()

@@ -3,61 +3,126 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilk.checking.findings import Finding
+from ilk.checking.findings import Finding, Findings
+from ilk.checking.findings.kinds import select
 from ilk.checking.quarantine.files import digest, make_folder, move
 from ilk.checking.quarantine.manifest import FILES, Entry, Manifest
+from ilk.checking.quarantine.plan import chosen_files
+from ilk.data.catalog import Catalog
 from ilk.errors import OutputError, UsageError
 from ilk.runtime import Progress, silent
 from ilk.text import escaped
 
 
 @dataclass(frozen=True)
-class Moved:
-    """What a quarantine or its undoing did; ``failed`` says of a file why it was not moved."""
+class MoveResult:
+    """What was moved into or out of quarantine.
 
-    manifest: Path
+    Attributes
+    ----------
+    manifest : Path or None
+        The record of all moves; None if there was nothing to move.
+    files : tuple of str
+        The original paths of the files that were moved.
+    failed : mapping of str to str
+        Why other files could not be moved, by original path.
+    """
+
+    manifest: Path | None
     files: tuple[str, ...]
     failed: Mapping[str, str]
 
 
 def refuse_folder(folder: Path, data: Path) -> None:
-    """Refuse a folder that a quarantine would mix with other files, or with the pictures.
+    """Refuse a folder that has other files in it, or is part of the data.
 
     Raises
     ------
     OutputError
-        It is there already and not empty, or no folder.
+        It exists and is not an empty folder.
     UsageError
-        It lies in the folder of the pictures, where it would be taken for one of their classes.
+        It is inside the data folder, where it would be taken for a class.
     """
     empty = folder.is_dir() and not any(folder.iterdir())
     if os.path.lexists(folder) and not empty:
         raise OutputError(
-            f"{escaped(folder)} is there already. Give --quarantine a new or an empty folder, so "
+            f"{escaped(folder)} already exists. Give --quarantine a new or an empty folder, so "
             "that no manifest of an earlier quarantine is lost."
         )
     if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
         raise UsageError(
-            f"--quarantine {escaped(folder)} lies inside {escaped(data)}, where its pictures would "
-            "be found again. Give a folder beside it."
+            f"--quarantine {escaped(folder)} is inside {escaped(data)}, where its pictures would "
+            "be found again. Give a folder outside of it."
+        )
+
+
+def refuse_memory(catalog: Catalog, flag: str) -> None:
+    """Refuse pictures that are not files.
+
+    Raises
+    ------
+    UsageError
+    """
+    if any(p.content is not None for p in catalog.pictures):
+        raise UsageError(
+            f"{flag} is for pictures in files; those of {escaped(catalog.source)} are in memory."
         )
 
 
 def quarantine(
+    findings: Findings,
+    kinds: Iterable[str] | str,
+    folder: str | os.PathLike[str],
+    *,
+    progress: Progress = silent,
+) -> MoveResult:
+    """Move the files of chosen findings to a folder; of copies, one stays.
+
+    Parameters
+    ----------
+    findings : Findings
+        See `ilk.check`.
+    kinds : str or iterable of str
+        Severities (``error``), families (``duplicate``) or kinds (``duplicate.exact``).
+    folder : str or Path
+        New or empty, and not inside the data. It gets a ``manifest.json``, which
+        `ilk.undo_quarantine` takes. If there is nothing to move, it is not made.
+    progress : Progress
+        Called to report progress: see `ilk.runtime.silent`, the default.
+
+    Returns
+    -------
+    MoveResult
+
+    Raises
+    ------
+    UsageError
+        A kind is not known, the folder is inside the data, or the pictures are not files.
+    OutputError
+        The folder is not empty or cannot be written.
+    """
+    folder = Path(folder)
+    selection = select(kinds)
+    refuse_folder(folder, Path(findings.catalog.source))
+    refuse_memory(findings.catalog, "--quarantine")
+    chosen = chosen_files(findings.selected(selection))
+    return move_files(chosen, folder, progress) if chosen else MoveResult(None, (), {})
+
+
+def move_files(
     chosen: Mapping[str, Sequence[Finding]], folder: Path, progress: Progress = silent
-) -> Moved:
-    """Move files into a folder, where they keep their names and their folders.
+) -> MoveResult:
+    """Move files to a new or empty folder, keeping their relative paths.
 
     Parameters
     ----------
     chosen : mapping of str to sequence of Finding
-        Absolute paths, and why each file is moved: see `chosen_files`.
+        Why each file is moved, by absolute path: see `chosen_files`.
     folder : Path
-        New or empty. It gets a ``manifest.json``, by which `undo` puts every file back.
     progress : Progress
 
     Raises
@@ -81,17 +146,17 @@ def quarantine(
             except OSError as error:
                 failed[entry.original] = error.strerror or str(error)
             tick(1)
-    return Moved(path, tuple(done), failed)
+    return MoveResult(path, tuple(done), failed)
 
 
 def _planned(
     chosen: Mapping[str, Sequence[Finding]], progress: Progress
 ) -> tuple[Manifest, dict[str, str]]:
-    """Return the manifest, and why some files cannot be in it."""
+    """Return the manifest, and why some files cannot be moved."""
     root = os.path.commonpath([os.path.dirname(path) for path in chosen]) if chosen else os.sep  # noqa: PTH120
     entries: list[Entry] = []
     failed: dict[str, str] = {}
-    with progress("reading what is moved", len(chosen)) as tick:
+    with progress("hashing files", len(chosen)) as tick:
         for path, findings in chosen.items():
             try:
                 entries.append(_entry(path, root, findings))

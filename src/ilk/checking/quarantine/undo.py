@@ -1,4 +1,4 @@
-"""Undo: put what lies in quarantine back."""
+"""Undo: move files from quarantine back."""
 
 from __future__ import annotations
 
@@ -7,29 +7,35 @@ import os
 from pathlib import Path
 
 from ilk.checking.quarantine.files import digest, move, part_of
-from ilk.checking.quarantine.manifest import FILES, NAME, Entry, load, trouble
-from ilk.checking.quarantine.move import Moved
+from ilk.checking.quarantine.manifest import FILES, NAME, Entry, conflict, load
+from ilk.checking.quarantine.move import MoveResult
 from ilk.runtime import Progress, silent
 from ilk.text import escaped
 
 
-def undo(manifest: Path, progress: Progress = silent) -> Moved:
-    """Put every file of a quarantine back where it was, byte for byte.
+def undo_quarantine(manifest: str | os.PathLike[str], *, progress: Progress = silent) -> MoveResult:
+    """Move every file of a quarantine back to where it was.
 
-    It can be repeated: a file that is back already is fine. Nothing that is there now is
-    overwritten, and no file that differs from what the manifest says is moved. The manifest stays.
+    It can be repeated. Nothing is overwritten, and no file is moved whose content differs from the
+    manifest. The manifest stays.
 
     Parameters
     ----------
-    manifest : Path
-        A quarantine's ``manifest.json``, or the folder that holds it.
+    manifest : str or Path
+        The ``manifest.json`` of a quarantine, or its folder.
     progress : Progress
+        Called to report progress: see `ilk.runtime.silent`, the default.
+
+    Returns
+    -------
+    MoveResult
 
     Raises
     ------
     ManifestError
-        The manifest cannot be read, or is none.
+        The manifest cannot be read or is not valid.
     """
+    manifest = Path(manifest)
     manifest = manifest / NAME if manifest.is_dir() else manifest
     record = load(manifest)
     folder = manifest.resolve().parent
@@ -38,7 +44,7 @@ def undo(manifest: Path, progress: Progress = silent) -> Moved:
     with progress("putting back", len(record.entries)) as tick:
         for entry in record.entries:
             try:
-                reason = trouble(entry, record.root) or _put_back(entry, folder)
+                reason = conflict(entry, record.root) or _put_back(entry, folder)
             except OSError as error:
                 reason = error.strerror or str(error)
             if reason:
@@ -48,11 +54,11 @@ def undo(manifest: Path, progress: Progress = silent) -> Moved:
                 _tidy(entry, folder)
             tick(1)
     _remove_empty(folder / FILES)
-    return Moved(manifest, tuple(done), failed)
+    return MoveResult(manifest, tuple(done), failed)
 
 
 def _put_back(entry: Entry, folder: Path) -> str:
-    """Put one file back; return why that cannot be, or ''."""
+    """Move one file back; return why that is not possible, or ''."""
     here, there = folder / entry.now, Path(entry.original)
     if here.parent.resolve() != here.parent:
         return f"{escaped(here.parent)} leads out of the quarantine"
@@ -69,7 +75,7 @@ def _put_back(entry: Entry, folder: Path) -> str:
 
 
 def _finish(here: Path, there: Path, entry: Entry) -> str:
-    """Finish a move that was cut off between the new name and the end of the old one."""
+    """Finish a move that was interrupted when the file had both names."""
     if digest(there) != entry.sha256:
         return f"another file is there now; the one that was moved is {escaped(here)}"
     if digest(here) == entry.sha256 and there.parent.resolve() / there.name != here:
@@ -78,14 +84,14 @@ def _finish(here: Path, there: Path, entry: Entry) -> str:
 
 
 def _tidy(entry: Entry, folder: Path) -> None:
-    """Take away what a copy that was killed has left half-written."""
+    """Remove the partial file of an interrupted copy."""
     for target in (folder / entry.now, Path(entry.original)):
         with contextlib.suppress(OSError):
             part_of(target, entry.sha256).unlink(missing_ok=True)
 
 
 def _remove_empty(folder: Path) -> None:
-    """Take away the folders that held the files, as far as nothing is left in them."""
+    """Remove the folders that held the files, if they are empty."""
     for place, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):
             Path(place).rmdir()

@@ -1,4 +1,4 @@
-"""Report of a check: ``check.json`` for scripts, and ``check.html``, one page to look through."""
+"""Report of a check: ``check.json`` for scripts, and ``check.html`` for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ilk import page
-from ilk.checking.findings import ORDER, Finding, Findings, Severity
+from ilk.checking.findings import SEVERITIES, Finding, Findings, Severity
 from ilk.checking.findings.kinds import title
 from ilk.data.catalog import Picture
 from ilk.evaluation.thumbnails import Thumbnails
@@ -17,14 +17,10 @@ from ilk.runtime import versions
 from ilk.text import escaped
 
 NAMES = ("check.json", "check.html")
-# What keeps the page of 60,000 findings below 5 MB: at most these are shown, the rest is counted.
-PICTURES = 320  # on the whole page
-PICTURES_A_KIND = 48
-PICTURES_A_FINDING = 6
-LINES = 400  # findings without pictures, on the whole page
-LINES_A_KIND = 60
-NAMES_A_LINE = 3
-LONGEST = 120  # characters of a name or a remark
+# Limits that keep the page below 5 MB, also with 60,000 findings; the rest is counted.
+MAX_PICTURES, PICTURES_PER_KIND, PICTURES_PER_FINDING = 320, 48, 6
+MAX_LINES, LINES_PER_KIND, NAMES_PER_LINE = 400, 60, 3  # lines: findings without pictures
+LONGEST_TEXT = 120  # characters
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Section:
-    """All findings of one kind and severity, as far as the page has room for them."""
+    """The findings of one kind and severity, as many as the page has room for."""
 
     kind: str
     severity: Severity
@@ -52,15 +48,15 @@ class Section:
 
     @property
     def more(self) -> int:
-        """How many findings the page does not show."""
+        """The number of findings not shown."""
         return self.count - len(self.groups) - len(self.singles) - len(self.lines)
 
 
 def write(folder: Path, findings: Findings) -> None:
-    """Write ``check.json`` and ``check.html`` into a folder that is there.
+    """Write ``check.json`` and ``check.html`` to an existing folder.
 
-    The page is one file of less than 5 MB, whatever was found: it shows the first findings of each
-    kind with thumbnails, more of them by name, and counts the rest, which check.json holds.
+    The page is a single file below 5 MB: it shows the first findings of each kind with thumbnails,
+    more of them by name, and counts the rest, which are in check.json.
     """
     lacking = [f"{title(kind)} ({why})" for kind, why in findings.not_looked_for.items()]
     record = json.dumps(findings.to_dict(), indent=2) + "\n"
@@ -84,47 +80,47 @@ def write(folder: Path, findings: Findings) -> None:
 
 
 def severities(findings: Findings) -> dict[Severity, int]:
-    """Count the findings of each severity, the gravest first."""
+    """Count the findings of each severity, most severe first."""
     counts = Counter(f.severity for f in findings.findings)
-    return {severity: counts[severity] for severity in ORDER}
+    return {severity: counts[severity] for severity in SEVERITIES}
 
 
 def verdict(findings: Findings) -> str:
-    """Say in a sentence or two what the findings mean."""
+    """Return what the findings mean, in a sentence or two."""
     counts = severities(findings)
     if not findings.findings:
-        return f"Nothing is wrong with these {findings.n:,} files, as far as ilk can tell."
+        return f"No problems found in {findings.n:,} files."
     if counts["error"]:
-        text = "Mend the errors before training: a score would say little."
+        text = "Fix the errors before training: the score would mean little."
     elif counts["warning"]:
-        text = "Nothing stands against training; look through the warnings first."
+        text = "You can train on this data, but look through the warnings first."
     else:
-        text = "Nothing stands against training."
+        text = "You can train on this data."
     files = len({path for f in findings.findings for path in f.paths})
-    return f"{text} The findings concern {files:,} of {findings.n:,} files."
+    return f"{text} The findings affect {files:,} of {findings.n:,} files."
 
 
 def by_kind(findings: Findings) -> dict[tuple[Severity, str], list[Finding]]:
-    """Return the findings by severity and kind, the gravest first, else in their order."""
+    """Return the findings by severity and kind, most severe first."""
     groups: dict[tuple[Severity, str], list[Finding]] = {}
-    for finding in sorted(findings.findings, key=lambda f: ORDER.index(f.severity)):
+    for finding in sorted(findings.findings, key=lambda f: SEVERITIES.index(f.severity)):
         groups.setdefault((finding.severity, finding.kind), []).append(finding)
     return groups
 
 
 def sections(findings: Findings) -> list[Section]:
-    """Lay the findings out, as far as the page has room for them."""
+    """Lay out the findings, as many as the page has room for."""
     kinds = by_kind(findings)
     with Thumbnails() as thumbnails:
         layout = _Layout(findings, thumbnails)
         share = 1 / max(1, len(kinds))
-        pictures = min(PICTURES_A_KIND, int(PICTURES * share))
-        lines = min(LINES_A_KIND, int(LINES * share))
+        pictures = min(PICTURES_PER_KIND, int(MAX_PICTURES * share))
+        lines = min(LINES_PER_KIND, int(MAX_LINES * share))
         return [layout.section(group, pictures, lines) for group in kinds.values()]
 
 
 class _Layout:
-    """Knows the pictures by their paths, and how long the paths need to be."""
+    """Lays out findings, with pictures looked up by path and names relative to the data."""
 
     def __init__(self, findings: Findings, thumbnails: Thumbnails) -> None:
         self._pictures = {p.path: p for p in findings.catalog.pictures}
@@ -135,12 +131,12 @@ class _Layout:
         pictured: list[Finding] = []
         used = 0
         for finding in findings:
-            used += min(len(finding.paths), PICTURES_A_FINDING)
+            used += min(len(finding.paths), PICTURES_PER_FINDING)
             if used > pictures or not finding.paths:
                 break
             pictured.append(finding)
         rest = findings[len(pictured) : len(pictured) + lines]
-        wanted = [p for f in pictured for p in f.paths[:PICTURES_A_FINDING]]
+        wanted = [p for f in pictured for p in f.paths[:PICTURES_PER_FINDING]]
         self._thumbnails.prepare(self._pictures.get(p) or Picture(p) for p in wanted)
         first = findings[0]
         return Section(
@@ -155,23 +151,23 @@ class _Layout:
         )
 
     def _item(self, finding: Finding) -> Item:
-        figures = tuple(self._figure(path) for path in finding.paths[:PICTURES_A_FINDING])
+        figures = tuple(self._figure(path) for path in finding.paths[:PICTURES_PER_FINDING])
         return Item(short(finding.detail), figures, more=len(finding.paths) - len(figures))
 
     def _line(self, finding: Finding) -> Item:
-        names = tuple(self._name(path) for path in finding.paths[:NAMES_A_LINE])
+        names = tuple(self._name(path) for path in finding.paths[:NAMES_PER_LINE])
         return Item(short(finding.detail), (), names, len(finding.paths) - len(names))
 
     def _figure(self, path: str) -> page.Figure:
         picture = self._pictures.get(path)
         tags = (picture.label, picture.split) if picture else ()
-        shown_tags = tuple(short(tag) for tag in tags if tag)
-        return page.Figure(self._name(path), shown_tags, self._thumbnails.of(path))
+        texts = tuple(short(tag) for tag in tags if tag)
+        return page.Figure(self._name(path), texts, self._thumbnails.of(path))
 
     def _name(self, path: str) -> str:
         return short(path.removeprefix(self._root))
 
 
 def short(text: str) -> str:
-    """Return a text fit to be shown, its middle left out if it is very long."""
-    return page.short(text, LONGEST)
+    """Return an escaped text with its middle elided if it is very long."""
+    return page.short(text, LONGEST_TEXT)

@@ -1,4 +1,4 @@
-"""Alignment: how alike two pictures are once one is shifted and stretched to lie on the other."""
+"""Alignment: register one picture onto another by shift and stretch, and correlate the two."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ilk.arrays import Floats
 
 Doubles = NDArray[np.float64]
 STEPS = 3
-FARTHEST = 0.2  # of a side: what was cut away by more is no near copy
-MARGIN = 2  # pixels at the border that a shift may have made up
-DETAIL = 1.5  # pixels: what a blur of this width takes away is detail
-ROUNDING = 0.5  # grey levels: detail that is not above it is none
+MAX_OFFSET = 0.2  # of a side; larger crops do not count as near copies
+MARGIN = 2  # pixels at the border, which a shift extrapolates
+DETAIL = 1.5  # pixels: detail is what a Gaussian blur of this width removes
+ROUNDING = 0.5  # grey levels; smaller differences are rounding
 
 
 def registered(one: Floats, other: Floats, place: Floats | None = None) -> Floats:
-    """Find where pictures look like others, by Gauss-Newton steps on their intensities.
+    """Register pictures onto others by Gauss-Newton steps on their intensities.
 
-    A copy that was cropped shows the picture stretched and shifted. The derivatives are taken once,
+    A cropped copy shows the picture stretched and shifted. The derivatives are taken once,
     of the picture that stays (Lucas & Kanade 1981; Baker & Matthews 2004, section 3).
 
     Parameters
@@ -26,7 +26,7 @@ def registered(one: Floats, other: Floats, place: Floats | None = None) -> Float
     one, other : float32 arrays [N, S, S]
         Luma of pairs of pictures, blurred.
     place : float32 array [N, 4], optional
-        Where to begin.
+        Initial values.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def registered(one: Floats, other: Floats, place: Floats | None = None) -> Float
     one, other = _standard(one), _standard(other)
     away = (np.arange(side, dtype=np.float32) - (side - 1) / 2) / side
     dy, dx = np.gradient(other * np.float32(side), axis=(1, 2))
-    # Brightness and contrast may differ as well: they are fitted with the place, and forgotten.
+    # Brightness and contrast may differ too: they are fitted along, and discarded.
     basis = np.stack([dy * away[:, None], dy, dx * away, dx, other, np.ones_like(other)], axis=1)
     basis = basis.reshape(number, 6, -1)
     gram: Floats = np.matmul(basis, basis.transpose(0, 2, 1))
@@ -48,20 +48,20 @@ def registered(one: Floats, other: Floats, place: Floats | None = None) -> Float
         warped, inside = _warped(one, place)
         rest = ((other - warped) * inside).reshape(number, -1, 1)
         step = np.linalg.solve(gram, basis @ rest)[:, :4, 0]
-        place = (place + step).clip(-FARTHEST, FARTHEST).astype(np.float32)
+        place = (place + step).clip(-MAX_OFFSET, MAX_OFFSET).astype(np.float32)
     return place
 
 
 def likeness(one: Floats, other: Floats, place: Floats) -> Floats:
-    """Return the correlation [N] of pictures [N, S, S], where both show the same part."""
+    """Return the correlation [N] of pictures [N, S, S] where they overlap."""
     warped, inside = _warped(one, place)
     return _correlation(warped, other, inside)
 
 
 def likeness_of_detail(one: Floats, other: Floats, place: Floats) -> Floats:
-    """Return the correlation [N] of what a blur takes away, where both show the same part.
+    """Return the correlation [N] of the detail where both pictures overlap.
 
-    About 0 for pictures that are alike in their large shapes alone. Pixels are in grey levels.
+    About 0 for pictures that agree in their large shapes only. Pixels are in grey levels.
     """
     warped, inside = _warped(one, place)
     edge = np.zeros(one.shape[-1], np.float32)
@@ -71,7 +71,7 @@ def likeness_of_detail(one: Floats, other: Floats, place: Floats) -> Floats:
 
 
 def amount_of_detail(pictures: Floats) -> Floats:
-    """Return how many independent details [N] pictures [N, S, S] show, roughly.
+    """Estimate the number of independent details [N] in pictures [N, S, S].
 
     That is the participation ratio of their energy over the pixels, times that over the
     frequencies: a few for a stroke or a horizon, some tens for a photo.
@@ -83,13 +83,13 @@ def amount_of_detail(pictures: Floats) -> Floats:
 
 
 def detail(pictures: Floats) -> Floats:
-    """Return pictures [N, S, S] less what a blur leaves of them."""
+    """Return pictures [N, S, S] minus their blurred version."""
     rest: Floats = pictures - blurred(pictures)
     return rest
 
 
 def blurred(pictures: Floats) -> Floats:
-    """Return what a blur leaves of pictures [N, S, S]."""
+    """Return pictures [N, S, S] after a Gaussian blur."""
     blur = _gauss(pictures.shape[-1], DETAIL)
     left: Floats = np.matmul(np.matmul(blur, pictures), blur.T)
     return left

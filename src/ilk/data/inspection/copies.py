@@ -1,4 +1,4 @@
-"""Copies: which pictures show the same, and whether they lie in more than one split."""
+"""Copies: groups of copies, and those that span more than one split."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FEW, SHARE = 50, 0.1
 
 
 def groups(pairs: Iterable[Pair], number: int) -> list[list[int]]:
-    """Join pairs of near copies to groups: all that hang together, as frames of a film do.
+    """Join pairs of near copies into groups: connected components, such as the frames of a video.
 
-    Each picture is compared with a few neighbours only, so pairs that are missing mean nothing. But
-    simple pictures (strokes, icons) may form a chain from one end of the data to the other. What
-    holds over 50 pictures and over a tenth of all is joined with more caution: the likest first,
-    and only if half of the pairs between two groups are near copies, or one picture is a near copy
-    of all others then.
+    Each picture is compared with a few neighbours only, so a missing pair is no evidence. But
+    simple pictures (strokes, icons) can chain across the whole data set. Components of more than 50
+    pictures and a tenth of the data are therefore rebuilt, most similar pairs first; two groups
+    merge only if half of the pairs between them are near copies, or if one picture is then a near
+    copy of all others.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def _belong(one: set[int], other: set[int], like: dict[int, set[int]]) -> bool:
 
 
 def grouped(catalog: Catalog, pairs: Iterable[Pair]) -> Catalog:
-    """Return a digested catalog in which near copies, and copies of them, bear the same group."""
+    """Return a digested catalog in which near copies, and copies of them, share a group."""
     pictures = catalog.pictures
     name: dict[str, str] = {}
     for rows in groups(pairs, len(pictures)):
@@ -83,12 +83,12 @@ def grouped(catalog: Catalog, pairs: Iterable[Pair]) -> Catalog:
 
 
 def leaks(catalog: Catalog) -> list[tuple[Picture, ...]]:
-    """Return the groups of copies, exact or near, that lie in more than one split."""
+    """Return the groups of copies, exact or near, that span more than one split."""
     return [group for group in _copies(catalog) if len({p.split for p in group}) > 1]
 
 
-def spare(catalog: Catalog) -> int:
-    """Count the pictures that are copies, exact or near, of others that stand for them."""
+def count_redundant(catalog: Catalog) -> int:
+    """Count the pictures that are copies, exact or near, of another."""
     return sum(len(group) - 1 for group in _copies(catalog))
 
 

@@ -1,4 +1,4 @@
-"""Facts: what a file and its header tell of a picture, without decoding it."""
+"""Facts: properties of a file and its header, read without decoding the picture."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ STILL = ("MPO",)  # a phone's photo with a second view in it, no animation
 _CAMERA_TAG, _ORIENTATION_TAG, _CHANGED_TAG = 0x0110, 0x0112, 0x0132
 _DETAILS_TAG, _TAKEN_TAG = 0x8769, 0x9003
 _DAY = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)")
-LONGEST_NAME = 64  # characters of a camera's: nobody's picture shall fill the memory
+LONGEST_NAME = 64  # characters of a camera's: so that no picture can fill the memory
 _CARRIERS = {"exif", "xmp", "Raw profile type exif"}  # where Pillow finds EXIF
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a file and its header tell of a picture, as it is stored.
+    """Properties of a file and its header, as stored.
 
     Attributes
     ----------

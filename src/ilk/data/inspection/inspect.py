@@ -1,4 +1,4 @@
-"""Inspection: every file is read once, and it is noted what it is and how the picture looks."""
+"""Inspection: read every file once; record its header, its digest and the picture's statistics."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ PART = 64  # pictures: what a thread takes at a time
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found out about the pictures of a catalog, one row each.
+    """Facts and statistics of the pictures of a catalog, one row each.
 
     Attributes
     ----------
     catalog : Catalog
-        With digests; files that cannot be read are left out, each with the kind of its trouble.
+        With digests; unreadable files are left out, each with the kind of its problem.
     facts : tuple of Facts
     statistics : float32 array [N, len(STATISTICS)]
-        How the pictures look; see `statistic`.
+        See `ilk.data.inspection.statistics`.
     sketches : float32 array [N, 63]
         The lowest frequencies of the luma but for the mean (its discrete cosine transform), of unit
         length: their inner product is the correlation of two blurred pictures. Zero if blank.
@@ -65,9 +65,9 @@ class Inspection:
 def inspect(
     catalog: Catalog, workers: int | None = None, progress: Progress = silent
 ) -> Inspection:
-    """Read every file of a catalog once: hash it, read its header, decode it, look at it.
+    """Read every file of a catalog once: hash it, read its header, decode it, compute statistics.
 
-    A picture whose content was looked at before is not decoded again.
+    Pictures whose statistics are cached are not decoded.
     """
     cache = FeatureCache(f"statistics-{VERSION}")
     cached = cache.index(WIDTH)
@@ -83,7 +83,7 @@ def inspect(
         progress("reading files", len(catalog)) as tick,
         cache.collecting() as collect,
     ):
-        # What Pillow warns of leaves a file out, or does no harm.
+        # What Pillow warns about is reported as a finding, or is harmless.
         warnings.filterwarnings("ignore", module="PIL")
         for part in pool.map(lambda part: [_inspected(p, cached, new) for p in part], work):
             tick(len(part))
@@ -129,4 +129,6 @@ def _inspected(
 
 
 def _left_out(picture: Picture, reason: str, kind: str) -> LeftOut:
-    return LeftOut(picture.path, reason, picture.label, picture.split, kind=kind)
+    return LeftOut(
+        picture.path, reason, picture.label, picture.split, kind=kind, columns=picture.columns
+    )

@@ -1,8 +1,9 @@
-"""Near copies: the same picture once more, re-encoded, resized, cropped, brightened or mirrored.
+"""Near copies: pictures that were re-encoded, resized, cropped, brightened or mirrored.
 
-Three sieves, each finer and dearer than the one before: neighbours among the sketches; sketches
-laid on one another; pixels, decoded anew, and of them the detail. The thresholds were chosen on
-copies planted in ants_bees and CIFAR-10, and on digits and drawings (benchmarks/near_copies.py).
+Three stages, each more specific and more expensive: nearest neighbours of the sketches;
+registration of the sketches; registration and correlation of decoded pixels. The thresholds were
+chosen on copies planted in ants_bees and CIFAR-10, and on digits and drawings
+(benchmarks/near_copies.py).
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ SMALLEST = 16  # pixels: a picture with a shorter side shows no detail
 PLAINEST = 3.0  # bits of entropy of the grey levels: icons and diagrams have fewer; without colour,
 PLAIN, PLAIN_EVIDENCE = 5.0, 7.0  # strokes may have as few bits; then more evidence is asked for
 COLOURLESS = 0.01  # share of the range of the channels
-LOT = 2048  # pairs
+BATCH = 2048  # pairs
 
 
 class Pair(NamedTuple):
-    """Two near copies, as rows of the catalog; ``likeness`` is 1 where nothing differs."""
+    """Two near copies, as rows of the catalog; ``likeness`` is 1 for identical detail."""
 
     first: int
     second: int
@@ -65,18 +66,18 @@ def near_pairs(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> list[Pair]:
-    """Find pictures that are near copies of one another. Of exact copies, one stands for all.
+    """Find pictures that are near copies of one another; exact copies are compared once.
 
-    A sketch is a perceptual hash that was not rounded to bits: the lowest frequencies, as in pHash
-    (Zauner 2010). What has few grey levels, or sides of a few pixels, has no near copies: of such
-    pictures many are alike that were never copied.
+    A sketch is a perceptual hash before rounding to bits: the lowest frequencies, as in pHash
+    (Zauner 2010). Pictures with few grey levels or very few pixels are skipped: many of them look
+    alike without being copies.
 
     Parameters
     ----------
     inspection : Inspection
     features : float32 array [N, D], optional
-        Of a pretrained backbone. They add pairs that pixels alone leave in doubt, and take none
-        away: all that a training keeps together, or stops at, a check with features finds too.
+        Of a pretrained backbone. They confirm pairs that pixels alone leave undecided, and reject
+        none, so a check with features finds every pair that a training without them finds.
     workers : int, optional
         Threads; default one a core.
     progress : Progress
@@ -84,27 +85,29 @@ def near_pairs(
     """
     compared = _Compared.of(inspection, features)
     candidates = _neighbours(compared.sketches)
-    lots = [candidates[at : at + LOT] for at in range(0, len(candidates), LOT)]
-    likest: dict[tuple[int, int], Pair] = {}
+    batches = [candidates[at : at + BATCH] for at in range(0, len(candidates), BATCH)]
+    best: dict[tuple[int, int], Pair] = {}
     with (
         ThreadPoolExecutor(workers or cores(), thread_name_prefix="ilk-near") as pool,
         progress("comparing pictures", len(candidates)) as tick,
     ):
-        for lot, (found, degrees) in zip(lots, pool.map(compared.confirm, lots), strict=True):
-            tick(len(lot))
+        for batch, (found, degrees) in zip(
+            batches, pool.map(compared.confirm, batches), strict=True
+        ):
+            tick(len(batch))
             for (one, other, flip), degree in zip(found, degrees, strict=True):
                 a, b = sorted((int(compared.rows[one]), int(compared.rows[other])))
-                if (a, b) not in likest or likest[a, b].likeness < degree:
-                    likest[a, b] = Pair(a, b, float(degree), bool(flip))
-    return sorted(likest.values())
+                if (a, b) not in best or best[a, b].likeness < degree:
+                    best[a, b] = Pair(a, b, float(degree), bool(flip))
+    return sorted(best.values())
 
 
 @dataclass(frozen=True)
 class _Compared:
     """The pictures that are compared, and their rows in the catalog.
 
-    One of each content, less what is blank, too small or too plain. They come in the order of their
-    content, so that names and the order of files change nothing.
+    One per content digest, without blank, very small or plain ones, ordered by digest, so that
+    names and the order of files do not matter.
     """
 
     rows: Numbers
@@ -133,7 +136,7 @@ class _Compared:
         )
 
     def confirm(self, pairs: Numbers) -> tuple[Numbers, Floats]:
-        """Return those pairs that are near copies, and how like their detail is."""
+        """Return the pairs that are near copies, and the correlation of their detail."""
         one, other, flip = pairs.T
         sketches = self.sketches
         left = _drawn(np.where(flip[:, None] == 1, mirrored(sketches[one]), sketches[one]))
@@ -153,7 +156,7 @@ class _Compared:
 
 
 def _neighbours(sketches: Floats) -> Numbers:
-    """Return pairs of neighbours [M, 3]: two rows, and whether the first is to be mirrored."""
+    """Return pairs of neighbours [M, 3]: two rows, and whether the first is mirrored."""
     import faiss
 
     number, width = sketches.shape
@@ -161,7 +164,7 @@ def _neighbours(sketches: Floats) -> Numbers:
         return np.zeros((0, 3), np.int64)
     index: Any = faiss.IndexFlatIP(width)
     if number >= MANY:
-        # Cells by k-means; each query looks into some only (Sivic & Zisserman 2003).
+        # Cells by k-means; each query searches a few of them (Sivic & Zisserman 2003).
         cells = int(2 * number**0.5)
         index = faiss.IndexIVFFlat(index, width, cells, faiss.METRIC_INNER_PRODUCT)
         index.train(sketches)
@@ -214,7 +217,7 @@ def _seen_alike(features: Floats, pairs: Numbers) -> NDArray[np.bool_]:
 
 
 def _luma(picture: Picture) -> Floats:
-    """Return a picture's luma, squashed to SIDE x SIDE; zeros if it cannot be read any more."""
+    """Return a picture's luma, squashed to SIDE x SIDE; zeros if it can no longer be read."""
     try:
         luma = reduced(picture.read(), SIDE) @ LUMA
     except (OSError, DecodeError):

@@ -1,4 +1,4 @@
-"""Statistics: how a picture looks, in a row of numbers, and a sketch by which copies are known."""
+"""Statistics of a picture's appearance, and the sketch by which near copies are found."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BLANK = 1.0  # grey levels: pictures whose low frequencies vary less have no ske
 
 
 def statistics_of(content: Content) -> Floats:
-    """Decode a picture, small, and say how it looks: its row of statistics, then its sketch.
+    """Decode a picture at reduced size; return its statistics followed by its sketch.
 
     Raises
     ------

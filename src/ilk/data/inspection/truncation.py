@@ -1,7 +1,7 @@
 """Truncation: does a file end before its format says that it should?
 
-Decoders differ in how much of a picture may be missing before they complain, and in the words that
-they choose then; the end of a container is easy to find.
+Decoders differ in how much of a picture may be missing before they complain, and in their messages;
+the end of a container is easy to find.
 """
 
 from __future__ import annotations

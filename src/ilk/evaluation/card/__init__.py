@@ -1,4 +1,4 @@
-"""Card: what people should know before they use a model, as a Hugging Face model card."""
+"""Card: a Hugging Face model card."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ilk.evaluation.metrics import Evaluation
 from ilk.evaluation.report import verdict
+from ilk.evaluation.result import Evaluation
 from ilk.spec import Spec
 from ilk.text import escaped
 
 
 def write(path: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, str]) -> None:
-    """Write a model card, in Markdown with the hub's metadata on top.
+    """Write a model card in Markdown, with the hub's metadata as its header.
 
-    "Model cards for model reporting" (Mitchell et al. 2019, arXiv 1810.03993); the header is what
-    https://huggingface.co/docs/hub/model-cards asks for.
+    "Model cards for model reporting" (Mitchell et al. 2019, arXiv 1810.03993); the header follows
+    https://huggingface.co/docs/hub/model-cards.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def write(path: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, st
     evaluation : Evaluation
     spec : Spec
     facts : mapping of str to str
-        Those that the report shows.
+        As in the report.
     """
     from jinja2 import Environment
 
@@ -52,7 +52,7 @@ def write(path: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, st
 
 
 def _header(evaluation: Evaluation, spec: Spec) -> str:
-    """Return the metadata of the hub as YAML."""
+    """Return the hub's metadata as YAML."""
     import yaml
 
     measures: dict[str, Any] = {
@@ -89,5 +89,5 @@ def _header(evaluation: Evaluation, spec: Spec) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text that no Markdown table breaks on."""
+    """Return a text that is safe in a Markdown table."""
     return escaped(text).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

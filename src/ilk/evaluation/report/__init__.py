@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from ilk import page
-from ilk.evaluation.metrics import Evaluation
-from ilk.evaluation.mistakes import Mistake
+from ilk.evaluation.mistakes import MAX_IN_REPORT, Mistake
 from ilk.evaluation.report.advice import advice
+from ilk.evaluation.result import Evaluation
 from ilk.evaluation.thumbnails import Thumbnails
 from ilk.text import pluralize
 
-# What keeps the page below 5 MB, however many pictures were scored: about 100 thumbnails of 7 kB.
-PAIRS, EXAMPLES = 6, 4  # most confused pairs of classes, and pictures of each
-WORST = 12
-SUSPECTS = 24
-SLICES = 12  # of each column
-LONGEST = 60  # characters of a name
+# Limits that keep the page below 5 MB: about 100 thumbnails of 7 kB.
+MAX_PAIRS, MAX_EXAMPLES = 6, 4  # confused pairs of classes, and pictures of each
+MAX_SUSPECTS = 24
+MAX_SLICES = 12  # of each column
+LONGEST_NAME = 60  # characters
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures of one class that were taken for another."""
+    """Pictures of one class that were mistaken for another."""
 
     title: str
     figures: tuple[page.Figure, ...]
@@ -50,16 +49,14 @@ def write(
     evaluation : Evaluation
     title : str
     facts : dict
-        What was trained on what, by which machine: shown as a table at the end.
+        The table at the end: data, backbone, versions.
     plots : mapping of str to Path
-        PNG files that are put into the page: ``confusion``, ``calibration``, ``curves``, and
-        ``corruptions``; those that are there.
+        PNG files to embed: ``confusion``, ``calibration``, ``curves`` and ``corruptions``; those
+        that do not exist are skipped.
     overlays : mapping of str to str, optional
-        By the path of a picture: where the model looked, as a data URI.
+        Pictures with heat maps as data URIs, by the path of the picture.
     """
     with Thumbnails() as thumbnails:
-        found = evaluation.mistakes
-        shows_pairs = found is not None and len(found.all) > WORST  # else the worst are all
         gallery = _Gallery(evaluation, thumbnails, overlays or {})
         page.write(
             path,
@@ -68,13 +65,13 @@ def write(
             title=title,
             e=evaluation,
             verdict=verdict(evaluation),
-            advice=advice(evaluation),
+            advice=list(advice(evaluation)),
             rows=_rows(evaluation),
-            pairs=gallery.pairs() if shows_pairs else [],
-            worst=gallery.worst(),
+            pairs=gallery.pairs(),
+            mistakes=gallery.mistakes(),
             suspects=gallery.suspects(),
             explained=bool(overlays),
-            slices={name: found[:SLICES] for name, found in evaluation.slices.items()},
+            slices={name: found[:MAX_SLICES] for name, found in evaluation.slices.items()},
             facts=facts,
             plots={name: _embedded(file) for name, file in plots.items() if file.is_file()},
         )
@@ -91,33 +88,34 @@ class _Gallery:
         self, evaluation: Evaluation, thumbnails: Thumbnails, overlays: Mapping[str, str]
     ) -> None:
         self._evaluation = evaluation
-        self._mistakes = evaluation.mistakes
+        self._found = evaluation.mistakes
         self._thumbnails = thumbnails
         self._overlays = overlays
 
     def pairs(self) -> list[Group]:
-        """Return the most confused pairs of classes, with the surest mistakes of each."""
+        """Return the most confused pairs of classes, unless `mistakes` shows all pictures."""
+        if len(self._found.all) <= MAX_IN_REPORT:
+            return []
         groups = []
-        for pair in self._evaluation.most_confused[:PAIRS] if self._mistakes else ():
-            found = self._mistakes.of_pair(pair["true"], pair["predicted"])  # type: ignore[union-attr]
+        for pair in self._evaluation.most_confused[:MAX_PAIRS]:
+            found = self._found.of_pair(pair["true"], pair["predicted"])
             title = (
-                f"{pluralize(pair['count'], 'picture')} of {short(pair['true'])} taken for "
+                f"{pluralize(pair['count'], 'picture')} of {short(pair['true'])} mistaken for "
                 f"{short(pair['predicted'])}"
             )
-            figures = self._figures(found[:EXAMPLES])
-            groups.append(Group(title, figures, max(0, pair["count"] - len(figures))))
+            figures = self._figures(found[:MAX_EXAMPLES])
+            groups.append(Group(title, figures, pair["count"] - len(figures)))
         return groups
 
-    def worst(self) -> tuple[page.Figure, ...]:
-        """Return the surest mistakes, as the model saw them if that is known."""
-        found = self._mistakes.all[:WORST] if self._mistakes else ()
-        return self._figures(found, self._overlays)
+    def mistakes(self) -> tuple[page.Figure, ...]:
+        """Return the most confident mistakes, with heat maps where there are any."""
+        return self._figures(self._found.all[:MAX_IN_REPORT], self._overlays)
 
     def suspects(self) -> tuple[page.Figure, ...]:
-        """Return pictures whose label may be wrong, if they are not all among the worst."""
-        found = self._mistakes.suspects if self._mistakes else ()
-        worst = self._mistakes.all[:WORST] if self._mistakes else ()
-        return self._figures(found[:SUSPECTS]) if set(found) - set(worst) else ()
+        """Return pictures whose label may be wrong, unless `mistakes` shows them all."""
+        found = self._found.suspects
+        rest = set(found) - set(self._found.all[:MAX_IN_REPORT])
+        return self._figures(found[:MAX_SUSPECTS]) if rest else ()
 
     def _figures(
         self, mistakes: Sequence[Mistake], overlays: Mapping[str, str] | None = None
@@ -139,40 +137,34 @@ class _Gallery:
 
 
 def short(text: str) -> str:
-    """Return a text fit to be shown, its middle left out if it is very long."""
-    return page.short(text, LONGEST)
+    """Return an escaped text with its middle elided if it is very long."""
+    return page.short(text, LONGEST_NAME)
 
 
 def verdict(evaluation: Evaluation) -> str:
-    """Say in a sentence or two what the score means."""
+    """Return what the score means, in a few sentences."""
     accuracy = evaluation.accuracy
     pictures = "held-out picture" if evaluation.split in {"val", "test"} else "picture"
     wrong = evaluation.n - round(accuracy.value * accuracy.n)
     if wrong == 0:
-        text = f"All {pluralize(evaluation.n, pictures)} are named rightly."
+        text = f"All {pluralize(evaluation.n, pictures)} are classified correctly."
     else:
-        text = f"{evaluation.n - wrong:,} of {pluralize(evaluation.n, pictures)} are named rightly"
+        right = f"{evaluation.n - wrong:,} of {pluralize(evaluation.n, pictures)}"
+        text = f"{right} are classified correctly"
         one_in = round(evaluation.n / wrong)
         text += f": about one mistake in {one_in:,}." if one_in > 1 else "."
     text += (
-        f" On more such pictures the accuracy would lie between {100 * accuracy.low:.1f} and "
-        f"{100 * accuracy.high:.1f} %, with 95 % confidence."
+        f" The 95 % confidence interval of the accuracy is {100 * accuracy.low:.1f} to "
+        f"{100 * accuracy.high:.1f} %."
     )
     if evaluation.guesses:
-        text += " That cannot be told from guessing."
+        text += " The model may be no better than guessing."
     worst = min(_rows(evaluation), key=lambda row: row["recall"])
     if wrong and worst["recall"] < accuracy.value - 0.05:
         name, share = short(worst["name"]), 100 * worst["recall"]
-        text += f" Weakest class: {name}, found in {share:.0f} % of cases."
-    return text + _on_probabilities(evaluation)
-
-
-def _on_probabilities(evaluation: Evaluation) -> str:
-    """Say whether the probabilities can be believed."""
-    if evaluation.confidence is None:
-        return ""
+        text += f" Weakest class: {name}, with a recall of {share:.0f} %."
     error = evaluation.confidence.after.error
-    return (
+    return text + (
         f" Its probabilities are off by {100 * error.value:.1f} points on average "
         f"({100 * error.low:.1f} to {100 * error.high:.1f})."
     )
@@ -180,9 +172,7 @@ def _on_probabilities(evaluation: Evaluation) -> str:
 
 def _rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Return the classes that the data has, worst F1 first."""
-    confidence = evaluation.confidence
-    precision = confidence.average_precision if confidence else {}
-    area = confidence.roc_auc if confidence else {}
+    precision, area = evaluation.confidence.average_precision, evaluation.confidence.roc_auc
     rows = [
         {"name": n, "average_precision": precision.get(n), "roc_auc": area.get(n), **v}
         for n, v in evaluation.per_class.items()

@@ -1,9 +1,9 @@
 "use strict";
-// The page of "ilk serve": pictures in, answers out. No library; all text goes in as text.
+// The page of "ilk serve". No library; every string is inserted as text, never as HTML.
 
 const AT_ONCE = 4; // requests
 const get = (id) => document.getElementById(id);
-const rows = []; // what was asked, in the order on the page
+const rows = []; // one per picture, in the order on the page
 const queue = [];
 let busy = 0;
 let key = sessionStorage.getItem("ilk-key") || "";
@@ -19,56 +19,56 @@ async function start() {
   try {
     response = await call("/about");
   } catch {
-    get("about").textContent = "The server does not answer.";
+    get("about").textContent = "The server is not responding.";
     return;
   }
-  get("door").hidden = response.status !== 401;
-  get("place").hidden = response.status === 401;
+  get("login").hidden = response.status !== 401;
+  get("drop").hidden = response.status === 401;
   if (response.status === 401) {
-    if (key) get("door-said").textContent = "That is not the key.";
+    if (key) get("login-error").textContent = "Wrong key.";
     get("key").focus();
     return;
   }
   about = await response.json();
   if (!about.models.length) {
-    get("about").textContent = "The models are being loaded …";
+    get("about").textContent = "Loading the models …";
     setTimeout(start, 1000);
     return;
   }
   const select = get("model");
-  const place = select.options.length ? select.selectedIndex : null; // before a reload
+  const previous = select.options.length ? select.selectedIndex : null; // before a reload
   select.replaceChildren(...about.models.map((m, i) => new Option(`${m.name} ${m.version}`, i)));
-  // What answers a program that names no model: of the first name, the last version.
-  const usual = about.models.findLastIndex((model) => model.name === about.models[0].name);
-  select.selectedIndex = place ?? usual;
-  get("choice").hidden = about.models.length < 2;
-  get("keeps").hidden = !about.feedback;
+  // The default of the API: the first name, in its last version.
+  const preset = about.models.findLastIndex((model) => model.name === about.models[0].name);
+  select.selectedIndex = previous ?? preset;
+  get("model-choice").hidden = about.models.length < 2;
+  get("stores").hidden = !about.feedback;
   get("limits").textContent =
-    `${about.formats.join(", ")}, up to ${about.megabytes} MB each. Many at once are fine.`;
+    `${about.formats.join(", ")}, up to ${about.megabytes} MB each. Several at once are fine.`;
   describe();
 }
 
 function describe() {
   const { name, version, classes } = chosen();
   const some = classes.slice(0, 6).join(", ") + (classes.length > 6 ? ", …" : "");
-  get("about").textContent = `Model ${name}, version ${version}, knows ${classes.length} classes: ${some}`;
+  get("about").textContent = `Model ${name}, version ${version}, ${classes.length} classes: ${some}`;
 }
 
 const chosen = () => about.models[get("model").value || 0];
 
-const asked = (model, more = {}) =>
+const query = (model, more = {}) =>
   new URLSearchParams({ model: model.name, version: model.version, ...more });
 
-// Ask for something of the model that a picture was given to. After a reload its version may have
-// gone: then the one that took its place is asked.
+// Call the model that a picture was sent to. After a reload that version may be gone: then call the
+// one that replaced it.
 async function callFor(row, path, more, options) {
-  const response = await call(`${path}?${asked(row.model, more)}`, options);
+  const response = await call(`${path}?${query(row.model, more)}`, options);
   if (response.status !== 404) return response;
   await start();
   const now = about.models.find((model) => model.name === row.model.name);
   if (!now || now.version === row.model.version) return response;
   row.model = now;
-  return call(`${path}?${asked(now, more)}`, options);
+  return call(`${path}?${query(now, more)}`, options);
 }
 
 function add(files) {
@@ -79,7 +79,7 @@ function add(files) {
     card.querySelector(".file").textContent = file.name;
     const own = card.querySelector(".own");
     own.src = URL.createObjectURL(file);
-    own.alt = file.name; // until its answer is there
+    own.alt = file.name; // until it is classified
     own.onerror = () => (own.hidden = true);
     rows.push(row);
     queue.push(row);
@@ -95,8 +95,8 @@ function next() {
   while (busy < AT_ONCE && queue.length) {
     busy += 1;
     const row = queue.shift();
-    ask(row)
-      .catch(() => fail(row, "The server does not answer."))
+    classify(row)
+      .catch(() => fail(row, "The server is not responding."))
       .finally(() => {
         busy -= 1;
         row.card.classList.remove("waiting");
@@ -106,7 +106,7 @@ function next() {
   }
 }
 
-async function ask(row) {
+async function classify(row) {
   const form = new FormData();
   form.append("image", row.file);
   const send = () => callFor(row, "/predict", { top: 5 }, { method: "POST", body: form });
@@ -116,7 +116,7 @@ async function ask(row) {
     response = await send();
   }
   const found = await response.json();
-  if (!found.predictions) return fail(row, found.detail || `The server said ${response.status}.`);
+  if (!found.predictions) return fail(row, found.detail || `The server answered with status ${response.status}.`);
   row.answer = found.predictions[0];
   if (row.answer.error) return fail(row, row.answer.error);
   show(row);
@@ -136,15 +136,15 @@ function show(row) {
   if (answer.unknown) heading.replaceChildren("Unknown");
   else if (answer.accepted === false) heading.replaceChildren("Not sure: ", answer.label, share);
   else heading.replaceChildren(answer.label, share);
-  card.classList.toggle("doubtful", answer.unknown || answer.accepted === false);
+  card.classList.toggle("uncertain", answer.unknown || answer.accepted === false);
   card.querySelector(".own").alt = `${row.file.name}: ${heading.textContent}`;
-  card.querySelector(".doubts").textContent = answer.unknown
-    ? "It is unlike what the model has learned; what follows is a guess."
+  card.querySelector(".note").textContent = answer.unknown
+    ? "Unlike anything in the training data: the classes below are guesses."
     : answer.accepted === false
-      ? "Too unsure to be accepted."
+      ? "Below the model’s threshold."
       : "";
   card.querySelector(".ranks").replaceChildren(...answer.top.map(rank));
-  if (model.explains) offerHeat(row);
+  if (model.explains) offerExplanation(row);
   if (about.feedback) offerCorrection(row);
 }
 
@@ -157,9 +157,9 @@ function rank({ label, probability }) {
   return item;
 }
 
-function offerHeat(row) {
+function offerExplanation(row) {
   const heat = row.card.querySelector(".heat");
-  const button = row.card.querySelector(".look");
+  const button = row.card.querySelector(".explain");
   let loading = null;
   const load = () =>
     (loading ??= callFor(row, "/explain", { label: row.answer.label }, {
@@ -167,10 +167,10 @@ function offerHeat(row) {
     }).then(async (response) => {
       if (!response.ok) throw new Error(response.status);
       heat.src = URL.createObjectURL(await response.blob());
-      heat.alt = `The same picture, warm where it speaks for ${row.answer.label}`;
+      heat.alt = `Heat map of what supports ${row.answer.label}`;
       await heat.decode();
     }));
-  let pinned = false; // by the button; a mouse over the picture is enough for a look
+  let pinned = false; // by the button; hovering shows it for a moment
   let over = false;
   const turn = async () => {
     const on = pinned || over;
@@ -179,14 +179,14 @@ function offerHeat(row) {
       heat.hidden = true;
       return;
     }
-    if (!heat.src) button.textContent = "Looking …";
+    if (!heat.src) button.textContent = "Loading …";
     try {
       await load();
-      button.textContent = "What spoke for it?";
+      button.textContent = "Show why";
       heat.hidden = !(pinned || over);
     } catch {
       loading = null;
-      button.textContent = "Cannot say just now";
+      button.textContent = "Not available right now";
     }
   };
   button.hidden = false;
@@ -220,11 +220,11 @@ function offerCorrection(row) {
     try {
       const response = await callFor(row, "/feedback", {}, { method: "POST", body: sent });
       if (!response.ok) throw new Error((await response.json()).detail);
-      thanks.textContent = `Kept as ${select.value}. Thank you.`;
+      thanks.textContent = `Saved as ${select.value}. Thank you.`;
       row.answer.corrected = select.value;
       form.hidden = open.hidden = true;
     } catch (error) {
-      thanks.textContent = `Not kept: ${error.message}`;
+      thanks.textContent = `Not saved: ${error.message}`;
     }
   };
 }
@@ -241,7 +241,7 @@ function summarise() {
   const parts = [...counts].sort((a, b) => b[1] - a[1]).map(([name, n]) => `${n} ${name}`);
   if (failed) parts.push(`${failed} could not be read`);
   const left = rows.length - done.length;
-  if (left) parts.push(`${left} to come`);
+  if (left) parts.push(`${left} pending`);
   const noun = rows.length === 1 ? "picture" : "pictures";
   get("summary").textContent = `${rows.length} ${noun}: ${parts.join(", ")}`;
 }
@@ -291,20 +291,20 @@ get("model").onchange = () => {
 };
 get("save").onclick = save;
 get("clear").onclick = clear;
-get("door").onsubmit = (event) => {
+get("login").onsubmit = (event) => {
   event.preventDefault();
   key = get("key").value;
   sessionStorage.setItem("ilk-key", key);
   start();
 };
-let depth = 0; // of elements within the page that are dragged over
-document.ondragenter = () => get("place").classList.toggle("over", ++depth > 0);
-document.ondragleave = () => get("place").classList.toggle("over", --depth > 0);
+let depth = 0; // of the elements that are being dragged over
+document.ondragenter = () => get("drop").classList.toggle("over", ++depth > 0);
+document.ondragleave = () => get("drop").classList.toggle("over", --depth > 0);
 document.ondragover = (event) => event.preventDefault();
 document.ondrop = (event) => {
   event.preventDefault();
   depth = 0;
-  get("place").classList.remove("over");
+  get("drop").classList.remove("over");
   if (about.models.length) add(event.dataTransfer.files);
 };
 document.onpaste = (event) => {

@@ -1,9 +1,9 @@
 """Depthwise: gradients of depthwise convolutions in float32, where bf16 is slow on a CPU.
 
-oneDNN (torch 2.13) has no quick kernels for two gradients of depthwise convolutions in bf16: that
-of the input at a stride of 2, and that of filters of 5 x 5. With AMX they took most of a step of
-EfficientNet-Lite0, several times what float32 takes. All else stays in bf16. (Seen with AMX only; a
-compiled network is left as it is.)
+oneDNN (torch 2.13) has no fast kernels for two gradients of depthwise convolutions in bf16: that of
+the input at a stride of 2, and that of 5 x 5 filters. With AMX they took most of a step of
+EfficientNet-Lite0, several times as long as in float32. Everything else stays in bf16. (Observed
+with AMX only; a compiled network is left unchanged.)
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-QUICK_KERNEL = 3
+FAST_KERNEL = 3
 
 
-class QuickDepthwise(TorchFunctionMode):
+class FastDepthwise(TorchFunctionMode):
     """A context in which the slow gradients are computed in float32."""
 
     def __torch_function__(
@@ -28,7 +28,7 @@ class QuickDepthwise(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Call ``func``, or stand in for it if it is such a convolution."""
+        """Call ``func``, or its replacement if it is such a convolution."""
         kwargs = kwargs or {}
         wanted = torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
         if func is F.conv2d and wanted and not kwargs and not torch.compiler.is_compiling():
@@ -41,7 +41,7 @@ class QuickDepthwise(TorchFunctionMode):
 def _is_slow(weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int) -> bool:
     depthwise = groups == len(weight) and groups > 1 and weight.shape[1] == 1
     plain = all(isinstance(given, tuple) for given in (stride, padding, dilation))
-    return depthwise and plain and (max(stride) > 1 or max(weight.shape[2:]) > QUICK_KERNEL)
+    return depthwise and plain and (max(stride) > 1 or max(weight.shape[2:]) > FAST_KERNEL)
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:

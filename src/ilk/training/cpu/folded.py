@@ -1,15 +1,15 @@
 """Folded: batch norms with frozen statistics become part of the convolutions before them.
 
-Such a norm multiplies and shifts each channel by numbers that no picture changes, so the filters
-can do that as well: the norm's own passes over all activations, forwards and backwards, fall away.
-The filters are scaled anew in each step, as part of the graph: the gradients of the filters and of
-the norm's weight and bias are those of the unfolded network, but for rounding.
+Such a norm scales and shifts each channel by constants, which the filters can do as well: this
+saves the norm's own passes over all activations, forwards and backwards. The filters are rescaled
+in each step, as part of the graph: the gradients of the filters and of the norm's weight and bias
+are those of the unfolded network, up to rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, cast
 
 import torch
@@ -19,13 +19,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from ilk.models.network import Network
+from ilk.training.optim.layers import eval_mode
 
 Pairs = Mapping[nn.Conv2d, _BatchNorm]
 TOLERANCE = 1e-3  # of the largest feature, in float32
 
 
 class FoldedNorms(TorchFunctionMode):
-    """A context in which convolutions do the work of the norms that follow them."""
+    """A context in which convolutions also apply the norms that follow them."""
 
     def __init__(self, pairs: Pairs) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ class FoldedNorms(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Call ``func``, with scaled filters if it is such a convolution; pass such norms by."""
+        """Call ``func``, with scaled filters if it is such a convolution; skip such norms."""
         second = id(args[1]) if len(args) > 1 else None
         if func is F.conv2d and len(args) > 2 and (norm := self._norms.get(second)):
             x, weight, _, *how = args
@@ -66,15 +67,15 @@ def _scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 def foldable(network: Network, pixels: Tensor) -> Pairs:
     """Return the convolutions of a network that a norm in eval mode follows, with those norms.
 
-    They are found by running the network. Should it not give the same features when folded, as
-    where the output of a convolution goes elsewhere too, there are none.
+    They are found by running the network. If it does not give the same features when folded, for
+    example because a convolution's output is used elsewhere too, none are returned.
 
     Parameters
     ----------
     network : Network
-        In the modes of the training to come.
+        In the train and eval modes of the coming training.
     pixels : uint8 tensor [N, H, W, 3]
-        Some pictures, of which only differences matter.
+        Any pictures; only differences matter.
     """
     fixed = {m for m in network.modules() if isinstance(m, _BatchNorm) and _is_fixed(m)}
     if not fixed:
@@ -91,7 +92,7 @@ def foldable(network: Network, pixels: Tensor) -> Pairs:
             pairs[conv] = norm
 
     # TF32 alone would differ by the tolerance.
-    with _in_eval_mode(network), torch.backends.cudnn.flags(allow_tf32=False):
+    with eval_mode(network), torch.backends.cudnn.flags(allow_tf32=False):
         with ExitStack() as hooks:
             for module in network.modules():
                 if isinstance(module, nn.Conv2d):
@@ -107,15 +108,3 @@ def foldable(network: Network, pixels: Tensor) -> Pairs:
 
 def _is_fixed(norm: _BatchNorm) -> bool:
     return not norm.training and norm.running_mean is not None and norm.running_var is not None
-
-
-@contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    """Let nothing be drawn at random, and no statistics move."""
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

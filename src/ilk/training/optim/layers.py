@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ilk.errors import UsageError
@@ -36,7 +38,7 @@ def layer_groups(network: Network) -> list[list[str]]:
     return [*ordered, head] if head else ordered
 
 
-def frozen_names(network: Network, freeze: str, thawed: int = 0) -> frozenset[str]:
+def frozen_names(network: Network, freeze: str, unfrozen: int = 0) -> frozenset[str]:
     """Return the names of the parameters that are not trained.
 
     Parameters
@@ -45,18 +47,18 @@ def frozen_names(network: Network, freeze: str, thawed: int = 0) -> frozenset[st
     freeze : str
         ``none``; ``backbone``: all but the head; or a part of the backbone, as in its
         ``named_modules``: everything from the input up to and including that part.
-    thawed : int
-        How many layer groups are trained again, from the top (gradual unfreezing, Howard and
+    unfrozen : int
+        How many layer groups are unfrozen again, from the top (gradual unfreezing, Howard and
         Ruder 2018, arXiv 1801.06146, section 3.3).
 
     Raises
     ------
     UsageError
-        The backbone has no such part, or none with parameters.
+        The backbone has no such part, or it has no parameters.
     """
     frozen = set(_up_to(network, freeze))
     groups = [names for names in layer_groups(network) if not frozen.isdisjoint(names)]
-    for names in groups[max(0, len(groups) - thawed) :]:
+    for names in groups[max(0, len(groups) - unfrozen) :]:
         frozen.difference_update(names)
     return frozenset(frozen)
 
@@ -76,31 +78,43 @@ def _up_to(network: Network, freeze: str) -> list[str]:
 
 
 def freeze(network: Network, names: Collection[str]) -> None:
-    """Train every parameter but those named.
+    """Train all parameters except those named.
 
-    What is never to be trained, as a whitening layer, belongs into a buffer.
+    What must never be trained, such as a whitening layer, belongs in a buffer.
     """
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name not in names)
 
 
 def set_training_mode(network: Network, frozen: frozenset[str], frozen_norms: bool) -> None:
-    """Put a network into training mode, except for what should behave as in use.
+    """Put a network into training mode, except for its frozen parts.
 
-    Parts whose parameters are all frozen stay in eval mode: their batch norms keep their
-    statistics, and they drop nothing out. With ``frozen_norms``, so do all batch norms.
+    Modules whose parameters are all frozen stay in eval mode: their batch norms keep their
+    statistics, and their dropout is off. With ``frozen_norms``, so do all batch norms.
     """
     network.train()
     for path, module in network.named_modules():
         start = f"{path}." if path else ""
         own = [start + name for name, _ in module.named_parameters()]
-        wholly_frozen = bool(own) and frozen.issuperset(own)
-        if wholly_frozen or (frozen_norms and isinstance(module, _BatchNorm)):
+        all_frozen = bool(own) and frozen.issuperset(own)
+        if all_frozen or (frozen_norms and isinstance(module, _BatchNorm)):
             module.eval()
 
 
+@contextmanager
+def eval_mode(network: nn.Module) -> Iterator[None]:
+    """Put a network into eval mode, without dropout and updates of batch norms, for a while."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
 def belongs(name: str, part: str) -> bool:
-    """Say whether a parameter belongs to a part, by dotted names; ``*`` stands for anything."""
+    """Return whether a parameter belongs to a part, by dotted names; ``*`` matches anything."""
     return fnmatchcase(name, part) or fnmatchcase(name, f"{part}.*")
 
 
@@ -110,20 +124,20 @@ def unknown_part(flag: str, part: str, names: Iterable[str], others: str = "") -
     Parameters
     ----------
     flag : str
-        Where the part was named.
+        The flag that named the part.
     part : str
     names : iterable of str
         The parameters' names, without a leading ``backbone.``.
     others : str
-        What else the flag takes.
+        Other values that the flag takes.
     """
     paths = [name.split(".") for name in names]
     top = dict.fromkeys(path[0] for path in paths)
     every = dict.fromkeys(".".join(path[:i]) for path in paths for i in range(1, len(path)))
     near = difflib.get_close_matches(part.removeprefix(BACKBONE), every, n=3)
-    hint = f" Near it: {', '.join(near)}." if near else ""
+    hint = f" Similar: {', '.join(near)}." if near else ""
     allowed = f"{others}, or one of the parts" if others else "one of the parts"
     return UsageError(
         f"{flag}: the network has no part '{part}' with parameters.{hint} "
-        f"Give {allowed} {join_limited(top, 20)}; parts of parts are named with dots."
+        f"Give {allowed} {join_limited(top, 20)}; nested parts are named with dots."
     )

@@ -1,8 +1,8 @@
 """Muon: momentum whose updates are made orthogonal, for weights that are matrices.
 
 Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"
-(https://kellerjordan.github.io/posts/muon/). torch has a Muon for matrices only; this one takes
-convolutions, each filter bank as a matrix [out, in * height * width].
+(https://kellerjordan.github.io/posts/muon/). torch's own Muon takes matrices only; this one takes
+convolutions too, each filter bank as a matrix [out, in * height * width].
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 # The quintic a x + b x^3 + c x^5 of the post: steep at zero, so few steps suffice, at the price
-# that singular values end up near 1 and not at 1.
+# that singular values end up near 1, not exactly at 1.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 GRAM_STEPS = 5
-SMALLEST = 1e-30  # gradients may be tiny, as only their direction counts; this only avoids 0 / 0
+SMALLEST = 1e-30  # avoids 0 / 0; gradients may be tiny, as only their direction matters
 
 
 class Muon(torch.optim.Optimizer):
@@ -30,24 +30,24 @@ class Muon(torch.optim.Optimizer):
     Parameters
     ----------
     params : iterable of parameters or of groups
-        Each of 2 or more dimensions, the first of which is the output.
+        Each of 2 or more dimensions, the first being the output.
     lr : float
         Learning rate.
     momentum : float
         Of the gradients; 0 for none.
     weight_decay : float
-        What a weight loses in a step, as a factor of ``lr``.
+        Decoupled weight decay, as a factor of ``lr``.
     steps : int
         Newton-Schulz steps. Five make almost any update orthogonal; on CIFAR-10 three are enough
         (Jordan's airbench94_muon).
     normalise : bool
         Scale each filter bank to the norm ``sqrt(out)`` before a step, as airbench94_muon does:
-        for networks trained from random weights whose norm layers undo the scale.
+        for networks trained from random weights whose norm layers cancel the scale.
 
     Raises
     ------
     ValueError
-        A parameter is no matrix, or a number is out of range.
+        A parameter is a vector, or a number is out of range.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class Muon(torch.optim.Optimizer):
             if parameter.ndim < 2:
                 raise ValueError(
                     f"Muon takes matrices and filters, not shape {list(parameter.shape)}; "
-                    "give vectors to AdamW."
+                    "train vectors with AdamW."
                 )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update the parameters that have a gradient; return the closure's loss, if given one."""
+        """Update the parameters that have a gradient; return the closure's loss, if any."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -111,13 +111,13 @@ class Muon(torch.optim.Optimizer):
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     """Bring the singular values of a matrix ``[R, C]`` near 1; return it in its own dtype.
 
-    On CUDA the iteration runs in bfloat16, which is enough and fast there; elsewhere in float32.
+    On CUDA the iteration runs in bfloat16, which is fast and precise enough; elsewhere in float32.
     """
     X = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
     X = X.to(torch.bfloat16 if X.is_cuda else torch.float32)
     X = X / X.norm().clamp(min=SMALLEST)
-    # The Gram form takes half the time on wide matrices, as those of 3 x 3 filters are. Rounding
-    # errors of a Gram matrix grow twelvefold a step: too much for bfloat16 or for many steps.
+    # The Gram form takes half the time on wide matrices, such as those of 3 x 3 filters. Rounding
+    # errors of a Gram matrix grow twelvefold per step: too much for bfloat16 or many steps.
     by_gram = X.shape[1] > 2 * X.shape[0] and not X.is_cuda and steps <= GRAM_STEPS
     X = _newton_schulz_by_gram(X, steps) if by_gram else _newton_schulz(X, steps)
     return (X.mT if matrix.shape[0] > matrix.shape[1] else X).to(matrix.dtype).contiguous()
@@ -130,7 +130,7 @@ def _newton_schulz(X: Tensor, steps: int) -> Tensor:
 
 
 def _newton_schulz_by_gram(X: Tensor, steps: int) -> Tensor:
-    """Do the same on the small side: X is multiplied but by functions of its own Gram matrix."""
+    """Do the same on the small side: X is only multiplied by functions of its Gram matrix."""
     gram = X @ X.mT
     whole = factor = _factor(gram)
     for _ in range(steps - 1):
@@ -141,7 +141,7 @@ def _newton_schulz_by_gram(X: Tensor, steps: int) -> Tensor:
 
 
 def _factor(gram: Tensor) -> Tensor:
-    """Return ``a I + b G + c G^2``: what one step of the quintic multiplies its matrix by."""
+    """Return ``a I + b G + c G^2``, by which one step of the quintic multiplies its matrix."""
     a, b, c = QUINTIC
     factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
     factor.diagonal().add_(a)

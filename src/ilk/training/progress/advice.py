@@ -1,4 +1,4 @@
-"""Advice: what goes wrong in a training, said in plain words when it begins."""
+"""Advice: plain-language warnings as soon as something goes wrong in a training."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ilk.models.network import Network
 from ilk.recipe import Recipe
 from ilk.training.examples import Examples
 from ilk.training.history import Row
@@ -16,22 +17,22 @@ from ilk.training.scoring import FEW_VAL, UNEQUAL
 
 STALE_EPOCHS = 10
 RISING_EPOCHS = 3
-RISEN = 1.05  # times what the val loss was: less than that is chance
+RISEN = 1.05  # ratio of val losses: smaller rises are noise
 GUESSING_EPOCHS = 3
 FIRST_EPOCHS = 5
 FEW_PICTURES = 200
-FAR_ABOVE_GUESSING = 5  # times the loss of a network that knows nothing
-MANY_PARAMETERS = 1000  # a picture: a head on frozen features has fewer, any whole backbone more
+FAR_ABOVE_GUESSING = 5  # ratio to the loss of uniform guessing
+MANY_PARAMETERS = 1000  # per picture: a head alone has fewer, any backbone more
 
 
 class Advisor:
-    """Knows what the trouble of a training may be, and what can still be done about it.
+    """Recognises common problems of a training, and suggests remedies.
 
     Parameters
     ----------
     examples : Examples
     recipe : Recipe
-        What it already sets is not proposed.
+        What it already sets is not suggested.
     """
 
     def __init__(self, examples: Examples, recipe: Recipe) -> None:
@@ -42,38 +43,39 @@ class Advisor:
         self._judges_by_val = len(examples.val) >= FEW_VAL
         self._recipe = recipe
 
-    def after(self, rows: Sequence[Row]) -> list[str]:
-        """Return what is worth saying after the newest epoch and was not after the one before."""
+    def new_warnings(self, rows: Sequence[Row]) -> list[str]:
+        """Return the warnings that apply after the newest epoch and did not after the previous."""
         if not self._judges_by_val:
             rows = [replace(r, val_loss=None, val_accuracy=None, val_macro_f1=None) for r in rows]
-        troubles = (
+        problems = (
             self._exploding,
             self._not_learning,
             self._guessing,
             self._overfitting,
             self._stale,
         )
-        found = [(trouble(rows), trouble(rows[:-1])) for trouble in troubles]
+        found = [(problem(rows), problem(rows[:-1])) for problem in problems]
         return [now for now, before in found if now and not before]
 
-    def in_all(self, rows: Sequence[Row]) -> list[str]:
-        """Return all that was worth saying, epoch by epoch."""
-        return [said for end in range(1, len(rows) + 1) for said in self.after(rows[:end])]
+    def all_warnings(self, rows: Sequence[Row]) -> list[str]:
+        """Return the warnings of all epochs."""
+        ends = range(1, len(rows) + 1)
+        return [warning for end in ends for warning in self.new_warnings(rows[:end])]
 
-    def _proposed(self, **remedies: str) -> str:
-        """Return those remedies, by field, that the recipe does not use yet and that apply."""
-        recipe, usual = self._recipe, type(self._recipe).model_fields
+    def _suggested(self, **remedies: str) -> str:
+        """Return the remedies, by field, that apply and that the recipe does not use yet."""
+        recipe, defaults = self._recipe, type(self._recipe).model_fields
         unused = [
             remedy
             for field, remedy in remedies.items()
-            if recipe.applies(field) and getattr(recipe, field) == usual[field].default
+            if recipe.applies(field) and getattr(recipe, field) == defaults[field].default
         ]
         return ", ".join(unused)
 
     def _gentler(self) -> str:
-        """Return what makes a high rate bearable, as far as it is not on."""
+        """Return what stabilises a high learning rate, unless it is already on."""
         rise = {"warmup": "--warmup 1"} if (self._recipe.epochs or 2) > 1 else {}
-        return self._proposed(**rise, clip="--clip 1")
+        return self._suggested(**rise, clip="--clip 1")
 
     def _exploding(self, rows: Sequence[Row]) -> str | None:
         if not rows:
@@ -86,9 +88,9 @@ class Advisor:
             return None
         others = self._gentler()
         return (
-            f"The {kind} loss is {loss:.3g}; a network that knows nothing has {guessing:.2f}. The "
-            f"rate ({rows[-1].rate:.2g}) is too high. Give a smaller --lr; --lr-find looks for "
-            f"one.{' Else try ' + others + '.' if others else ''}"
+            f"The {kind} loss is {loss:.3g}; guessing would give {guessing:.2f}. The learning rate "
+            f"({rows[-1].lr:.2g}) is too high. Give a smaller --lr; --lr-find suggests one."
+            f"{' Or try ' + others + '.' if others else ''}"
         )
 
     def _not_learning(self, rows: Sequence[Row]) -> str | None:
@@ -98,34 +100,33 @@ class Advisor:
         gentler = self._gentler()
         return (
             f"The training loss has not fallen in the first {FIRST_EPOCHS} epochs: "
-            f"{rows[0].loss:.3f} at first, {rows[FIRST_EPOCHS - 1].loss:.3f} now, at a rate of "
-            f"{rows[FIRST_EPOCHS - 1].rate:.2g}. The rate is probably too high (if the loss jumps "
-            "or grows) or too low (if it hardly moves). Try --lr-find, which measures a good one, "
-            "and give that with --lr."
-            f"{' Or ' + gentler + ', for high rates.' if gentler else ''}"
+            f"{rows[0].loss:.3f} at first, {rows[FIRST_EPOCHS - 1].loss:.3f} now, at a learning "
+            f"rate of {rows[FIRST_EPOCHS - 1].lr:.2g}. That is probably too high (if the loss "
+            "jumps or grows) or too low (if it hardly moves). --lr-find suggests a value for --lr."
+            f"{' High rates also need ' + gentler + '.' if gentler else ''}"
         )
 
     def _guessing(self, rows: Sequence[Row]) -> str | None:
         kind = "val" if any(row.val_accuracy is not None for row in rows) else "training"
         recipe = self._recipe
         if kind == "training" and (recipe.mixup or recipe.cutmix or recipe.sampling == "balanced"):
-            return None  # other classes, or others as often, than the labels say
+            return None  # the targets or their frequencies are not those of the labels
         found = [row.accuracy if kind == "training" else row.val_accuracy for row in rows]
         newest = [accuracy for accuracy in found if accuracy is not None][-GUESSING_EPOCHS:]
         if len(newest) < GUESSING_EPOCHS:
             return None
         chance = self._chance
         if self._balanced and self._classes == 2 and max(newest) < 0.5:
-            than = "below 50 %, so on two equal classes it is wrong more often than a coin"
+            than = "below 50 %: with two equal classes, worse than tossing a coin"
         elif max(newest) <= chance + 1e-9:
-            than = f"not above the {100 * chance:.1f} % of always saying the largest class"
+            than = f"no better than the {100 * chance:.1f} % of always predicting the largest class"
         else:
             return None
         return (
             f"After {rows[-1].epoch} epochs the {kind} accuracy is {100 * newest[-1]:.1f} %, "
-            f"{than}. The labels may not belong to the pictures (mixed up, or named otherwise in "
-            "train and val), or the rate does not suit. Look at the labels with 'ilk check', and "
-            "try --lr-find."
+            f"{than}. The labels may not match the pictures (mixed up, or named differently in "
+            "train and val), or the learning rate is unsuitable. Check the labels with 'ilk "
+            "check', and try --lr-find."
         )
 
     def _overfitting(self, rows: Sequence[Row]) -> str | None:
@@ -137,7 +138,7 @@ class Advisor:
         rising = all(later > earlier for (_, earlier), (_, later) in pairwise(window))
         if not (rising and high > RISEN * low and last.loss < first.loss):
             return None
-        proposed = self._proposed(
+        suggested = self._suggested(
             mixup="--mixup 0.2",
             label_smoothing="--label-smoothing 0.1",
             weight_decay="--weight-decay 0.01",
@@ -147,8 +148,8 @@ class Advisor:
         return (
             f"For {last.epoch - first.epoch} epochs the val loss has risen ({low:.3f} to "
             f"{high:.3f}) while the training loss fell ({first.loss:.3f} to {last.loss:.3f}): the "
-            "network begins to learn the training pictures by heart (overfitting). More pictures "
-            f"help most{'; else try ' + proposed if proposed else ''}."
+            "network is overfitting the training pictures. More pictures "
+            f"help most{'; otherwise try ' + suggested if suggested else ''}."
         )
 
     def _stale(self, rows: Sequence[Row]) -> str | None:
@@ -161,41 +162,37 @@ class Advisor:
         (best_epoch, best), (epoch, loss) = min(losses, key=lambda x: x[1]), losses[-1]
         if epoch - best_epoch < STALE_EPOCHS:
             return None
-        stop = self._proposed(patience=f"--patience {STALE_EPOCHS}") if kind == "val" else ""
+        stop = self._suggested(patience=f"--patience {STALE_EPOCHS}") if kind == "val" else ""
         return (
             f"The {kind} loss has not improved for {epoch - best_epoch} epochs: {best:.3f} in "
-            f"epoch {best_epoch}, {loss:.3f} now. With these settings there is probably nothing "
-            f"more to learn.{' ' + stop + ' stops by itself then.' if stop else ''} Try a smaller "
+            f"epoch {best_epoch}, {loss:.3f} now. Training longer with these settings will "
+            f"probably not help{' (' + stop + ' stops by itself)' if stop else ''}. Try a smaller "
             "--lr, another --model, or more pictures."
         )
 
 
-def before_training(
-    trainable: int, pictures: int, pretrained: bool, frozen_norms: bool, layer_decay: float
-) -> list[str]:
-    """Return what is worth saying before the first epoch.
+def before_training(network: Network, pictures: int, recipe: Recipe) -> list[str]:
+    """Return warnings before the first epoch.
 
     Parameters
     ----------
-    trainable : int
-        Parameters that will be trained.
+    network : Network
+        Its parameters with gradients will be trained.
     pictures : int
-        Training pictures.
-    pretrained : bool
-        Whether the backbone knows something that it could forget.
-    frozen_norms : bool
-        Whether batch norms keep their statistics.
-    layer_decay : float
-        Factor of the rates from layer to layer.
+        The number of training pictures.
+    recipe : Recipe
     """
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    pretrained = recipe.mode != "scratch"
     if not pretrained or pictures >= FEW_PICTURES or trainable <= MANY_PARAMETERS * pictures:
         return []
-    gentle = [] if layer_decay < 1 else ["--layer-decay 0.7"]
-    gentle += [] if frozen_norms else ["--frozen-norms"]
+    gentler = [] if recipe.layer_decay < 1 else ["--layer-decay 0.7"]
+    gentler += [] if recipe.frozen_norms else ["--frozen-norms"]
     return [
-        f"{trainable:,} parameters will be trained on {pictures:,} pictures: so few may make the "
-        "backbone forget what it learned before, and learn these by heart. Try --mode probe, or "
-        f"--freeze backbone; else a small --lr{' with ' + ' and '.join(gentle) if gentle else ''}."
+        f"{trainable:,} parameters will be trained on only {pictures:,} pictures: the network may "
+        "overfit, and forget what it learned in pretraining. Try --mode probe, or "
+        "--freeze backbone; otherwise a small --lr"
+        f"{' with ' + ' and '.join(gentler) if gentler else ''}."
     ]
 
 

@@ -1,4 +1,4 @@
-"""Curves: how a training went, as PNG files, drawn without a screen."""
+"""Curves: loss, accuracy and learning rate of a training, as PNG files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.evaluation.style import BLUE, DASHES, INK, LINE, ORANGE, SOFT
 from ilk.runtime import write_whole
 from ilk.text import pluralize
 from ilk.training.history import Row
 
-# Those of the report: its ink, its bars, its notes.
-INK, SOFT, LINE = "#1b1f24", "#6b7280", "#e5e7eb"
-TRAIN, VAL = "#2f6fb3", "#d97706"
-DASHES = (0, (4, 3))
+TRAIN, VAL = BLUE, ORANGE
 MOST_MARKED = 40  # epochs; above, markers would hide the line
-WIDE_RANGE = 50  # the largest over the smallest loss, from which only a log scale shows both
+WIDE_RANGE = 50  # ratio of the largest to the smallest loss that calls for a log scale
 
 
 def plot_curves(rows: Sequence[Row], path: Path, best_epoch: int | None) -> None:
@@ -31,13 +29,13 @@ def plot_curves(rows: Sequence[Row], path: Path, best_epoch: int | None) -> None
     path : Path
         The PNG.
     best_epoch : int or None
-        Is marked.
+        It is marked.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     figure = Figure(figsize=(8, 7.6), dpi=120, layout="constrained")
-    loss, accuracy, rate = figure.subplots(3, sharex=True, height_ratios=(5, 5, 1.8))
+    loss, accuracy, lr = figure.subplots(3, sharex=True, height_ratios=(5, 5, 1.8))
     epochs = [row.epoch for row in rows]
     _curve(loss, epochs, [row.loss for row in rows], TRAIN, "train, as augmented")
     _curve(loss, epochs, [row.val_loss for row in rows], VAL, "val")
@@ -45,17 +43,17 @@ def plot_curves(rows: Sequence[Row], path: Path, best_epoch: int | None) -> None
     _curve(accuracy, epochs, [row.accuracy for row in rows], TRAIN, "train, as augmented")
     _curve(accuracy, epochs, [row.val_accuracy for row in rows], VAL, "val")
     accuracy.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
-    _curve(rate, epochs, [row.rate for row in rows], SOFT, "")
-    peak = max((row.rate for row in rows), default=0) or 1
-    rate.set_ylim(0, 1.1 * peak)
-    rate.set_yticks((0, peak), ("0", f"{peak:.2g}"))
-    rate.set_xlabel("epoch", color=INK)
-    rate.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    for axes, name in ((loss, "loss"), (accuracy, "accuracy"), (rate, "learning\nrate")):
+    _curve(lr, epochs, [row.lr for row in rows], SOFT, "")
+    peak = max((row.lr for row in rows), default=0) or 1
+    lr.set_ylim(0, 1.1 * peak)
+    lr.set_yticks((0, peak), ("0", f"{peak:.2g}"))
+    lr.set_xlabel("epoch", color=INK)
+    lr.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for axes, name in ((loss, "loss"), (accuracy, "accuracy"), (lr, "learning\nrate")):
         _dress(axes, name)
         _mark(axes, best_epoch, "best" if axes is loss else "")
     if epochs:
-        rate.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+        lr.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
         loss.legend(frameon=False, loc="best", labelcolor=INK)
     loss.set_title(_headline(rows, best_epoch), loc="left", color=INK, fontsize=11, pad=20)
     figure.align_ylabels()
@@ -65,16 +63,16 @@ def plot_curves(rows: Sequence[Row], path: Path, best_epoch: int | None) -> None
 def plot_range(
     rates: Sequence[float], losses: Sequence[float], suggestion: float | None, path: Path
 ) -> None:
-    """Draw a learning-rate range test: the loss over the rates, and the rate that it suggests.
+    """Draw a learning-rate range test: the loss over the learning rate, and the suggestion.
 
     Parameters
     ----------
     rates : sequence of float
         Rising.
     losses : sequence of float
-        As long as ``rates``; the end, where the loss explodes, may leave the picture.
+        As long as ``rates``; the end, where the loss explodes, may leave the plot.
     suggestion : float or None
-        Is marked.
+        It is marked.
     path : Path
         The PNG.
     """
@@ -90,7 +88,7 @@ def plot_range(
     axes.set_xlabel("learning rate", color=INK)
     title = "Learning-rate range test"
     if suggestion is not None:
-        title += f": suggested rate {suggestion:.2g}"
+        title += f": suggestion {suggestion:.2g}"
         axes.axvline(suggestion, color=VAL, linewidth=2, linestyle=DASHES)
         nearest = int(np.argmin(np.abs(np.log(np.asarray(rates) / suggestion))))
         axes.plot(suggestion, values[nearest], "o", color=VAL, markersize=9, clip_on=False)
@@ -101,13 +99,13 @@ def plot_range(
 def _curve(
     axes: Any, epochs: Sequence[int], values: Sequence[float | None], colour: str, label: str
 ) -> None:
-    """Draw what there is: val may be missing in some epochs, or in all."""
-    there = [
+    """Draw the values that there are: val may be missing in some epochs, or in all."""
+    points = [
         (epoch, value) for epoch, value in zip(epochs, values, strict=True) if value is not None
     ]
-    if there:
-        x, y = zip(*there, strict=True)
-        marker = "o" if len(there) <= MOST_MARKED else None
+    if points:
+        x, y = zip(*points, strict=True)
+        marker = "o" if len(points) <= MOST_MARKED else None
         axes.plot(
             x, _finite(y), color=colour, linewidth=2, marker=marker, markersize=4.5, label=label
         )
@@ -121,7 +119,7 @@ def _mark(axes: Any, epoch: int | None, word: str) -> None:
 
 
 def _finite(values: Sequence[float]) -> NDArray[np.float64]:
-    """Leave a gap where a value is infinite: it would stretch the axis to nothing."""
+    """Leave a gap where a value is infinite: it would stretch the axis."""
     array = np.asarray(values, np.float64)
     return np.where(np.isfinite(array), array, np.nan)
 
@@ -135,7 +133,7 @@ def _log_if_wide(axes: Any) -> None:
 
 
 def _keep_explosion_out(axes: Any, values: NDArray[np.float64]) -> None:
-    """Let the y axis end a little above what came before the lowest loss."""
+    """End the y axis a little above the losses before the lowest one."""
     if np.isnan(values).all():
         return
     lowest = int(np.nanargmin(values))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -19,31 +18,32 @@ from ilk.errors import UsageError
 from ilk.models.network import Network
 from ilk.text import escaped
 from ilk.training.history import Row
+from ilk.training.optim.layers import eval_mode
 
-# A histogram of so many values looks as one of millions. A prime, so that the stride does not fall
-# in step with rows or channels.
+# A histogram of so many values looks like one of millions. A prime, so that the stride does not
+# coincide with rows or channels.
 MOST_VALUES = 99_991
-# TensorBoard's bins end at 1e20, and it cannot draw a histogram of which none lies in a bin.
+# TensorBoard's bins end at 1e20; a histogram with all values above cannot be drawn.
 LARGEST = 1e19
 MOST_PICTURES = 16
 COLUMNS = 4
 SMALLEST, LARGEST_SIDE = 128, 224  # pixels a picture is shown at
 FONT, CAPTION = 14, 40  # pixels; two lines
-NAMED_SHARE = 0.1  # of a class in a mixed target, from which it is told
+NAMED_SHARE = 0.1  # smallest share of a mixed target that a caption names
 
 Array = Tensor | NDArray[Any]
 
 
 class TensorBoard:
-    """Writes what ``tensorboard --logdir FOLDER`` shows; nothing of it changes the training.
+    """Writes what ``tensorboard --logdir FOLDER`` shows; it does not affect the training.
 
     Parameters
     ----------
     folder : Path
-        Is made if need be.
+        Created if needed.
     first_step : int
-        The steps done before: what an earlier sitting wrote of later ones is hidden. What it
-        wrote of this one stays, as the row of an epoch bears the steps done at its end.
+        The steps done before: events of later steps, written before the training was resumed, are
+        hidden. Those of this very step stay, as an epoch's row has the steps done at its end.
 
     Raises
     ------
@@ -61,14 +61,14 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder), purge_step=first_step and first_step + 1)
 
     def scalars(self, row: Row) -> None:
-        """Write what is known of an epoch, at its step, and hand all to the operating system."""
+        """Write the row of an epoch, at its step, and flush the file."""
         tags = {
             "loss/train": row.loss,
             "loss/val": row.val_loss,
             "accuracy/train": row.accuracy,
             "accuracy/val": row.val_accuracy,
             "macro_f1/val": row.val_macro_f1,
-            "rate": row.rate,
+            "lr": row.lr,
             "epoch": row.epoch,
             "pictures_per_second": row.pictures_per_second,
         }
@@ -78,32 +78,32 @@ class TensorBoard:
         self._writer.flush()
 
     def gradient_norms(self, step: int, network: Network) -> None:
-        """Write the norm of the gradients, of each part of the network and in total.
+        """Write the norm of the gradients of each part of the network and in total.
 
         Parts are the backbone's children and the head; those without gradients are left out.
         """
         owned = {name: list(child.parameters()) for name, child in _children(network).items()}
         norms = {name: _gradient_norm(own) for name, own in (owned | _tokens(network)).items()}
-        there = {name: norm for name, norm in norms.items() if norm is not None}
-        if there:
-            values = torch.stack([*there.values()])
+        found = {name: norm for name, norm in norms.items() if norm is not None}
+        if found:
+            values = torch.stack([*found.values()])
             everything = torch.cat([values, values.norm()[None]]).tolist()
-            for name, value in zip([*there, "total"], everything, strict=True):
+            for name, value in zip([*found, "total"], everything, strict=True):
                 self._writer.add_scalar(f"gradient_norm/{name}", value, step)
 
     def histograms(self, step: int, network: Network, pixels: Tensor) -> None:
         """Write histograms of weights, gradients and activations, by layer.
 
         Layers are the backbone's children, the blocks of those that are a sequence, and the head.
-        What is not finite is left out, and its share told as ``not_finite/…``.
+        Values that are not finite are left out, and their share is written as ``not_finite/…``.
 
         Parameters
         ----------
         step : int
         network : Network
-            Not compiled; gradients are those that it holds now. Nothing in it is changed.
+            Not compiled; with its current gradients. It is not changed.
         pixels : uint8 or float Tensor [N, H, W, 3]
-            Some pictures, on the network's device: what activations are of, in eval mode.
+            Some pictures, on the network's device, to compute activations of, in eval mode.
         """
         layers = _layers(network)
         owned = {name: list(layer.parameters()) for name, layer in layers.items()}
@@ -126,7 +126,7 @@ class TensorBoard:
             Classes, or their shares in mixed pictures.
         classes : sequence of str
         """
-        captions = [_said(label, classes) for label in torch.as_tensor(labels)[:MOST_PICTURES]]
+        captions = [_caption(label, classes) for label in torch.as_tensor(labels)[:MOST_PICTURES]]
         self._show("pictures/train", step, pixels[:MOST_PICTURES], captions)
 
     def wrong(
@@ -137,7 +137,7 @@ class TensorBoard:
         predicted: Array,
         classes: Sequence[str],
     ) -> None:
-        """Show the first 16 val pictures that are taken for something else, if there are any.
+        """Show the first 16 misclassified validation pictures, if there are any.
 
         Parameters
         ----------
@@ -147,16 +147,16 @@ class TensorBoard:
         labels, predicted : int Tensors or arrays [N]
         classes : sequence of str
         """
-        true, said = torch.as_tensor(labels).cpu(), torch.as_tensor(predicted).cpu()
-        rows = torch.nonzero(true != said).flatten()[:MOST_PICTURES].tolist()
+        true, named = torch.as_tensor(labels).cpu(), torch.as_tensor(predicted).cpu()
+        rows = torch.nonzero(true != named).flatten()[:MOST_PICTURES].tolist()
         captions = [
-            f"is {escaped(classes[int(true[i])])},\nsaid {escaped(classes[int(said[i])])}"
+            f"true: {escaped(classes[int(true[i])])}\npred: {escaped(classes[int(named[i])])}"
             for i in rows
         ]
         self._show("pictures/wrong", step, pixels[rows], captions)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Close the event file."""
         self._writer.close()
 
     def _histogram(self, tag: str, samples: Iterable[Tensor], step: int) -> None:
@@ -185,7 +185,7 @@ def _children(network: Network) -> dict[str, nn.Module]:
 
 
 def _tokens(network: Network) -> dict[str, list[nn.Parameter]]:
-    """Return the parameters that lie in none of the backbone's children."""
+    """Return the parameters that belong to none of the backbone's children."""
     own = list(network.backbone.parameters(recurse=False))
     return {"tokens": own} if own else {}
 
@@ -220,7 +220,7 @@ def _activations(
 
     hooks = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]
     try:
-        with _in_eval_mode(network), torch.no_grad():
+        with eval_mode(network), torch.no_grad():
             network(pixels)
     finally:
         for hook in hooks:
@@ -228,37 +228,25 @@ def _activations(
     return samples
 
 
-@contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode for a while; parts of it may have been in it before."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 def _sample(values: Tensor) -> Tensor:
     """Return values, evenly spread if they are too many: ``float32 [M]``, on the CPU."""
     flat = values.detach().flatten()
     if len(flat) > MOST_VALUES:
         flat = flat[torch.arange(MOST_VALUES, device=flat.device) * len(flat) // MOST_VALUES]
-    # Copied, because the next layer may work in place.
+    # Copied, because the next layer may operate in place.
     return flat.to("cpu", torch.float32, copy=True)
 
 
-def _said(label: Tensor, classes: Sequence[str]) -> str:
+def _caption(label: Tensor, classes: Sequence[str]) -> str:
     if label.ndim == 0:
         return escaped(classes[int(label)])
     shares, order = label.float().topk(min(2, len(label)))
-    told = [
+    lines = [
         f"{escaped(classes[k])} {100 * share:.0f} %"
         for share, k in zip(shares.tolist(), order.tolist(), strict=True)
         if share >= NAMED_SHARE
     ]
-    return ",\n".join(told)
+    return ",\n".join(lines)
 
 
 def _grid(pixels: NDArray[np.uint8], captions: Sequence[str]) -> NDArray[np.uint8]:

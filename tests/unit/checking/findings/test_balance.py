@@ -66,7 +66,7 @@ def test_small_classes_are_named_with_their_numbers():
 def test_unequal_classes_are_told_with_their_effective_number():
     (finding,) = found(pictures("cat", 100), pictures("dog", 10))
     assert finding.detail.startswith("cat has 100 pictures, dog 10;")
-    assert "1.4 classes of equal size, not 2" in finding.detail
+    assert "1.4 equal classes instead of 2" in finding.detail
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_copies_in_several_splits_leak(other, how):
     data = evidence(("a", "cat", "train"), (other, "cat", "test"))
     (finding,) = found(data, *([(0, 1)] if how == "near" else []))
     assert (finding.kind, finding.severity) == (f"leakage.{how}", "error")
-    assert finding.detail.endswith(" in train and test: the score will flatter")
+    assert finding.detail.endswith(" in train and test: the score will be optimistic")
 
 
 def test_of_a_leak_what_scores_are_taken_on_is_named_first():

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from ilk.checking.findings import files
+from ilk.checking.findings.common import COMMON_NUMBER
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.kinds import GROUPS, KINDS
-from ilk.checking.findings.per_file import FEW
 from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
 from ilk.data.inspection.facts import Facts
 from ilk.data.inspection.inspect import Inspection, inspect
@@ -98,7 +98,7 @@ def test_a_truncated_file_that_still_gives_a_picture_is_a_warning(root, encoded,
     assert "file.incomplete" not in GROUPS["unreadable"]
 
 
-def test_other_files_are_named_once_an_ending(root):
+def test_other_files_are_listed_by_extension(root):
     for name in ("a.txt", "b.txt", "c.xml", "README"):
         (root / "cat" / name).write_text("x")
     found = check(root)
@@ -108,9 +108,9 @@ def test_other_files_are_named_once_an_ending(root):
         ("file.ignored", "info", ["c.xml"]),
     ]
     assert {f.detail for f in found} == {
-        "2 files ending in .txt, as no picture does",
-        "a file ending in .xml, as no picture does",
-        "a file without an ending, as no picture does",
+        "2 files with the extension .txt, which no picture has",
+        "a file with the extension .xml, which no picture has",
+        "a file without an extension",
     }
 
 
@@ -187,7 +187,7 @@ def test_a_link_out_of_the_data_is_a_warning(root, elsewhere):
     (root / "cat" / "y.png").symlink_to(root / "dog" / "c.png")
     (finding,) = check(root)
     assert told([finding]) == [("file.link", "warning", ["x.png"])]
-    assert finding.detail.endswith("elsewhere/a.png")
+    assert finding.detail.endswith("elsewhere/a.png, outside the data folder")
 
 
 def test_a_class_that_is_a_link_is_told_once(root, elsewhere):
@@ -215,7 +215,7 @@ def test_a_broken_link_beside_the_classes_is_a_warning(root, target):
     (finding,) = check(root)
     assert told([finding]) == [("file.link", "warning", [])]
     assert finding.detail.endswith(f"gone is a broken link, to {target}")
-    assert finding.action == "Mend or delete it."
+    assert finding.action == "Repair or delete it."
 
 
 def test_links_to_folders_within_a_class_are_not_followed_and_told(root):
@@ -229,12 +229,12 @@ def test_links_to_folders_within_a_class_are_not_followed_and_told(root):
 # --- files that are unusual ---------------------------------------------------------------------
 
 
-def test_an_ending_that_does_not_tell_what_is_inside(root, encoded, noise):
+def test_an_extension_that_does_not_match_the_content(root, encoded, noise):
     (root / "cat" / "x.jpg").write_bytes(encoded(noise(7, (24, 20)), "PNG"))
     (root / "cat" / "y.JPEG").write_bytes(encoded(noise(8, (24, 20)), "JPEG"))
     (finding,) = check(root)
     assert told([finding]) == [("file.ending", "info", ["x.jpg"])]
-    assert finding.detail == "ends in .jpg, but is a PNG"
+    assert finding.detail == "has the extension .jpg, but is a PNG"
 
 
 def test_an_animation(root, encoded, noise):
@@ -249,8 +249,8 @@ def test_an_animation(root, encoded, noise):
         ({"mode": "CMYK"}, "CMYK"),
         ({"mode": "I;16"}, "16 bits"),
         ({"mode": "RGB;16"}, "16 bits"),
-        ({"mode": "RGBA", "transparent": True}, "transparent"),
-        ({"mode": "P", "transparent": True}, "transparent"),
+        ({"mode": "RGBA", "transparent": True}, "transparency"),
+        ({"mode": "P", "transparent": True}, "transparency"),
         ({"mode": "1"}, "black and white"),
         ({"mode": "LAB"}, "LAB"),
     ],
@@ -276,7 +276,7 @@ def test_what_most_pictures_are_like_is_told_once():
     assert (finding.kind, finding.severity, finding.paths) == ("file.mode", "info", ())
     assert finding.detail.startswith("60 of 100 pictures: each has")
     assert len(of_facts(*[jpeg(mode="CMYK")] * 40, *[jpeg()] * 60)) == 40
-    assert len(of_facts(*[jpeg(mode="CMYK")] * FEW)) == FEW
+    assert len(of_facts(*[jpeg(mode="CMYK")] * COMMON_NUMBER)) == COMMON_NUMBER
 
 
 # --- size and shape -----------------------------------------------------------------------------

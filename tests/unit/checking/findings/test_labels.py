@@ -7,7 +7,7 @@ from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.labels import find, plain
 from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.inspection.inspect import STATISTICS, Facts, Inspection
-from ilk.evaluation.label_issues import margins, suspicion
+from ilk.evaluation.label_issues import label_issues, margins
 
 
 def evidence(labels, probabilities=None, splits=None, left_out=()):
@@ -37,15 +37,15 @@ TRUE = np.arange(60) % 3
 
 
 def test_labels_that_the_models_share_are_not_suspect():
-    found = suspicion(sure(TRUE, 3), TRUE)
+    found = label_issues(sure(TRUE, 3), TRUE)
     assert not found.suspects.any()
-    np.testing.assert_allclose(found.scores, 0.85, atol=1e-6)
+    np.testing.assert_allclose(found.margins, 0.85, atol=1e-6)
 
 
 def test_labels_that_they_contradict_are_suspect_and_come_first():
     given = TRUE.copy()
     given[[4, 17, 40]] = (given[[4, 17, 40]] + 1) % 3
-    found = suspicion(sure(TRUE, 3), given)
+    found = label_issues(sure(TRUE, 3), given)
     assert np.flatnonzero(found.suspects).tolist() == [4, 17, 40]
     assert set(found.ranking[:3]) == {4, 17, 40}
 
@@ -54,7 +54,7 @@ def test_a_single_label_that_is_plainly_contradicted_is_suspect():
     true = np.array([0] * 500 + [1] * 500)
     probabilities = sure(true, 2, 0.99)
     probabilities[[3, 4]] = [[0.3, 0.7], [0.4, 0.6]]
-    assert np.flatnonzero(suspicion(probabilities, true).suspects).tolist() == [3]
+    assert np.flatnonzero(label_issues(probabilities, true).suspects).tolist() == [3]
 
 
 def test_models_that_only_guess_contradict_nobody():
@@ -62,7 +62,7 @@ def test_models_that_only_guess_contradict_nobody():
     targets = np.arange(60) % 2
     first = rng.uniform(0, 1, 60)
     probabilities = np.column_stack([first, 1 - first]).astype(np.float32)
-    assert not suspicion(probabilities, targets).suspects.any()
+    assert not label_issues(probabilities, targets).suspects.any()
 
 
 def test_the_surest_contradiction_ranks_first():
@@ -70,28 +70,36 @@ def test_the_surest_contradiction_ranks_first():
     given[[4, 17]] = (given[[4, 17]] + 1) % 3
     probabilities = sure(TRUE, 3)
     probabilities[17] = sure(TRUE[17:18], 3, 0.99)[0]
-    assert suspicion(probabilities, given).ranking[:2].tolist() == [17, 4]
+    assert label_issues(probabilities, given).ranking[:2].tolist() == [17, 4]
 
 
 def test_what_nothing_is_known_of_is_not_suspect_and_ranks_last():
     given, probabilities = TRUE.copy(), sure(TRUE, 3)
     given[5], given[0] = -1, 1
     probabilities[7] = np.nan
-    found = suspicion(probabilities, given)
+    found = label_issues(probabilities, given)
     assert np.flatnonzero(found.suspects).tolist() == [0]
     assert set(found.ranking[-2:]) == {5, 7}
-    assert np.flatnonzero(np.isnan(found.scores)).tolist() == [5, 7]
+    assert np.flatnonzero(np.isnan(found.margins)).tolist() == [5, 7]
 
 
 def test_classes_of_which_nothing_is_known_do_not_disturb():
     given = np.append(TRUE, 3)
     probabilities = np.vstack([np.pad(sure(TRUE, 3), ((0, 0), (0, 1))), np.full(4, np.nan)])
-    assert not suspicion(probabilities.astype(np.float32), given).suspects.any()
+    assert not label_issues(probabilities.astype(np.float32), given).suspects.any()
 
 
 def test_one_class_or_none_is_never_suspect():
-    assert not suspicion(np.ones((5, 1), np.float32), np.zeros(5, np.int64)).suspects.any()
-    assert not suspicion(np.full((5, 2), np.nan, np.float32), np.zeros(5, np.int64)).suspects.any()
+    assert not label_issues(np.ones((5, 1), np.float32), np.zeros(5, np.int64)).suspects.any()
+    unknown = np.full((5, 2), np.nan, np.float32)
+    assert not label_issues(unknown, np.zeros(5, np.int64)).suspects.any()
+
+
+def test_a_certain_prediction_of_a_class_that_does_not_occur_says_nothing_of_the_others():
+    probabilities = np.eye(3, dtype=np.float32)[[0, 1, 0, 1, 2]]
+    found = label_issues(probabilities, np.array([0, 1, 0, 1, 0]))
+    assert found.margins[4] == 0
+    assert not found.suspects[4]
 
 
 def test_margins_worked_out_by_hand():

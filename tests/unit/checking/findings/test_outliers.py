@@ -5,7 +5,7 @@ import pytest
 
 from ilk.checking.findings import outliers
 from ilk.checking.findings.evidence import Evidence
-from ilk.checking.findings.outliers import distances, find, strangeness
+from ilk.checking.findings.outliers import distances, find, outlier_scores
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.inspection.inspect import STATISTICS, Facts, Inspection
 from ilk.inference import hellinger as roots
@@ -54,7 +54,7 @@ def test_nothing_is_said_without_features_or_pictures():
 
 
 def test_a_class_too_small_to_have_a_usual_distance_has_no_outliers():
-    features = np.concatenate([cloud(outliers.ENOUGH - 2), cloud(1, centre=3)])
+    features = np.concatenate([cloud(outliers.MIN_PICTURES - 2), cloud(1, centre=3)])
     assert not list(find(evidence(["cat"] * len(features), features)))
 
 
@@ -101,9 +101,9 @@ def test_copies_are_at_no_distance():
     assert not list(find(evidence(["cat"] * 30, features)))
 
 
-def test_strangeness_counts_scaled_median_deviations():
+def test_outlier_scores_counts_scaled_median_deviations():
     values = np.array([*range(1, 22), 100], np.float32)
-    scores = strangeness(values, np.zeros(22, np.int64))
+    scores = outlier_scores(values, np.zeros(22, np.int64))
     middle, deviation = 11.5, 5.5
     np.testing.assert_allclose(scores[-1], (100 - middle) / (1.4826 * deviation), rtol=1e-5)
-    assert not strangeness(values, np.full(22, -1)).any()
+    assert not outlier_scores(values, np.full(22, -1)).any()

@@ -79,7 +79,8 @@ def test_brightness_can_be_a_shortcut():
     rng = np.random.default_rng(0)
     dark = [0.2 if label == "cat" else 0.7 for label in LABELS] + 0.1 * rng.random(len(LABELS))
     (finding,) = found(brightness=dark)
-    assert finding.detail.startswith("brightness alone tells the class of 100 % of the pictures")
+    assert finding.detail.startswith("brightness alone predicts the class")
+    assert "100 % (chance: 50 %)" in finding.detail
 
 
 def test_a_weak_relation_is_no_shortcut():
@@ -92,7 +93,7 @@ def test_a_few_pictures_are_not_enough_to_say_so():
     def mode(label, facts):
         return {"mode": "L" if label == "dog" else "RGB"}
 
-    assert not found(["cat", "dog"] * (shortcuts.ENOUGH - 1), mode)
+    assert not found(["cat", "dog"] * (shortcuts.MIN_PICTURES - 1), mode)
     assert found(["cat", "dog"] * 20, mode)
 
 
@@ -107,7 +108,7 @@ def test_pictures_without_a_label_and_small_classes_take_no_part():
 
 
 def test_many_pictures_are_sampled(monkeypatch):
-    monkeypatch.setattr(shortcuts, "MOST", 40)
+    monkeypatch.setattr(shortcuts, "MAX_PICTURES", 40)
     rows, targets = shortcuts._sampled(np.array([3, 5, -1] * 100))
     assert np.bincount(targets).tolist() == [20, 20]
     assert (np.array([3, 5])[targets] == np.array([3, 5, -1] * 100)[rows]).all()

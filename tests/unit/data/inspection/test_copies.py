@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ilk.data.catalog import Catalog, Picture
-from ilk.data.inspection.copies import grouped, groups, leaks, spare
+from ilk.data.inspection.copies import count_redundant, grouped, groups, leaks
 from ilk.data.inspection.near import Pair
 
 
@@ -57,8 +57,8 @@ def test_near_copies_and_copies_of_them_bear_one_group():
     found = grouped(data, pairs((0, 1)))
     assert [p.group for p in found.pictures] == ["80", "80", "", "", "80"]
     assert [p.origin for p in found.pictures] == ["80", "80", "70", "60", "80"]
-    assert spare(found) == 2
-    assert spare(data) == 1
+    assert count_redundant(found) == 2
+    assert count_redundant(data) == 1
 
 
 def test_without_near_copies_nothing_changes():

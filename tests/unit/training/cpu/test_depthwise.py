@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ilk.training.cpu import depthwise
-from ilk.training.cpu.depthwise import QuickDepthwise
+from ilk.training.cpu.depthwise import FastDepthwise
 
 
 def gradients(net, x, *, quick):
@@ -13,7 +13,7 @@ def gradients(net, x, *, quick):
     net.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
         if quick:
-            with QuickDepthwise():
+            with FastDepthwise():
                 y = net(x)
         else:
             y = net(x)
@@ -66,7 +66,7 @@ def test_all_others_go_pytorchs_own_way(calls, net):
 
 
 def test_without_gradients_nothing_stands_in(calls):
-    with torch.no_grad(), QuickDepthwise():
+    with torch.no_grad(), FastDepthwise():
         nn.Conv2d(6, 6, 5, 2, groups=6)(torch.randn(1, 6, 9, 9))
     assert calls == []
 
@@ -74,7 +74,7 @@ def test_without_gradients_nothing_stands_in(calls):
 def test_frozen_filters_get_no_gradient():
     net = nn.Conv2d(6, 6, 5, groups=6, bias=False).requires_grad_(False)
     x = torch.randn(1, 6, 9, 9, requires_grad=True)
-    with torch.autocast("cpu", torch.bfloat16), QuickDepthwise():
+    with torch.autocast("cpu", torch.bfloat16), FastDepthwise():
         net(x).float().sum().backward()
     assert net.weight.grad is None
     assert x.grad is not None

@@ -6,7 +6,7 @@ import torch
 
 from ilk.errors import UsageError
 from ilk.training.cpu import precision as precisions
-from ilk.training.cpu.precision import Precision, pick_precision, spare_single_pixels
+from ilk.training.cpu.precision import Precision, pad_single_pixels, pick_precision
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ def test_fp32_is_always_to_be_had(has_bf16):
 
 
 def test_fp16_is_refused_on_a_cpu():
-    with pytest.raises(UsageError, match="--precision fp16 trains on a GPU only"):
+    with pytest.raises(UsageError, match="--precision fp16 needs a GPU"):
         pick_precision("fp16", "cpu")
 
 
@@ -88,7 +88,7 @@ def test_a_single_pixel_gets_company_and_the_answer_stays(kernel, padding, group
     pixel, picture = torch.randn(3, 4, 1, 1), torch.randn(3, 4, 6, 6)
     before = net(pixel), net(picture)
     seen = []
-    spare_single_pixels(net)
+    pad_single_pixels(net)
     net.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape[2:])))
     for expected, x in zip(before, (pixel, picture), strict=True):
         torch.testing.assert_close(net(x), expected)
@@ -98,7 +98,7 @@ def test_a_single_pixel_gets_company_and_the_answer_stays(kernel, padding, group
 def test_gradients_of_filters_that_see_padding_only_are_zero():
     """Without company they are uninitialised in bf16 on some processors."""
     net = torch.nn.Conv2d(64, 64, 3, stride=2, padding=1, bias=False)
-    spare_single_pixels(net)
+    pad_single_pixels(net)
     for _ in range(5):
         dirt = [torch.full((size,), float("nan")) for size in (1000, 20000, 100000)]
         del dirt
@@ -113,5 +113,5 @@ def test_a_convolution_that_would_answer_twice_is_left_alone():
     net = torch.nn.Conv2d(3, 3, 4, stride=2, padding=2)
     x = torch.randn(2, 3, 1, 1)
     before = net(x)
-    spare_single_pixels(net)
+    pad_single_pixels(net)
     assert torch.equal(net(x), before)

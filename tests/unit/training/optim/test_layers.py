@@ -119,7 +119,7 @@ def test_an_unknown_part_is_refused_with_those_there_are(efficientnet, part):
 
 
 def test_a_misspelt_part_is_told_what_is_near(efficientnet):
-    with pytest.raises(UsageError, match=r"Near it: .*conv_stem"):
+    with pytest.raises(UsageError, match=r"Similar: .*conv_stem"):
         frozen_names(efficientnet, "conv_stm")
 
 

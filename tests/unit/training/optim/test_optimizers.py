@@ -10,11 +10,11 @@ from ilk.errors import UsageError
 from ilk.models.backbones import create, import_timm
 from ilk.models.network import Network
 from ilk.recipe import Recipe
-from ilk.recipes import RATES
+from ilk.recipes import DEFAULT_LRS
 from ilk.spec import Backbone
 from ilk.training.optim.layers import freeze, frozen_names
 from ilk.training.optim.muon import Muon
-from ilk.training.optim.optimizers import make_optimizers, set_rates
+from ilk.training.optim.optimizers import make_optimizers, set_learning_rates
 
 OPTIMIZERS = ["sgd", "adamw", "muon"]
 
@@ -58,7 +58,7 @@ def test_every_parameter_is_trained_at_the_peak_rate(network, optimizer):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_without_a_rate_each_optimizer_has_its_own(network, optimizer):
-    assert set(peaks_of(network, optimizer=optimizer).values()) == {RATES[optimizer]}
+    assert set(peaks_of(network, optimizer=optimizer).values()) == {DEFAULT_LRS[optimizer]}
 
 
 def test_sgd_has_nesterov_momentum_if_any(network):
@@ -173,7 +173,7 @@ def test_factors_multiply_layer_wise_rates(network):
 
 
 def test_an_unknown_part_is_refused_with_those_there_are(network):
-    with pytest.raises(UsageError, match=r"rates.*'haed'.*Near it: .*head.*backbone.*conv_stem"):
+    with pytest.raises(UsageError, match=r"rates.*'haed'.*Similar: .*head.*backbone.*conv_stem"):
         make_optimizers(network, recipe_of(rates={"haed": 10}))
 
 
@@ -238,7 +238,7 @@ def test_rates_are_set_as_a_factor_of_each_groups_peak(network, optimizer):
     groups = [group for o in optimizers for group in o.param_groups]
     assert all(group["lr"] == group["peak"] for group in groups)
     for factor in (0.25, 0.5):
-        set_rates(optimizers, factor)
+        set_learning_rates(optimizers, factor)
         assert all(group["lr"] == factor * group["peak"] for group in groups)
     assert max(group["peak"] for group in groups) == pytest.approx(1)
 

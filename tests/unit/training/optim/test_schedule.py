@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ilk.errors import UsageError
 from ilk.recipe import Recipe
-from ilk.training.optim.schedule import image_size, rate_factor, smoothing
+from ilk.training.optim.schedule import image_size, lr_factor, smoothing
 
 SCHEDULES = ["step", "cosine", "onecycle", "linear", "constant"]
 FALLING_TO_ZERO = ["cosine", "onecycle", "linear"]
@@ -24,7 +24,7 @@ def recipe_of(**fields):
 
 def factors_of(recipe, per_epoch, epochs):
     total = per_epoch * epochs
-    return [rate_factor(recipe, step, per_epoch, total) for step in range(total)]
+    return [lr_factor(recipe, step, per_epoch, total) for step in range(total)]
 
 
 @given(st.sampled_from(SCHEDULES), per_epoch, epochs, warmups)
@@ -55,12 +55,12 @@ def test_there_is_no_jump_at_the_end_of_the_warmup(schedule, per_epoch, warmup):
 def test_it_ends_at_zero(schedule, per_epoch, epochs, warmup):
     recipe = recipe_of(schedule=schedule, warmup=min(warmup, epochs - 0.5))
     total = per_epoch * epochs
-    assert rate_factor(recipe, total, per_epoch, total) == pytest.approx(0, abs=1e-12)
+    assert lr_factor(recipe, total, per_epoch, total) == pytest.approx(0, abs=1e-12)
 
 
 def test_without_warmup_the_first_step_has_the_peak_rate():
     for schedule in ("step", "cosine", "linear", "constant"):
-        assert rate_factor(recipe_of(schedule=schedule), 0, 10, 100) == 1
+        assert lr_factor(recipe_of(schedule=schedule), 0, 10, 100) == 1
 
 
 def test_warmup_is_linear_over_its_epochs_which_may_be_fractions():
@@ -76,9 +76,9 @@ def test_a_warmup_longer_than_a_short_training_bears_is_shortened():
 
 def test_linear_and_cosine_are_half_way_down_in_the_middle():
     for schedule in ("linear", "cosine"):
-        assert rate_factor(recipe_of(schedule=schedule), 50, 10, 100) == pytest.approx(0.5)
+        assert lr_factor(recipe_of(schedule=schedule), 50, 10, 100) == pytest.approx(0.5)
         recipe = recipe_of(schedule=schedule, warmup=2)
-        assert rate_factor(recipe, 60, 10, 100) == pytest.approx(0.5)
+        assert lr_factor(recipe, 60, 10, 100) == pytest.approx(0.5)
 
 
 def optimizer_at_one():
@@ -91,7 +91,7 @@ def test_the_step_schedule_is_torchs():
     theirs = torch.optim.lr_scheduler.StepLR(optimizer, step_size=3, gamma=0.5)
     for epoch in range(10):
         for step in range(4):
-            ours = rate_factor(recipe, epoch * 4 + step, 4, 40)
+            ours = lr_factor(recipe, epoch * 4 + step, 4, 40)
             assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()

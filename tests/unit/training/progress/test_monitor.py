@@ -17,21 +17,22 @@ from ilk.training.history import Row
 from ilk.training.progress import monitor as module
 from ilk.training.progress.monitor import GRADIENT_STEPS, Monitor
 from ilk.training.scoring import Scores
-from ilk.training.state import Best, Running
+from ilk.training.state import Best, EpochSums
+from ilk.training.step import StepSums
 
 
 class Live:
-    """A Progress that remembers the lines it was asked for, and what it was told of each."""
+    """A Progress that remembers its lines, and the ticks of each."""
 
     def __init__(self):
         self.lines = []
 
     @contextmanager
     def __call__(self, what, total):
-        line = {"what": what, "total": total, "told": [], "remarks": [], "open": True}
+        line = {"what": what, "total": total, "ticks": [], "remarks": [], "open": True}
 
         def tick(number, remark=""):
-            line["told"].append(number)
+            line["ticks"].append(number)
             line["remarks"].append(remark)
 
         self.lines.append(line)
@@ -61,8 +62,8 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def told(caplog):
-    """Return ``told(level)``: what was said so far."""
+def logged(caplog):
+    """Return ``logged(level)``: the messages so far."""
     caplog.set_level(logging.INFO, "ilk")
     return lambda level: [r.getMessage() for r in caplog.records if r.levelname == level]
 
@@ -80,7 +81,7 @@ def board(monkeypatch):
 
 
 def row(epoch=1, loss=0.5, **fields):
-    usual = {"step": 4 * epoch, "seconds": 1.0, "rate": 0.05, "accuracy": 0.7, "val_loss": 0.6,
+    usual = {"step": 4 * epoch, "seconds": 1.0, "lr": 0.05, "accuracy": 0.7, "val_loss": 0.6,
              "val_accuracy": 0.8, "val_macro_f1": 0.7, "pictures_per_second": 100.0}  # fmt: skip
     return Row(epoch=epoch, loss=loss, **{**usual, **fields})
 
@@ -91,15 +92,15 @@ def test_each_epoch_has_a_live_line_that_counts_its_pictures(lab, state, clock):
         monitor.begin_epoch(state, 16)
         for step in range(4):
             clock[0] += 0.3
-            state.running.add(0.5, 3, 4)
+            state.sums.add(2.0, 3, 4)
             state.step = step + 1
-            monitor.step(state, 0.5, 4)
+            monitor.step(state, StepSums(2.0, 3, 4))
         state.history.append(row())
-        monitor.end_of_epoch(state)
+        monitor.end_epoch(state)
         [line] = live.lines
         assert not line["open"]
         assert line["what"] == "epoch 1/3"
-        assert line["total"] == sum(line["told"]) == 16
+        assert line["total"] == sum(line["ticks"]) == 16
         assert line["remarks"][-1].startswith("loss 0.500, acc 75.0 %, ")
         assert line["remarks"][-1].endswith(" left")
 
@@ -110,25 +111,25 @@ def test_the_live_line_changes_a_few_times_a_second_and_forgets_no_picture(lab, 
         monitor.begin_epoch(state, 400)
         for _ in range(100):
             clock[0] += 0.05
-            state.running.add(0.5, 3, 4)
-            monitor.step(state, 0.5, 4)
+            state.sums.add(2.0, 3, 4)
+            monitor.step(state, StepSums(2.0, 3, 4))
     [line] = live.lines
-    assert 10 <= len(line["told"]) <= 20
-    assert sum(line["told"]) + 4 * 5 > 400
+    assert 10 <= len(line["ticks"]) <= 20
+    assert sum(line["ticks"]) + 4 * 5 > 400
 
 
 def test_the_line_of_an_epoch_that_was_begun_before_counts_what_was_had(lab, state, clock):
     live = Live()
-    state.running = Running(loss=4.0, correct=6, pictures=8)
+    state.sums = EpochSums(loss=4.0, correct=6, pictures=8)
     state.step = 2
     with Monitor(lab.folder, lab.examples(), lab.recipe(), live) as monitor:
         monitor.begin_epoch(state, 8)
         for _ in range(2):
             clock[0] += 1
-            state.running.add(0.5, 3, 4)
-            monitor.step(state, 0.5, 4)
+            state.sums.add(2.0, 3, 4)
+            monitor.step(state, StepSums(2.0, 3, 4))
     [line] = live.lines
-    assert line["total"] == sum(line["told"]) == 16
+    assert line["total"] == sum(line["ticks"]) == 16
 
 
 def test_a_line_is_closed_when_a_training_breaks_off(lab, state):
@@ -142,52 +143,52 @@ def test_a_line_is_closed_when_a_training_breaks_off(lab, state):
     assert not live.lines[0]["open"]
 
 
-def test_the_end_of_an_epoch_is_a_line_and_a_row(lab, state, told):
+def test_the_end_of_an_epoch_is_a_line_and_a_row(lab, state, logged):
     monitor = Monitor(lab.folder, lab.examples(), lab.recipe())
     for epoch in (1, 2):
         state.history.append(row(epoch))
-        monitor.end_of_epoch(state)
-    assert [line[:9] for line in told("INFO")] == ["epoch 1/3", "epoch 2/3"]
-    assert "val accuracy  80.0 %" in told("INFO")[0]
+        monitor.end_epoch(state)
+    assert [line[:9] for line in logged("INFO")] == ["epoch 1/3", "epoch 2/3"]
+    assert "val accuracy  80.0 %" in logged("INFO")[0]
     table = list(csv.DictReader((lab.folder / "history.csv").read_text().splitlines()))
     assert [line["epoch"] for line in table] == ["1", "2"]
-    assert not told("WARNING")
+    assert not logged("WARNING")
 
 
-def test_what_goes_wrong_is_said_once(lab, state, told):
+def test_a_problem_is_reported_once(lab, state, logged):
     monitor = Monitor(lab.folder, lab.examples(), lab.recipe())
     for epoch in range(1, 8):
         state.history.append(row(epoch, loss=1.0 + epoch / 10, val_loss=None, val_accuracy=None))
-        monitor.end_of_epoch(state)
-    [remark] = told("WARNING")
+        monitor.end_epoch(state)
+    [remark] = logged("WARNING")
     assert "training loss has not fallen in the first 5 epochs" in remark
 
 
 @pytest.mark.parametrize(
     ("targets", "said"),
-    [([0, 1] * 8, "wrong more often than a coin"), ([0] * 12 + [1] * 4, "not above the 75.0 %")],
+    [([0, 1] * 8, "worse than tossing a coin"), ([0] * 12 + [1] * 4, "no better than the 75.0 %")],
 )
-def test_guessing_is_judged_by_the_classes_as_they_are_in_train(lab, state, told, targets, said):
+def test_guessing_is_judged_by_the_classes_as_they_are_in_train(lab, state, logged, targets, said):
     examples = lab.examples(val=30)
     examples.targets[:16] = targets
     examples = dataclasses.replace(examples, classes=("a", "b"))
     monitor = Monitor(lab.folder, examples, lab.recipe())
     for epoch in (1, 2, 3):
         state.history.append(row(epoch, loss=1 / epoch, val_accuracy=0.49, val_loss=1 / epoch))
-        monitor.end_of_epoch(state)
-    [remark] = told("WARNING")
+        monitor.end_epoch(state)
+    [remark] = logged("WARNING")
     assert said in remark
 
 
-def test_a_full_disk_costs_the_table_but_not_the_training(lab, state, told, monkeypatch):
+def test_a_full_disk_costs_the_table_but_not_the_training(lab, state, logged, monkeypatch):
     def no_room(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(module, "write_history", no_room)
     monitor = Monitor(lab.folder, lab.examples(), lab.recipe())
     state.history.append(row())
-    monitor.end_of_epoch(state)
-    [warning] = told("WARNING")
+    monitor.end_epoch(state)
+    [warning] = logged("WARNING")
     assert "history.csv could not be written (No space left on device)" in warning
 
 
@@ -208,19 +209,19 @@ def test_a_training_without_an_epoch_has_no_curves(lab, state):
     assert list(lab.folder.iterdir()) == []
 
 
-def test_a_process_that_does_not_lead_neither_speaks_nor_writes(lab, state, told, board, clock):
+def test_only_the_main_process_prints_and_writes(lab, state, logged, board, clock):
     live = Live()
     recipe = lab.recipe(tensorboard=True)
-    with Monitor(lab.folder, lab.examples(), recipe, live, speaks=False) as monitor:
+    with Monitor(lab.folder, lab.examples(), recipe, live, enabled=False) as monitor:
         monitor.begin_epoch(state, 16)
         clock[0] += 1
-        state.running.add(0.5, 3, 4)
-        monitor.step(state, 0.5, 4)
+        state.sums.add(2.0, 3, 4)
+        monitor.step(state, StepSums(2.0, 3, 4))
         state.history.append(row())
-        monitor.end_of_epoch(state)
+        monitor.end_epoch(state)
         monitor.end(state)
     assert live.lines == []
-    assert told("INFO") == told("WARNING") == []
+    assert logged("INFO") == logged("WARNING") == []
     assert list(lab.folder.iterdir()) == []
     assert board.shown == []
 
@@ -249,19 +250,19 @@ def test_tensorboard_is_shown_gradients_now_and_then_and_pictures_once_an_epoch(
 def test_tensorboard_is_shown_the_row_of_each_epoch(lab, state, board):
     monitor = Monitor(lab.folder, lab.examples(), lab.recipe(tensorboard=True))
     state.history.append(row())
-    monitor.end_of_epoch(state)
+    monitor.end_epoch(state)
     assert ("scalars", row()) in board.shown
 
 
 def test_tensorboard_is_shown_some_pictures_that_were_named_wrongly(lab, state, board):
     examples = lab.examples(val=60)
-    rows = examples.val[5:]
-    predicted = examples.targets[rows].copy()
+    indices = examples.val[5:]
+    predicted = examples.targets[indices].copy()
     predicted[::2] = (predicted[::2] + 1) % 3
     monitor = Monitor(lab.folder, examples, lab.recipe(tensorboard=True))
-    monitor.validated(state, rows, predicted)
+    monitor.validated(state, indices, predicted)
     [(name, step, pixels, targets, named, classes)] = board.shown
-    wrong = rows[::2][:16]
+    wrong = indices[::2][:16]
     assert (name, step, classes) == ("wrong", 0, lab.classes)
     np.testing.assert_array_equal(pixels.numpy(), examples.source.pixels[wrong])
     np.testing.assert_array_equal(targets.numpy(), examples.targets[wrong])

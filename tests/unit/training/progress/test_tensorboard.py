@@ -86,7 +86,7 @@ def row(epoch, **changes):
 def test_rows_can_be_read_at_once_and_what_is_none_is_left_out(board, tmp_path):
     board.scalars(row(1, val_loss=None, val_accuracy=None, val_macro_f1=None))
     assert set(read(tmp_path).Tags()["scalars"]) == {
-        "loss/train", "accuracy/train", "rate", "epoch", "pictures_per_second",
+        "loss/train", "accuracy/train", "lr", "epoch", "pictures_per_second",
     }  # fmt: skip
     board.scalars(row(2))
     assert scalars(tmp_path, "loss/train") == {100: 0.5, 200: 0.25}

@@ -1,0 +1,315 @@
+"""Registry: the served models by name and version; loaded, warmed up, checked, and swapped."""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from fastapi import HTTPException
+
+from ilk.data.catalog import Catalog
+from ilk.data.decode import decode
+from ilk.data.stream import Stream
+from ilk.engines import Options
+from ilk.errors import ModelError, UsageError
+from ilk.folder import digest_of
+from ilk.inference import Classifier, fitting, load, model_file
+from ilk.runtime import cores
+from ilk.serving.batcher import Batcher, lower_thread_priority, run_at_lower_priority
+from ilk.serving.limits import RETRY, Limits
+from ilk.serving.metrics import Metrics
+from ilk.text import escaped
+
+MIN_STALL_S = 3.0
+STALL_FACTOR = 20  # a batch that takes this many times longer than at the warm-up counts as lost
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model to serve, as the command line names it: ``[NAME[@VERSION]=]PATH``.
+
+    Attributes
+    ----------
+    name : str
+    version : str
+        Empty: the first twelve digits of the file's SHA-256.
+    path : Path
+    """
+
+    name: str
+    version: str
+    path: Path
+
+    @classmethod
+    def parse(cls, text: str) -> ModelSource:
+        """Parse the argument; the default name is that of the run's folder or of the file.
+
+        Raises
+        ------
+        UsageError
+            The name cannot be used in a URL.
+        """
+        given, equals, rest = text.partition("=")
+        if not equals or Path(text).exists():
+            file = model_file(Path(text)).resolve()
+            own = file.parent.name if file.stem.startswith("model") else file.stem
+            return cls(re.sub(r"[^A-Za-z0-9._-]", "-", own).strip(".-_") or "model", "", Path(text))
+        name, _, version = given.partition("@")
+        for word in (name, version or "1"):
+            if not NAME.fullmatch(word):
+                raise UsageError(
+                    f"{escaped(given)} is not a valid model name: use letters, digits, '.', '_' "
+                    "and '-', as in cats@2=runs/cats."
+                )
+        return cls(name, version, Path(rest))
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A model that is loaded and answers requests.
+
+    Attributes
+    ----------
+    name, version : str
+    file : Path
+    digest : str
+        The SHA-256 of the file when it was loaded.
+    classifier : Classifier
+    batcher : Batcher
+    """
+
+    name: str
+    version: str
+    file: Path
+    digest: str
+    classifier: Classifier
+    batcher: Batcher
+
+    @property
+    def full_name(self) -> str:
+        """Name and version, as in ``cats@2``."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def explains(self) -> bool:
+        """Whether it can explain its predictions; exported models cannot."""
+        return not self.classifier.exported
+
+    def unchanged(self) -> bool:
+        """Whether its file is still the one that was loaded."""
+        return digest_of(self.file) == self.digest
+
+
+class ModelRegistry:
+    """All models of a service. They are replaced in one step, so that no request sees a mixture.
+
+    Parameters
+    ----------
+    sources : sequence of ModelSource
+        The first name is the default model; of each name, the last version is the default.
+    options : Options
+    limits : Limits
+    metrics : Metrics
+    golden : Catalog, optional
+        Labelled pictures; a model that gets one of them wrong is not served.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[ModelSource],
+        options: Options,
+        limits: Limits,
+        metrics: Metrics,
+        golden: Catalog | None = None,
+    ) -> None:
+        if not sources:
+            raise UsageError("Give at least one model.")
+        self._sources = sources
+        self._options = options
+        self._limits = limits
+        self._metrics = metrics
+        self._golden = golden
+        self._served: tuple[ServedModel, ...] = ()
+        self._closing: list[ServedModel] = []
+        self._decoders = ThreadPoolExecutor(cores(), "ilk-decode", lower_thread_priority)
+        self._loading = threading.Lock()
+        self._swapping = threading.Lock()
+
+    @property
+    def all(self) -> tuple[ServedModel, ...]:
+        """All served models; empty before `load`."""
+        return self._served
+
+    def load(self) -> None:
+        """Load all models again, warm them up and check them; then swap them in.
+
+        Raises
+        ------
+        IlkError
+            One of them cannot be served; the models in use stay in use.
+        HTTPException
+            409: they are being loaded already.
+        """
+        if not self._loading.acquire(blocking=False):
+            raise HTTPException(409, "The models are being loaded already.")
+        opened: list[ServedModel] = []
+        try:
+            for source, old in zip_longest(self._sources, self._served):
+                opened.append(run_at_lower_priority(self._open, source, old))
+                _refuse_duplicate(opened)
+        except BaseException:
+            _close(opened)
+            raise
+        else:
+            self._swap(tuple(opened))
+        finally:
+            self._loading.release()
+
+    def find(self, name: str | None, version: str | None) -> ServedModel:
+        """Return the model that a request asks for.
+
+        Raises
+        ------
+        HTTPException
+            There is no such model (404), or none is loaded yet (503).
+        """
+        if not self._served:
+            raise HTTPException(503, "The models are being loaded; try again in a moment.", RETRY)
+        name = name or self._served[0].name
+        if "@" in name and not version:
+            name, _, version = name.partition("@")
+        for served in reversed(self._served):
+            if served.name == name and version in {None, "", served.version}:
+                return served
+        asked = f"{name}@{version}" if version else name
+        known = ", ".join(served.full_name for served in self._served)
+        raise HTTPException(404, f"No model {asked!r}; there is {known}.")
+
+    @contextmanager
+    def lease(self, name: str | None, version: str | None) -> Iterator[ServedModel]:
+        """Find a model, and keep it running for the block even if a reload replaces it.
+
+        Raises
+        ------
+        HTTPException
+            As for `find`.
+        """
+        with self._swapping:
+            served = self.find(name, version)
+            served.batcher.acquire_lease()
+        try:
+            yield served
+        finally:
+            served.batcher.release_lease()
+
+    def check(self) -> None:
+        """Replace engine threads that hang; to be called several times a second."""
+        for served in [s for s in self._closing if s.batcher.ended]:
+            self._closing.remove(served)  # in place: a loading thread may be adding others
+        for served in (*self._served, *self._closing):
+            served.batcher.check()
+
+    @property
+    def broken(self) -> bool:
+        """Whether one of them has failed several times in a row."""
+        return any(served.batcher.broken for served in self._served)
+
+    def close(self) -> None:
+        """Stop serving, and wait until every model has answered what it accepted."""
+        self._swap(())
+        for served in self._closing:
+            served.batcher.wait()
+        self._decoders.shutdown(wait=False)
+
+    def _swap(self, served: tuple[ServedModel, ...]) -> None:
+        with self._swapping:
+            replaced, self._served = self._served, served
+        self._closing += replaced
+        _close(replaced)
+
+    def _open(self, source: ModelSource, old: ServedModel | None) -> ServedModel:
+        file = model_file(source.path)
+        classifier = load(source.path, fitting(source.path, self._options))
+        digest = digest_of(file)
+        _refuse_other_classes(old, classifier)
+        slowest = _warm_up(classifier, self._limits.batch)
+        self._refuse_wrong(classifier)
+        batcher = Batcher(
+            functools.partial(
+                decode, preprocess=classifier.spec.preprocess, formats=self._limits.formats
+            ),
+            classifier.named,
+            self._decoders,
+            batch=self._limits.batch,
+            threads=classifier.engine.lanes,
+            stall_s=max(MIN_STALL_S, STALL_FACTOR * slowest),
+            metrics=self._metrics,
+        )
+        version = source.version or digest[:12]
+        return ServedModel(source.name, version, file, digest, classifier, batcher)
+
+    def _refuse_wrong(self, classifier: Classifier) -> None:
+        """Raise for a model that gets a golden picture wrong."""
+        if self._golden is None:
+            return
+        pictures = [p for p in self._golden.pictures if p.label is not None]
+        wrong: list[str] = []
+        read = 0
+        for batch in Stream(pictures, classifier.spec.preprocess, batch=self._limits.batch):
+            labels = classifier.named(batch.pixels).labels if batch.indices else []
+            for index, label in zip(batch.indices, labels, strict=True):
+                picture = pictures[index]
+                if label != picture.label:
+                    wrong.append(f"{escaped(picture.path)} is {picture.label}, not {label}")
+            read += len(batch.indices)
+        if not read:
+            raise UsageError("--golden has no labelled picture that can be read.")
+        if wrong:
+            raise ModelError(
+                f"{escaped(classifier.source)} is not served: it gets {len(wrong)} of {read} "
+                f"golden pictures wrong ({'; '.join(wrong[:3])})."
+            )
+
+
+def _refuse_duplicate(opened: Sequence[ServedModel]) -> None:
+    last = opened[-1]
+    if any(served.full_name == last.full_name for served in opened[:-1]):
+        raise UsageError(
+            f"Two models are called {last.full_name}; give them different versions, as in "
+            f"{last.name}@2=PATH."
+        )
+
+
+def _refuse_other_classes(old: ServedModel | None, classifier: Classifier) -> None:
+    """Raise if a model would replace one with other classes, which clients do not expect."""
+    if old is not None and old.classifier.classes != classifier.classes:
+        raise ModelError(
+            f"{escaped(classifier.source)} has other classes than '{old.name}', which it would "
+            "replace; serve it under another name."
+        )
+
+
+def _warm_up(classifier: Classifier, batch: int) -> float:
+    """Run one black picture and a full batch; return the seconds that a full batch takes."""
+    side = classifier.spec.preprocess.imgsz
+    classifier.named(np.zeros((1, side, side, 3), np.uint8))
+    many = np.zeros((batch, side, side, 3), np.uint8)
+    classifier.named(many)
+    began = time.perf_counter()
+    classifier.named(many)
+    return time.perf_counter() - began
+
+
+def _close(models: Sequence[ServedModel]) -> None:
+    for served in models:
+        served.batcher.close()
