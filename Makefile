@@ -6,6 +6,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests run in so many processes; what several need is trained once (tests/support/shared.py).
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest -n $(WORKERS)
 
 export HF_HUB_OFFLINE ?= 1
 
@@ -15,9 +18,7 @@ demo: $(READY)
 	$(BIN)/ilk demo .demo
 
 test: check
-	$(BIN)/pytest tests/unit
-	$(BIN)/pytest tests/integration
-	$(BIN)/pytest tests/e2e
+	$(PYTEST) tests --cov
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ with scratch() as folder:
     loop = Loop(folder / "b" / "catalog.csv", bf16=True)
     for _ in range(options.epochs):
         loop.epoch()
-    share, _ = loop.test()
+    share, _loss = loop.test()
 
 theirs = wilson(round(share * len(loop.test_set)), len(loop.test_set)).to_dict()
 print("| | accuracy | 95 % interval |\n|---|---|---|")

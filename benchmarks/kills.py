@@ -2,7 +2,7 @@
 
 Short trainings of five kinds, in three modes, are killed (SIGKILL) at random moments from the start
 of their process to its end; every third is killed once more while it goes on. A checkpoint is
-always being written. tests/integration/killing.py does it.
+always being written. tests/support/killing.py does it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common import headline, run_process, scratch
 
-SCRIPT = Path(__file__).parents[1] / "tests" / "integration" / "killing.py"
+SCRIPT = Path(__file__).parents[1] / "tests" / "support" / "killing.py"
 BEFORE, AFTER = "before the training began", "after the end"
 WHENS = (
     BEFORE,

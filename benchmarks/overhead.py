@@ -11,6 +11,7 @@ import statistics
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 from common import arguments, headline, scratch, spread
 
@@ -67,8 +68,8 @@ def timed(start, examples, recipe, folder, watched: bool) -> float:
         recipe, precision, examples.targets[examples.train], len(examples.classes),
         start.spec.preprocess.imgsz,
     )  # fmt: skip
-    checkpoints = Checkpoints(folder / "checkpoints", recipe.checkpoint_minutes)
-    monitor = WithoutCurves(folder, examples, recipe, quiet)
+    checkpoints: Any = Checkpoints(folder / "checkpoints", recipe.checkpoint_minutes)
+    monitor: Any = WithoutCurves(folder, examples, recipe, quiet)
     if not watched:
         checkpoints, monitor = Nothing(), Nothing()
     began = time.perf_counter()

@@ -141,7 +141,7 @@ def wait_for(url: str, process: subprocess.Popen) -> None:
     )
     for _ in range(1200):
         if process.poll() is not None:
-            raise SystemExit(f"{process.args} ended with {process.returncode}")
+            raise SystemExit(f"{process.args!r} ended with {process.returncode}")
         with contextlib.suppress(urllib.error.URLError, OSError):
             urllib.request.urlopen(request, timeout=20).read()
             return

@@ -22,7 +22,7 @@ options = arguments(__doc__, pictures=400, repeats=5)
 headline("Where the time goes: cats_dogs, one picture, or eight at once in the engine")
 
 preprocess = describe(DEFAULT).preprocess(None, "squash")
-_, engine = open_backbone(DEFAULT, None, preprocess, Options())
+engine = open_backbone(DEFAULT, None, preprocess, Options())[1]
 eager, _ = pretrained(DEFAULT)
 files = sorted((options.data / "cats_dogs").glob("*/*.jpg"))[:: 2000 // options.pictures]
 data = [d for d in (f.read_bytes() for f in files) if simplejpeg.is_jpeg(d)]

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-import io
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # torch is not to use all cores in each of the processes
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import io
+import shutil
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from colours import train_colours
+from shared import once
 
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items):
-    """Leave out what is slow, unless it is asked for: 'make test' is to end within minutes."""
-    if not os.environ.get("ILK_TEST_SLOW"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow: set ILK_TEST_SLOW=1"))
+    """Keep each file in one process, and leave out what is slow, unless it is asked for."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+        if item.get_closest_marker("slow") and not os.environ.get("ILK_TEST_SLOW"):
+            item.add_marker(pytest.mark.skip(reason="slow: set ILK_TEST_SLOW=1"))
+
+
+@pytest.fixture(scope="session")
+def colours_place():
+    """A folder with tiny pictures, a run of them, and its cache; never to be changed."""
+    return once("colours", train_colours)
+
+
+@pytest.fixture(scope="session")
+def warm_cache(colours_place, tmp_path_factory):
+    """A cache in which the default backbone is ready to run."""
+    return shutil.copytree(colours_place / "cache", tmp_path_factory.mktemp("warm") / "cache")
 
 
 @pytest.fixture(autouse=True)

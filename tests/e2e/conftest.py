@@ -1,36 +1,35 @@
-"""What the end-to-end tests share: the command line as a process of its own, tiny pictures, and
-models that are trained once."""
+"""What the end-to-end tests share: commands, tiny pictures, and a model that is trained once."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import subprocess
-import sys
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-Ilk = Callable[..., subprocess.CompletedProcess[str]]
-COLOURS = {"blue": (20, 40, 200), "green": (20, 180, 40), "red": (210, 30, 20)}
+from colours import COLOURS, OFFLINE, write_picture, write_pictures
+from commands import Done, run_apart, run_here
+
+Ilk = Callable[..., Done]
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of every command: one cache for all, no hub, warnings shown."""
-    cache = tmp_path_factory.mktemp("cache")
-    return {**os.environ, "ILK_CACHE": str(cache), "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
+def environment(warm_cache: Path) -> dict[str, str]:
+    """The environment of every command: one cache, in which the backbone lies, and no hub."""
+    return {**os.environ, **OFFLINE, "ILK_CACHE": str(warm_cache)}
 
 
 @pytest.fixture(scope="session")
 def ilk(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ilk:
-    """Run one ilk command; check its exit code, and that no traceback ever shows."""
+    """Run one ilk command; check its exit code, and that no traceback ever shows.
+
+    It runs within this process unless ``apart``.
+    """
     home = tmp_path_factory.mktemp("home")
 
     def run(
@@ -39,28 +38,16 @@ def ilk(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
         cwd: Path = home,
         stdin: str | bytes = b"",
         env: Mapping[str, str] | None = None,
-        timeout: float = 60,
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "ilk", *(os.fspath(a) if isinstance(a, Path) else str(a)
-                                            for a in arguments)],
-            check=False,
-            cwd=cwd,
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            env={**environment, **(env or {})},
-            capture_output=True,
-            timeout=timeout,
-        )  # fmt: skip
-        result = subprocess.CompletedProcess(
-            done.args,
-            done.returncode,
-            done.stdout.decode("utf-8", "surrogateescape"),
-            done.stderr.decode("utf-8", "surrogateescape"),
-        )
-        told = f"{arguments}\n{result.stdout}\n{result.stderr}"
-        assert "Traceback" not in result.stderr, told
-        assert result.returncode == code, told
-        return result
+        apart: bool = False,
+    ) -> Done:
+        words = [os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments]
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        place = {**environment, **(env or {})}
+        done = (run_apart if apart else run_here)(words, cwd, given, place)
+        told = f"{arguments}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, told
+        assert done.returncode == code, told
+        return done
 
     return run
 
@@ -84,25 +71,6 @@ def refused(ilk: Ilk) -> Callable[..., str]:
     return run
 
 
-def write_picture(file: Path, colour: Sequence[int], size: int = 24) -> None:
-    """Write one noisy picture of a colour; the noise depends on the file's name alone."""
-    rng = np.random.default_rng(zlib.crc32(os.fsencode(file.name)))
-    pixels = np.clip(np.array(colour) + rng.normal(0, 25, (size, size, 3)), 0, 255)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("wb") as out:
-        name = "JPEG" if file.suffix == ".jpg" else "PNG"
-        Image.fromarray(pixels.astype(np.uint8)).save(out, name)
-
-
-def write_pictures(root: Path, number: int, classes: Sequence[str] = ("blue", "red")) -> Path:
-    """Write ``number`` pictures a class, every other a JPEG."""
-    for label in classes:
-        for i in range(number):
-            ending = "jpg" if i % 2 else "png"
-            write_picture(root / label / f"{label}{i:02d}.{ending}", COLOURS[label])
-    return root
-
-
 @pytest.fixture(scope="session")
 def tiny() -> SimpleNamespace:
     """What makes tiny pictures on the fly."""
@@ -110,18 +78,17 @@ def tiny() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(colours_place: Path) -> Path:
     """Three classes of eight tiny pictures each; never to be changed."""
-    return write_pictures(tmp_path_factory.mktemp("data") / "colours", 8, tuple(COLOURS))
+    return colours_place / "colours"
 
 
 @pytest.fixture(scope="session")
-def trained(ilk: Ilk, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def trained(colours_place: Path) -> SimpleNamespace:
     """A model of the three classes: its run folder, its file, and what the command said."""
-    runs = tmp_path_factory.mktemp("runs")
-    done = ilk("train", pictures, "--runs", runs, "--name", "colours")
-    run = runs / "colours"
-    return SimpleNamespace(run=run, model=run / "model.safetensors", said=done)
+    run = colours_place / "runs" / "colours"
+    out, err = json.loads((colours_place / "said.json").read_text())
+    return SimpleNamespace(run=run, model=run / "model.safetensors", out=out, err=err)
 
 
 @pytest.fixture(scope="module")

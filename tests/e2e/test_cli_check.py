@@ -9,8 +9,6 @@ import shutil
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("trained")  # whose tests want a cold cache, so it comes first
-
 
 @pytest.fixture
 def data(pictures, tmp_path):
@@ -162,7 +160,7 @@ def test_what_check_refuses(refused, data, tmp_path):
     assert "is inside data" in refuse("data", "--quarantine", "data/q", "--kinds", "error")
     assert "already exists" in refuse("data", "--quarantine", "data", "--kinds", "error", code=1)
     assert "should end in .csv" in refuse("data", "--write-catalog", "table.txt")
-    assert "pictures in files" in refuse("digits", "--write-catalog", "table.csv")
+    assert "pictures in files" in refuse("digits", "--quick", "--write-catalog", "table.csv")
     assert "takes only a manifest" in refuse("data", "--undo", "manifest.json")
     assert "cannot be read: No such file" in refuse("--undo", "manifest.json", code=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data"]

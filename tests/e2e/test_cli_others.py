@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import sklearn.datasets
 
 # --- evaluate ------------------------------------------------------------------------------------
 
@@ -116,12 +118,20 @@ def test_cache_shows_and_clears_only_its_own(ilk, refused, tmp_path):
 # --- demo and help -------------------------------------------------------------------------------
 
 
-def test_demo_in_an_empty_directory(ilk, tmp_path):
+@pytest.fixture
+def fewer_digits(monkeypatch):
+    """Have the demo write every fourth digit; 'make demo' takes all."""
+    digits = sklearn.datasets.load_digits()
+    few = SimpleNamespace(images=digits.images[::4], target=digits.target[::4])
+    monkeypatch.setattr(sklearn.datasets, "load_digits", lambda: few)
+
+
+def test_demo_in_an_empty_directory(ilk, tmp_path, fewer_digits):
     done = ilk("demo", cwd=tmp_path)
     commands = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("$ ilk ")]
     assert commands == ["check", "train", "evaluate", "predict"]
     run = tmp_path / "ilk-demo" / "runs" / "digits"
-    assert json.loads((run / "metrics.json").read_text())["accuracy"]["value"] > 0.9
+    assert json.loads((run / "metrics.json").read_text())["accuracy"]["value"] > 0.85
     assert (run / "report.html").is_file()
     assert [p.name for p in tmp_path.iterdir()] == ["ilk-demo"]
 
@@ -151,4 +161,4 @@ def test_a_commands_help(ilk, command):
 def test_the_version(ilk):
     from ilk import __version__
 
-    assert ilk("--version").stdout == f"{__version__}\n"
+    assert ilk("--version", apart=True).stdout == f"{__version__}\n"

@@ -56,7 +56,7 @@ def test_good_and_bad_mixed_go_on_and_exit_with_3(ilk, trained, pictures, tmp_pa
     good = pictures / "red" / "red00.png"
     done = ilk(
         "predict", trained.model, "bad.png", good, "gone.png", "empty.png", "no*.jpg", good,
-        "--json", code=3, cwd=tmp_path,
+        "--json", code=3, cwd=tmp_path, apart=True,
     )  # fmt: skip
     found = records(done)
     assert [r["label"] for r in found] == [None, "red", None, None, None, "red"]
@@ -125,7 +125,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(environment, trained, pictures,
     process.stdout.close()
     err = process.stderr.read()
     process.stderr.close()
-    assert (process.wait(30), err) == (0, "")
+    assert (process.wait(120), err) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -29,28 +29,28 @@ def folder(tmp_path_factory):
 
 def test_cats_and_dogs(ilk, data, folder):
     source = data / "cats_dogs"
-    ilk("train", source, "--name", "cd", cwd=folder, timeout=300)
+    ilk("train", source, "--name", "cd", cwd=folder, apart=True)
     first = json.loads((folder / "runs" / "cd" / "metrics.json").read_text())
     assert first["accuracy"]["value"] >= 0.97
     assert first["training"]["features_computed"] > 0
 
     model = folder / "runs" / "cd" / "model.safetensors"
-    done = ilk("evaluate", model, source, "--split", "test", "--json", cwd=folder, timeout=300)
+    done = ilk("evaluate", model, source, "--split", "test", "--json", cwd=folder, apart=True)
     found = json.loads(done.stdout)
     assert found["split"] == "test"
     assert found["accuracy"]["value"] >= 0.97
     assert found["accuracy"]["value"] == pytest.approx(first["accuracy"]["value"], abs=0.005)
 
-    done = ilk("train", source, "--name", "cd-2", "--json", cwd=folder, timeout=300)
+    done = ilk("train", source, "--name", "cd-2", "--json", cwd=folder, apart=True)
     second = json.loads(done.stdout)
     assert second["training"]["features_computed"] == 0
     assert second["accuracy"] == first["accuracy"]
 
 
 def test_ants_and_bees(ilk, data, folder):
-    ilk("train", data / "ants_bees", "--name", "ab", cwd=folder, timeout=300)
+    ilk("train", data / "ants_bees", "--name", "ab", cwd=folder, apart=True)
     model = folder / "runs" / "ab" / "model.safetensors"
-    done = ilk("predict", model, data / "ants_bees" / "val", "--json", cwd=folder, timeout=300)
+    done = ilk("predict", model, data / "ants_bees" / "val", "--json", cwd=folder, apart=True)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     right = [r["label"] == Path(r["path"]).parent.name for r in found]
     assert len(right) > 100

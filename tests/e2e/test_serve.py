@@ -16,7 +16,8 @@ from contextlib import ExitStack
 import httpx2
 import pytest
 from PIL import Image
-from serving import Load, Served, connected, raw, until
+
+from service import Load, Served, connected, raw, until
 
 SLOW = bool(os.environ.get("ILK_TEST_SLOW"))
 HOSTILE = 10_000 if SLOW else 600
@@ -92,7 +93,7 @@ def test_a_service_that_cannot_start_says_why(ilk, trained, words, said):
     words = [word.format(model=trained.model) for word in words]
     more = () if "--port" in words else ("--port", "0")
     codes = {"gone": 1}
-    done = ilk("serve", *words, *more, code=codes.get(words[0], 2))
+    done = ilk("serve", *words, *more, code=codes.get(words[0], 2), apart=True)
     assert said in done.stderr
 
 
@@ -262,7 +263,7 @@ def test_at_sigterm_it_is_no_longer_ready_still_answers_and_ends(trained, enviro
         assert (found.status_code, found.headers["connection"]) == (200, "close")
         load.replicas = []  # as a load balancer does now
         time.sleep(0.3)
-        assert service.process.wait(30) == 0
+        assert service.process.wait(120) == 0
         assert service.stop() == 0
     assert set(load.codes) == {200}
     assert load.errors == []

@@ -6,7 +6,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from serving import Served
+
+from service import Served
 
 
 @pytest.fixture(scope="module")

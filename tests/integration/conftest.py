@@ -1,21 +1,24 @@
-"""Real weights and engines; the backbone is prepared once a session."""
+"""Real weights and engines; the backbone is prepared once."""
 
 from __future__ import annotations
+
+import pickle
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 import ilk
+from shared import once
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shared-cache")
+def shared_cache(warm_cache):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ILK_CACHE", str(folder))
+        patch.setenv("ILK_CACHE", str(warm_cache))
         patch.setenv("HF_HUB_OFFLINE", "1")
-        yield folder
+        yield warm_cache
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +29,7 @@ def cache(shared_cache, monkeypatch):
     return shared_cache
 
 
-@pytest.fixture(scope="session")
-def digits():
-    """Some digits, as arrays and labels: 30 of each."""
+def some_digits():
     catalog = ilk.open_catalog("digits")
     chosen = []
     for label in catalog.classes:
@@ -37,9 +38,25 @@ def digits():
 
 
 @pytest.fixture(scope="session")
-def run(digits, shared_cache, tmp_path_factory):
-    assert shared_cache
-    return ilk.train(digits, runs=tmp_path_factory.mktemp("runs"))
+def digits():
+    """Some digits, as arrays and labels: 30 of each."""
+    return some_digits()
+
+
+@pytest.fixture(scope="session")
+def run(colours_place, shared_cache):
+    """A probe of the digits, whose features lie in the cache; never to be changed."""
+
+    def train(place):
+        cache = shutil.copytree(colours_place / "cache", place / "cache")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ILK_CACHE", str(cache))
+            trained = ilk.train(some_digits(), runs=place / "runs")
+        (place / "run.pickle").write_bytes(pickle.dumps(trained))
+
+    place = once("digits", train)
+    shutil.copytree(place / "cache", shared_cache, dirs_exist_ok=True)
+    return pickle.loads((place / "run.pickle").read_bytes())
 
 
 def photo(seed, size=(320, 240)):

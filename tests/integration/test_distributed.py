@@ -22,7 +22,7 @@ from ilk.errors import UsageError
 from ilk.models.bundle import Bundle
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
-RANKS = Path(__file__).with_name("ranks.py")
+RANKS = Path(__file__).parents[1] / "support" / "ranks.py"
 # Without anything that one process and several do differently: augmentation, batch statistics. The
 # batches are of odd sizes, so that one process has more pictures than the other.
 SAME_IN_ALL = {

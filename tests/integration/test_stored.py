@@ -33,6 +33,7 @@ NEEDS = {
     "torch-int8": "torchao", "executorch": "executorch", "executorch-int8": "executorch",
     "coreml": "coremltools", "litert": "ai_edge_litert",
 }  # fmt: skip
+SLOW = {"executorch", "executorch-int8"}  # to import
 EXACT = 1e-4
 ROUNDED = 0.2  # processors round int8 and bf16 in ways of their own
 
@@ -44,10 +45,15 @@ def expected_of(version):
 def each(kind):
     """Return a parameter for each thing of a kind that each version stored."""
     return [
-        pytest.param(version, name, id=f"{version}-{name}")
+        pytest.param(version, name, id=f"{version}-{name}", marks=marks_of(expected, name))
         for version in VERSIONS
-        for name in expected_of(version)[kind]
+        for expected in [expected_of(version)]
+        for name in expected[kind]
     ]
+
+
+def marks_of(expected, name):
+    return [pytest.mark.slow] if expected["formats"].get(name) in SLOW else []
 
 
 @pytest.fixture(scope="module")

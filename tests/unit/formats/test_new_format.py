@@ -29,7 +29,7 @@ def toy(monkeypatch, tmp_path):
     """Add the toy to FORMATS, in this process and in those that it starts."""
     here = Path(__file__).parent
     monkeypatch.syspath_prepend(here)
-    from toy import Toy
+    from toy import Toy  # type: ignore[import-not-found]
 
     form = Toy()
     monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, form))

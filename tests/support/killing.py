@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from killable import AfterCheckpoint, AtMoment, Killed, Pace, Trainings
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
 from ilk.models.backbones import create, import_timm
+from killable import AfterCheckpoint, AtMoment, Killed, Pace, Trainings
 
 TWICE = 3  # every so many-th training is killed again while it goes on
 # So few minutes between checkpoints that one is always being written.

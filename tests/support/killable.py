@@ -163,6 +163,8 @@ class Trainings:
     def _patch(self, killed: Killed | None) -> None:
         """Change this process: note each step; draw nothing, which takes longer than to train."""
         monitor: Any = ilk.training.progress.monitor
+        network: Any = ilk.training.train_network
+        run: Any = ilk.training.run
         report_step, watched = monitor.Monitor.step, self._watched
 
         def step(own: Any, state: Any, sums: Any) -> None:
@@ -170,10 +172,10 @@ class Trainings:
             report_step(own, state, sums)
 
         monitor.Monitor.step = step
-        ilk.training.train_network.affordable_steps = lambda *_: BUDGETED_STEPS
+        network.affordable_steps = lambda *_: BUDGETED_STEPS
         if not self._plots:
             monitor.plot_curves = lambda *_: None
-            ilk.training.run.write_report = lambda *_, **__: None
+            run.write_report = lambda *_, **__: None
         if isinstance(killed, AfterCheckpoint):
             killed.arrange()
 

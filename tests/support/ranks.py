@@ -19,7 +19,8 @@ import ilk.cli
 import ilk.training.step
 import ilk.training.train
 
-ORIGINAL: Any = ilk.training.train.write_run
+PATCHED: Any = ilk.training.train
+ORIGINAL = PATCHED.write_run
 
 
 def keep_results(file: Path) -> None:
@@ -33,7 +34,7 @@ def keep_results(file: Path) -> None:
         file.with_suffix(".json").write_text(json.dumps([run.evaluation.n, left_out]))
         return run
 
-    ilk.training.train.write_run = keep
+    PATCHED.write_run = keep
 
 
 def diverge(step: int) -> None:

@@ -28,7 +28,8 @@ class Served:
     """
 
     def __init__(self, *arguments, environment, port=0):
-        self.lines = []
+        self.lines: list[str] = []
+        self.feedback: Path | None = None  # a fixture may say where it is kept
         self._address = threading.Event()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ilk", "serve", *map(str, arguments), "--port", str(port)],
