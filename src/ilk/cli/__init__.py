@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from ilk.errors import IlkError, Interrupted
 from ilk.text import escaped
@@ -132,10 +132,18 @@ def _usage_message(error: Exception) -> str:
     return f"{text} See 'ilk --help' or 'ilk COMMAND --help'."
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what is stderr at the time of each message: callers may redirect or close it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def _log_to_stderr() -> None:
     logger = logging.getLogger("ilk")
     if not logger.handlers:
-        handler = logging.StreamHandler()
+        handler = _StderrHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)

@@ -235,7 +235,7 @@ def router(service: Service, store: Feedback | None) -> APIRouter:
 
 
 def operations(service: Service) -> APIRouter:
-    """Return the routes for whoever operates the service."""
+    """Return the routes for operators of the service."""
     routes = APIRouter(tags=["operation"])
 
     @routes.get("/metrics", summary="Metrics for Prometheus", response_class=Response)

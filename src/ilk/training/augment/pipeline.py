@@ -64,7 +64,7 @@ class Augment:
     def __call__(
         self, pixels: Tensor, rows: Tensor, epoch: int, seed: int, generator: Generator
     ) -> Tensor:
-        """Return the pictures as this step shall see them.
+        """Return the pictures as this step sees them.
 
         Parameters
         ----------
