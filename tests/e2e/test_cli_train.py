@@ -84,7 +84,7 @@ def test_a_training_by_epochs_tells_of_each_and_leaves_its_history(ilk, pictures
     assert (folder / "history.csv").read_text().count("\n") == 3
     assert list((folder / "tensorboard").iterdir())
     assert "tta_views: one" in (folder / "recipe.yaml").read_text()
-    assert "How the training went" in (folder / "report.html").read_text()
+    assert "Training curves" in (folder / "report.html").read_text()
     again = ilk("train", "--resume", folder, code=2)
     assert "has finished" in again.stderr
 
@@ -95,7 +95,7 @@ def test_a_probe_over_an_older_run_leaves_nothing_of_it(ilk, pictures, tmp_path)
     ilk("train", pictures, *place)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert not names & {"history.csv", "checkpoints", "run.json"}
-    assert "How the training went" not in (tmp_path / "run" / "report.html").read_text()
+    assert "Training curves" not in (tmp_path / "run" / "report.html").read_text()
 
 
 # --- data that cannot be used --------------------------------------------------------------------
