@@ -19,12 +19,9 @@ from colours import train_colours
 from shared import once
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items):
-    """Keep each file in one process, and leave out what is slow, unless it is asked for."""
+    """Leave out what is slow, unless it is asked for."""
     for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
         if item.get_closest_marker("slow") and not os.environ.get("ILK_TEST_SLOW"):
             item.add_marker(pytest.mark.skip(reason="slow: set ILK_TEST_SLOW=1"))
 

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
+
+from weights import random_weights
+
+
+@pytest.fixture(scope="module")
+def trained(ilk, pictures, tmp_path_factory):
+    """A run of a network that is quick to convert."""
+    folder = tmp_path_factory.mktemp("trained")
+    ilk("train", pictures, "--model", "test_efficientnet", "--weights", random_weights(folder),
+        "--imgsz", "64", "--runs", folder, "--name", "small")  # fmt: skip
+    return SimpleNamespace(run=folder / "small", model=folder / "small" / "model.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -126,6 +126,7 @@ def fewer_digits(monkeypatch):
     monkeypatch.setattr(sklearn.datasets, "load_digits", lambda: few)
 
 
+@pytest.mark.slow
 def test_demo_in_an_empty_directory(ilk, tmp_path, fewer_digits):
     done = ilk("demo", cwd=tmp_path)
     commands = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("$ ilk ")]

@@ -167,6 +167,7 @@ def test_two_processes_train_as_one_does(place, trained, tmp_path):
         assert one["accuracy"] == two["accuracy"]  # of all pictures, not of one process's
 
 
+@pytest.mark.slow
 def test_killed_they_resume_to_the_same_bits_with_other_workers(place, trained):
     run = place.runs / "killed"
     command = ["-m", "ilk", "train", "data", "--recipe", "usual.yaml", "--name", "killed"]

@@ -71,6 +71,7 @@ def test_any_thread_may_run_the_engine(pixels, engine):
         np.testing.assert_allclose(value, expected[i % 4], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_damaged_backbone_in_the_cache_is_made_again(pixels):
     before = features(pixels, "openvino", "fp32").features
     file = backbone_file(NAME, None, PREPROCESS)
@@ -86,7 +87,7 @@ def test_a_damaged_backbone_is_made_again_by_the_pytorch_engine_too(pixels):
     np.testing.assert_array_equal(features(pixels, "pytorch", "fp32").features, before)
 
 
-@pytest.mark.parametrize("name", ["graph.xml", "graph.bin"])
+@pytest.mark.parametrize("name", ["graph.xml", pytest.param("graph.bin", marks=pytest.mark.slow)])
 def test_a_damaged_graph_in_the_cache_is_made_again(pixels, name):
     before = features(pixels, "openvino", "fp32").features
     file = graph_file(Bundle.load(backbone_file(NAME, None, PREPROCESS))).with_name(name)

@@ -37,7 +37,7 @@ def classifier(name: str, imgsz: int = 224) -> Bundle:
     [
         ("tf_efficientnet_lite0", 224),
         ("resnet18", 64),
-        ("vgg11", 64),
+        pytest.param("vgg11", 64, marks=pytest.mark.slow),
         ("vit_tiny_patch16_224", 224),
         ("swin_tiny_patch4_window7_224", 224),
         ("smallnet", 32),

@@ -18,7 +18,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from safetensors.torch import save_file
 
 import ilk
 from ilk import export
@@ -28,10 +27,10 @@ from ilk.exporting.publish import hidden_folder, writing
 from ilk.formats import FORMATS, format_named, format_of, openvino
 from ilk.formats.graphs import ExportJob
 from ilk.formats.libraries import import_optional
-from ilk.models.backbones import create
 from ilk.models.bundle import SPEC_KEY, Bundle
 from ilk.models.metadata import RECEIPT_KEY
 from ilk.runtime import installed
+from weights import random_weights
 
 SLOW = {"torch-aot", "executorch", "executorch-int8"}  # to convert
 ELSEWHERE = {"coreml", "tensorrt", "web"}
@@ -55,13 +54,9 @@ def small(digits, shared_cache, tmp_path_factory):
     """A network that every converter is quick with; its weights are random, its head is not."""
     assert shared_cache
     folder = tmp_path_factory.mktemp("small")
-    torch.manual_seed(0)
-    weights = {k: v.contiguous() for k, v in create("test_efficientnet", None).state_dict().items()}
-    save_file(weights, folder / "random.safetensors")
     return ilk.train(
-        digits, model="test_efficientnet", weights=folder / "random.safetensors", imgsz=64,
-        runs=folder,
-    )  # fmt: skip
+        digits, model="test_efficientnet", weights=random_weights(folder), imgsz=64, runs=folder
+    )
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +231,14 @@ def test_what_disagrees_is_not_published(exact, broken, small, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["torchscript", "torch", "onnx", "openvino"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torchscript",
+        "openvino",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("torch", "onnx")),
+    ],
+)
 def test_a_full_disk_leaves_nothing_behind(name, small, tmp_path):
     """No file may grow beyond 100 kB: what the system then says is as on a full disk."""
     import resource
@@ -262,6 +264,7 @@ def test_a_library_that_is_missing_is_named_with_its_extra(small, tmp_path, monk
         export(small.folder, "openvino-int8", output=tmp_path / "m")
 
 
+@pytest.mark.slow
 def test_a_runtime_that_is_missing_means_not_executed(small, tmp_path, monkeypatch):
     monkeypatch.setattr("ilk.formats.libraries.installed", lambda name: name != "onnxruntime")
     receipt = export(small.folder, "onnx", output=tmp_path / "m.onnx")
@@ -351,7 +354,7 @@ def test_an_unknown_format_is_refused_with_all_there_are(small):
         export(small.folder, "onxx")
 
 
-def test_the_fastest_is_among_the_exported_and_lies_beside_the_model(small, monkeypatch):
+def test_the_fastest_is_among_the_exported_and_lies_beside_the_model(small, monkeypatch, caplog):
     quick = [form for form in FORMATS if form.name in {"openvino", "openvino-int8"}]
     monkeypatch.setattr("ilk.formats.FORMATS", tuple(quick))
     choice = ilk.export_fastest(small.folder, max_drop=0.2, budget=600)
@@ -362,6 +365,7 @@ def test_the_fastest_is_among_the_exported_and_lies_beside_the_model(small, monk
     assert path.parent == small.folder
     assert ilk.load(path, trust=True).classes == small_spec(small).classes
     assert [p.name for p in small.folder.iterdir() if p.name.startswith(".")] == []
+    assert caplog.handler.level == 0  # converters silence themselves, not the handlers of others
 
 
 @pytest.mark.slow
@@ -378,6 +382,7 @@ def test_layers_that_change_answers_in_int8_stay_in_floating_point(small):
     assert after > before
 
 
+@pytest.mark.slow
 def test_models_are_benchmarked_beside_one_another(small, exported):
     rows = ilk.benchmark([small.model, exported("onnx").path])
     assert [row.artefact for row in rows] == [str(small.model), exported("onnx").path]

@@ -46,7 +46,13 @@ def run_of(few, shared_cache, tmp_path_factory, request):
     return train
 
 
-@pytest.mark.parametrize("name", shipped())
+def quick_ones():
+    """Return all recipes as parameters; those of large backbones are slow."""
+    large = {"finetune", "case-study"}
+    return [pytest.param(n, marks=pytest.mark.slow) if n in large else n for n in shipped()]
+
+
+@pytest.mark.parametrize("name", quick_ones())
 def test_a_shipped_recipe_trains_and_its_model_can_be_used(name, few, run_of):
     run = run_of(name)
     record = json.loads((run.folder / "metrics.json").read_text())

@@ -145,6 +145,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(interrupted):
     assert not [*interrupted.run.rglob("*.part")]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over(place, undisturbed, interrupted):
     newest, before = checkpoints(interrupted.run)
     data = bytearray(newest.read_bytes())

@@ -102,3 +102,16 @@ def colours():
 @pytest.fixture
 def catalog():
     return from_arrays(*coloured(60))
+
+
+@pytest.fixture
+def quick_plots(monkeypatch):
+    """Spare each run a second of drawing; the plots have tests of their own."""
+    from ilk.evaluation import plots
+
+    def draw(_, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"PNG")
+
+    for name in ("confusion_heatmap", "calibration"):
+        monkeypatch.setattr(plots, name, draw)

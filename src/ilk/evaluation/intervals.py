@@ -14,6 +14,7 @@ Z95 = 1.959963984540054
 RESAMPLES = 1000
 # The time of a draw grows with the square of the number of classes: 20 ms for 1,000.
 MANY_CLASSES, RESAMPLES_OF_MANY = 200, 200
+VALUES_TOGETHER = 1 << 20  # of resampled matrices that are scored in one go: 8 MB
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def bootstrap(
     confusion : int array [K, K]
         Rows are true classes, columns predicted ones.
     score : callable
-        Maps a matrix ``[K, K]`` to a score.
+        Maps matrices ``[..., K, K]`` to scores ``[...]``.
     """
     rows = confusion.sum(axis=1)
     present = rows > 0
@@ -93,11 +94,14 @@ def bootstrap(
     posterior = (confusion + prior)[present]
     rng = np.random.default_rng(seed)
     draws = np.empty(RESAMPLES if number <= MANY_CLASSES else RESAMPLES_OF_MANY)
-    sample = np.zeros(confusion.shape)
-    for i in range(len(draws)):
-        weights = rng.standard_gamma(posterior)
-        sample[present] = weights * (rows[present] / weights.sum(axis=1))[:, None]
-        draws[i] = score(sample)
+    together = max(1, VALUES_TOGETHER // max(1, confusion.size))
+    for start in range(0, len(draws), together):
+        some = draws[start : start + together]
+        weights = rng.standard_gamma(posterior, size=(len(some), *posterior.shape))
+        samples = np.zeros((len(some), *confusion.shape))
+        scale = rows[present] / weights.sum(axis=-1)
+        samples[:, present] = weights * scale[..., None]
+        some[:] = score(samples)
     value = float(score(confusion.astype(np.float64)))
     low, middle, high = np.quantile(draws, [0.025, 0.5, 0.975])
     # The prior biases the draws, so only their spread is used, around the score itself.

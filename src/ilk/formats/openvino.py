@@ -158,7 +158,8 @@ def quantized(model: Any, job: ExportJob) -> Any:
     """
     import_openvino()  # first: NNCF would import OpenVINO with its telemetry
     nncf = import_optional("nncf", "ilk[int8]")
-    nncf.set_log_level(logging.ERROR)
+    # Its own set_log_level would change handlers that are not its own.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     settings = {
         "preset": nncf.QuantizationPreset.MIXED,
         "ignored_scope": nncf.IgnoredScope(patterns=[HEAD], validate=False),

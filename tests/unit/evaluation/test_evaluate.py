@@ -14,9 +14,10 @@ from PIL import Image
 import ilk
 from ilk.data.catalog import Catalog
 from ilk.errors import DataError, OutputError, UsageError
-from ilk.evaluation import plots
 from ilk.inference import Classifier, Records
 from ilk.models.bundle import Bundle
+
+pytestmark = pytest.mark.usefixtures("quick_plots")
 
 
 @pytest.fixture
@@ -27,17 +28,6 @@ def train(fake_backbone, tmp_path):
         return ilk.train(data, **{"runs": tmp_path / "runs", "imgsz": 8, **options})
 
     return call
-
-
-@pytest.fixture(autouse=True)
-def quick_plots(monkeypatch):
-    """Spare each run half a second of drawing."""
-
-    def draw(_, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"PNG")
-
-    monkeypatch.setattr(plots, "confusion_heatmap", draw)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from PIL import Image
 import ilk
 from ilk import recipes
 from ilk.errors import DataError, OutputError, UsageError
-from ilk.evaluation import plots
 from ilk.models.bundle import Bundle
 from ilk.training.prepare_data import prepare_data
 from ilk.training.result import Choice, HeadFacts, LoopFacts, TrainingFacts
@@ -32,6 +31,8 @@ ARTEFACTS = [
     "report.html",
 ]
 
+pytestmark = pytest.mark.usefixtures("quick_plots")
+
 
 @pytest.fixture
 def runs(tmp_path):
@@ -46,17 +47,6 @@ def train(fake_backbone, runs):
         return ilk.train(data, **{"runs": runs, "imgsz": 8, **options})
 
     return call
-
-
-@pytest.fixture(autouse=True)
-def quick_plots(monkeypatch):
-    """Save each run half a second of drawing."""
-
-    def draw(_, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"PNG")
-
-    monkeypatch.setattr(plots, "confusion_heatmap", draw)
 
 
 def write_folder(catalog, root):
