@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import threading
 
@@ -25,10 +24,10 @@ def handlers():
 def test_the_first_signal_is_noted_and_the_second_ends_at_once(interrupt, number):
     with interrupt.handle_signals():
         assert not interrupt.requested()
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert interrupt.requested()
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
 
 def test_signals_are_as_before_when_nobody_listens_any_more(interrupt):
