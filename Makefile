@@ -18,7 +18,8 @@ demo: $(READY)
 	$(BIN)/ilk demo .demo
 
 test: check
-	$(PYTEST) tests --cov
+	$(PYTEST) tests/unit --cov
+	$(PYTEST) tests/integration tests/e2e
 
 check: $(READY)
 	$(BIN)/ruff check .
