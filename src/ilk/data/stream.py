@@ -36,8 +36,6 @@ class Stream:
 
     Parameters
     ----------
-    pictures : sequence of Picture
-    preprocess : Preprocess
     batch : int
         Pictures in a batch; those that cannot be decoded are missing from it.
     workers : int, optional

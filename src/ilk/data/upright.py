@@ -26,7 +26,6 @@ class Upright:
 
     Parameters
     ----------
-    image : PIL image
     turn : PIL.Image.Transpose, optional
         What makes it upright.
 

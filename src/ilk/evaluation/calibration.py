@@ -107,7 +107,6 @@ def reliability(
     ----------
     probabilities : float array [N, K]
     targets : int64 array [N]
-    bins : int
     seed : int
         Seed of the bootstrap.
     """

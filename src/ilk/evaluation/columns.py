@@ -21,7 +21,6 @@ def column(pictures: Sequence[Picture], name: str) -> list[str]:
 
     Parameters
     ----------
-    pictures : sequence of Picture
     name : str
         A column of the pictures' table, one of `FROM_FILES`, or "folder".
 

@@ -143,8 +143,6 @@ class PairwiseComparison:
 
     Attributes
     ----------
-    a, b : Evaluation
-    overall : Comparison
     by_class : dict of str to Comparison
         For the classes that the data has.
     """

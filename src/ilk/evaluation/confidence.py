@@ -33,7 +33,6 @@ class Confidence:
         What the logits were divided by.
     before, after : Reliability
         Without and with temperature scaling.
-    risk_coverage : RiskCoverage
     """
 
     log_loss: Measured
@@ -73,8 +72,6 @@ def confidence(
     probabilities : float array [N, K]
         Calibrated with ``temperature``.
     targets : int64 array [N]
-    classes : tuple of str
-    temperature : float
     """
     precision, area = _by_class(probabilities, targets, classes)
     return Confidence(

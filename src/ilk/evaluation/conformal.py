@@ -99,7 +99,6 @@ class SetScores:
         How often sets contain the true class.
     by_class : dict of str to Measured
         The same for each class that occurs.
-    mean_size : float
     singles : Measured
         The share of sets with exactly one class.
     """
@@ -139,7 +138,6 @@ def set_scores(
         Of the pictures that are evaluated.
     held_out : float array [M, K] and int64 array [M]
         The same of the calibration set.
-    classes : tuple of str
     promised : float
         The coverage to calibrate for.
     """

@@ -30,7 +30,6 @@ def corrupt(pixels: Pixels, name: str, severity: int, seed: int = 0) -> Pixels:
     Parameters
     ----------
     pixels : uint8 array [H, W, 3]
-    name : str
     severity : int
         1 to 5.
     seed : int

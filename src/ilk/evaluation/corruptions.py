@@ -61,7 +61,6 @@ def score_corrupted(
         Maps pixels ``uint8 [N, S, S, 3]`` to logits ``[N, K]``.
     pixels : uint8 array [N, S, S, 3]
     targets : int64 array [N]
-    progress : Progress
     """
     from ilk.evaluation.corrupt import CORRUPTIONS, SEVERITIES
 

@@ -22,7 +22,6 @@ def evaluation_pictures(
 
     Parameters
     ----------
-    catalog : Catalog
     split_of : callable
         Maps a picture's digest to its split in the training, or None.
     split : {"train", "val", "test", "all"}, optional

@@ -83,10 +83,8 @@ def find_mistakes(
 
     Parameters
     ----------
-    pictures : sequence of Picture
     probabilities : float32 array [N, K]
     targets : int64 array [N]
-    classes : tuple of str
 
     Notes
     -----

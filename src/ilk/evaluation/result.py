@@ -201,7 +201,6 @@ def score(
         Calibrated.
     novelty : float32 array [N]
         NaN where the model has no out-of-distribution score.
-    spec : Spec
     records : Records
         The model's own predictions on its held-out pictures, which calibrate prediction sets.
     slices : sequence of str

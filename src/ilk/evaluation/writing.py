@@ -53,7 +53,6 @@ def write_report(
     ----------
     folder : Path
         Where they go.
-    evaluation : Evaluation
     spec : Spec
         Of the model.
     facts : mapping of str to str

@@ -34,19 +34,14 @@ class BenchmarkResult:
 
     Attributes
     ----------
-    artefact : str
     format : str
         The format it was exported in; ``safetensors`` if it was not exported.
     runs_in : str
         The runtime.
-    speed : Speed
-    size_bytes : int
     load_s : float
         Seconds from the start of a new process to its first prediction, imports included.
     memory_bytes : int or None
         The peak memory of that process; None where the system does not report it.
-    accuracy : Measured
-    threads : int
     """
 
     artefact: str

@@ -94,7 +94,6 @@ def convert_and_verify(
 
     Returns
     -------
-    Receipt
     Path
         The file, with the receipt in its metadata.
 

@@ -21,9 +21,6 @@ class Receipt:
 
     Attributes
     ----------
-    format, path, sha256 : str
-    size_bytes : int
-    executed : bool
     reason : str
         Why it was not executed.
     runs_in : str
@@ -32,14 +29,10 @@ class Receipt:
         The pictures that it was verified on, in words.
     batches : tuple of int
         The batch sizes that were tried.
-    max_probability_difference : float or None
     top1_agreement, unknown_agreement : Measured or None
         How often it predicts the same class, and marks the same pictures as unknown.
-    accuracy, reference_accuracy : Measured or None
     drop : Comparison or None
         The file's accuracy minus its model's, on the same pictures.
-    versions : dict
-    processor : str
     """
 
     format: str

@@ -29,10 +29,6 @@ class ReferenceModel:
 
     Attributes
     ----------
-    path : Path
-    bundle : Bundle
-    pictures : Pictures
-    classifier : Classifier
     logits : float32 array [N, K]
         Its outputs for ``pictures``.
     features : float32 array [N, D]

@@ -64,12 +64,10 @@ def benchmark_interleaved(
 
     Parameters
     ----------
-    classifiers : sequence of Classifier
     pixels : uint8 array [N, S, S, 3]
         At the classifiers' input size; repeated if N is below 32.
     files : sequence of Picture
         Encoded, in memory; may be empty.
-    rounds : int
     """
     pixels = np.resize(pixels, (max(len(pixels), *BATCH_SIZES), *pixels.shape[1:]))
     timings = [_Timings(classifier, pixels, files) for classifier in classifiers]

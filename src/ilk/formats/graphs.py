@@ -30,7 +30,6 @@ class ExportJob:
 
     Attributes
     ----------
-    bundle : Bundle
     pixels : uint8 array [M, S, S, 3]
         Training pictures to calibrate int8 with; M may be 0.
     max_drop : float or None

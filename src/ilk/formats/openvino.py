@@ -99,7 +99,6 @@ class OpenVinoFileEngine(ChunkedEngine):
     ----------
     path : Path
         The folder.
-    spec : Spec
     precision : {"auto", "fp32", "bf16"}
         ``auto``: as exported.
     """

@@ -37,14 +37,12 @@ def run_backbone(
         With digests.
     model : str
         The name of the backbone.
-    preprocess : Preprocess
     weights : Path, optional
         A file of weights; default: the pretrained ones.
     options : Options, optional
         Device, engine and precision.
     batch, workers : int
         The batch size, and the number of decoding threads.
-    progress : Progress
 
     Raises
     ------

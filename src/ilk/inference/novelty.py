@@ -35,7 +35,6 @@ class NoveltyDetector:
 
     Attributes
     ----------
-    spec : Novelty
     known : float array [L, D]
         `hellinger` features of training pictures.
     """

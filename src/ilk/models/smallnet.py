@@ -132,7 +132,6 @@ def whiten(net: SmallNet, images: Tensor, *, limit: int = 5000, eps: float = 5e-
 
     Parameters
     ----------
-    net : SmallNet
     images : float tensor [M, 3, H, W]
         Training pictures as the net will see them: normalised, not augmented.
     limit : int

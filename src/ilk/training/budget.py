@@ -35,7 +35,6 @@ def affordable_steps(trial: State, examples: Examples, plan: Plan, step: Step) -
     ----------
     trial : State
         A fresh one, not to be used afterwards.
-    examples : Examples
     plan : Plan
         Its recipe has a budget.
     step : Step

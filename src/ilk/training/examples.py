@@ -44,8 +44,6 @@ class Examples:
 
     Attributes
     ----------
-    catalog : Catalog
-    source : PixelSource
     targets : int64 array [N]
         The class of each picture.
     train : int64 array
@@ -54,7 +52,6 @@ class Examples:
         Indices to choose the best epoch by; if empty, the last epoch is kept.
     evaluated : int64 array
         Indices that scores are reported on, in the catalog's order.
-    classes : tuple of str
     """
 
     catalog: Catalog

@@ -129,8 +129,6 @@ def range_test(start: Bundle, examples: Examples, plan: Plan) -> RangeTest:
     ----------
     start : Bundle
         The initial weights.
-    examples : Examples
-    plan : Plan
     """
     recipe = plan.recipe
     state = new_state(start, examples, recipe, plan.precision)

@@ -71,7 +71,6 @@ def epoch_line(row: Row, epochs: int, seconds_left: float | None) -> str:
 
     Parameters
     ----------
-    row : Row
     epochs : int
         The total number of epochs.
     seconds_left : float or None

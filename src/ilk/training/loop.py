@@ -36,11 +36,8 @@ class Trainer:
     ----------
     state : State
         Fresh or restored; changed in place.
-    examples : Examples
-    plan : Plan
     step : Step
         What happens to one batch.
-    checkpoints : Checkpoints
     monitor : Monitor
         Reports progress.
     interrupt : Interrupt

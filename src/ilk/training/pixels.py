@@ -111,13 +111,10 @@ def open_pixels(
 
     Parameters
     ----------
-    pictures : sequence of Picture
-    preprocess : Preprocess
     cache : {"memory", "disk", "none"}
         Where pixels are cached; `pick_cache` says where there is space.
     workers : int, optional
         Decoding threads; default: one per core.
-    progress : Progress
 
     Raises
     ------

@@ -40,7 +40,6 @@ class Plan:
         Whether to continue from the newest checkpoint in the folder.
     world : World
         The processes that train together.
-    progress : Progress
     """
 
     recipe: Recipe

@@ -31,8 +31,6 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
     ----------
     catalog : Catalog
         Digested, every picture with a label and a split.
-    recipe : Recipe
-    progress : Progress
 
     Raises
     ------

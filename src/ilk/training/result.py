@@ -18,7 +18,6 @@ class Outputs:
 
     Attributes
     ----------
-    pictures : tuple of Picture
     features : float32 array [N, D]
     logits : float32 array [N, K]
     """
@@ -67,7 +66,6 @@ class TrainingFacts:
         What ran the network.
     seconds : float
         From the start to the trained model; of a resumed run, all sessions together.
-    warnings : tuple of str
     head : HeadFacts or None
         Of a probe, also of one that fine-tuning kept.
     loop : LoopFacts or None
@@ -110,7 +108,6 @@ class TrainingResult:
         calibration and thresholds. May be empty.
     train_sample : Outputs
         For a sample of the training pictures.
-    facts : TrainingFacts
     """
 
     bundle: Bundle

@@ -233,7 +233,6 @@ def check_same_environment(folder: Path, environment: Mapping[str, Any]) -> None
 
     Parameters
     ----------
-    folder : Path
     environment : mapping
         The number of processes, the device, the precision and the threads.
 

@@ -79,9 +79,6 @@ def write_run(
 
     Parameters
     ----------
-    folder : Path
-    result : TrainingResult
-    recipe : Recipe
     catalog : Catalog
         The whole one that was trained on, including pictures that could not be decoded.
     writes : bool

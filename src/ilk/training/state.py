@@ -55,21 +55,16 @@ class State:
         Of the resulting model.
     network : Network
         On the training device.
-    optimizers : list of torch optimizers
     average : timm's ModelEmaV3 or None
         The moving average of the weights.
     scaler : GradScaler
         Scales the loss where gradients are fp16; else does nothing.
-    total_steps, steps_per_epoch : int
     epoch, step : int
         The next epoch and step in it, both from 0.
     micro_batches : int
         How many parts each batch is divided into, because it would not fit into memory.
     earlier_seconds : float
         Time spent before the training was last resumed, which was at ``started``.
-    sums : EpochSums
-    history : list of Row
-    best : Best or None
     diverged_at : str or None
         The epoch and step in which the loss became NaN or infinite.
     """

@@ -49,11 +49,8 @@ class Step:
 
     Parameters
     ----------
-    recipe : Recipe
-    precision : Precision
     targets : int64 array [M]
         The classes of the training pictures, for class weights.
-    classes : int
     imgsz : int
         Final side of the pictures, in pixels.
     world : World
@@ -132,7 +129,6 @@ class Step:
         ----------
         state : State
             Its network, optimizers and average are changed.
-        batch : Batch
         lr_factor : float
             Factor of the peak learning rate.
         stop : callable

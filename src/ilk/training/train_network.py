@@ -43,8 +43,6 @@ def train_network(start: Bundle, examples: Examples, plan: Plan) -> State:
     ----------
     start : Bundle
         A classifier: the initial weights.
-    examples : Examples
-    plan : Plan
 
     Raises
     ------

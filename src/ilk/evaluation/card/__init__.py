@@ -21,9 +21,6 @@ def write(path: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, st
 
     Parameters
     ----------
-    path : Path
-    evaluation : Evaluation
-    spec : Spec
     facts : mapping of str to str
         As in the report.
     """

@@ -46,8 +46,6 @@ def write(
     ----------
     path : Path
         Where the page goes.
-    evaluation : Evaluation
-    title : str
     facts : dict
         The table at the end: data, backbone, versions.
     plots : mapping of str to Path

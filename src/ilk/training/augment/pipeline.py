@@ -199,7 +199,6 @@ def mix(
     ----------
     pixels : uint8 tensor [N, H, W, 3]
     targets : int64 tensor [N]
-    classes : int
     mixup, cutmix : float
         Alpha of each; 0: off.
     generator : torch.Generator, on the CPU

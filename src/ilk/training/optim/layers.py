@@ -43,7 +43,6 @@ def frozen_names(network: Network, freeze: str, unfrozen: int = 0) -> frozenset[
 
     Parameters
     ----------
-    network : Network
     freeze : str
         ``none``; ``backbone``: all but the head; or a part of the backbone, as in its
         ``named_modules``: everything from the input up to and including that part.
@@ -125,7 +124,6 @@ def unknown_part(flag: str, part: str, names: Iterable[str], others: str = "") -
     ----------
     flag : str
         The flag that named the part.
-    part : str
     names : iterable of str
         The parameters' names, without a leading ``backbone.``.
     others : str

@@ -27,7 +27,6 @@ def lr_factor(recipe: Recipe, step: int, steps_per_epoch: int, total_steps: int)
         onecycle.
     step : int
         Steps done, from 0.
-    steps_per_epoch, total_steps : int
 
     Returns
     -------

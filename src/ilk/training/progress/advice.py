@@ -30,7 +30,6 @@ class Advisor:
 
     Parameters
     ----------
-    examples : Examples
     recipe : Recipe
         What it already sets is not suggested.
     """
@@ -180,7 +179,6 @@ def before_training(network: Network, pictures: int, recipe: Recipe) -> list[str
         Its parameters with gradients will be trained.
     pictures : int
         The number of training pictures.
-    recipe : Recipe
     """
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     pretrained = recipe.mode != "scratch"

@@ -25,7 +25,6 @@ def plot_curves(rows: Sequence[Row], path: Path, best_epoch: int | None) -> None
 
     Parameters
     ----------
-    rows : sequence of Row
     path : Path
         The PNG.
     best_epoch : int or None

@@ -33,10 +33,8 @@ class Monitor:
     ----------
     folder : Path
         The run's folder.
-    examples : Examples
     recipe : Recipe
         Whether to write ``tensorboard/``, and what advice may suggest.
-    progress : Progress
     enabled : bool
         Whether this process prints and writes: only the main process does.
     first_step : int

@@ -99,7 +99,6 @@ class TensorBoard:
 
         Parameters
         ----------
-        step : int
         network : Network
             Not compiled; with its current gradients. It is not changed.
         pixels : uint8 or float Tensor [N, H, W, 3]
@@ -119,12 +118,10 @@ class TensorBoard:
 
         Parameters
         ----------
-        step : int
         pixels : uint8 or float Tensor or array [N, H, W, 3]
             From 0 to 255; the first 16 are shown.
         labels : int Tensor or array [N], or float [N, K]
             Classes, or their shares in mixed pictures.
-        classes : sequence of str
         """
         captions = [_caption(label, classes) for label in torch.as_tensor(labels)[:MOST_PICTURES]]
         self._show("pictures/train", step, pixels[:MOST_PICTURES], captions)
@@ -141,11 +138,9 @@ class TensorBoard:
 
         Parameters
         ----------
-        step : int
         pixels : uint8 or float Tensor or array [N, H, W, 3]
             From 0 to 255.
         labels, predicted : int Tensors or arrays [N]
-        classes : sequence of str
         """
         true, named = torch.as_tensor(labels).cpu(), torch.as_tensor(predicted).cpu()
         rows = torch.nonzero(true != named).flatten()[:MOST_PICTURES].tolist()
