@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ilk.arrays import Pixels
+from ilk.arrays import Pixels, Targets
 from ilk.errors import DataError
 from ilk.runtime import cores, write_whole
 from ilk.spec import SPLITS
@@ -224,6 +224,12 @@ class Catalog:
             writer.writerow([path, x.label, x.split, "", x.reason, *values])
         # surrogateescape keeps any file name that the system allows intact.
         write_whole(file, out.getvalue().encode(errors="surrogateescape"))
+
+
+def class_indices(pictures: Iterable[Picture], classes: Sequence[str]) -> Targets:
+    """Return the class of each picture, ``int64 [N]``; each label is one of the classes."""
+    index = {label: k for k, label in enumerate(classes)}
+    return np.array([index[str(p.label)] for p in pictures], np.int64)
 
 
 def _digest(picture: Picture) -> tuple[str, str]:

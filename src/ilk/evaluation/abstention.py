@@ -11,7 +11,7 @@ import numpy as np
 
 from ilk.arrays import Mask, Reals
 from ilk.errors import DataError, UsageError
-from ilk.evaluation.intervals import Measured, wilson
+from ilk.evaluation.intervals import Measured, share, wilson
 
 CURVE_POINTS = 200
 
@@ -145,10 +145,7 @@ def threshold_for_precision(confidence: Reals, right: Mask, wanted: float) -> Th
 def at(value: float, confidence: Reals, right: Mask) -> Threshold:
     """Return a threshold with its precision and coverage on these predictions."""
     accepted = confidence >= value
-    hits = int((right & accepted).sum())
-    return Threshold(
-        value, wilson(hits, int(accepted.sum())), wilson(int(accepted.sum()), len(confidence))
-    )
+    return Threshold(value, share(right[accepted]), share(accepted))
 
 
 def _steps(least: int, most: int) -> Iterator[int]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.arrays import Reals, Targets
-from ilk.evaluation.intervals import Measured, resamples
+from ilk.evaluation.intervals import Measured, around, resamples
 
 BINS = 15
 PRIOR_STD = 0.5  # of the log temperature
@@ -134,7 +134,4 @@ def _error(confidence: Reals, right: Reals, of: Targets, bins: int, seed: int) -
         np.abs(np.bincount(of, gap * weights, bins)).sum() / number
         for weights in resamples(number, seed)
     ]
-    # Resampling adds noise that biases the error upwards, so only its spread is used.
-    low, middle, high = np.quantile(found, [0.025, 0.5, 0.975])
-    below, above = value - (middle - low), value + (high - middle)
-    return Measured(value, max(0.0, float(below)), min(1.0, float(above)), number)
+    return around(value, found, number)  # resampling adds noise that biases the error upwards

@@ -11,7 +11,7 @@ import numpy as np
 from ilk.arrays import Reals, Targets
 from ilk.evaluation.abstention import RiskCoverage, risk_coverage
 from ilk.evaluation.calibration import Reliability, reliability
-from ilk.evaluation.intervals import Measured, mean, wilson
+from ilk.evaluation.intervals import Measured, mean, share
 from ilk.evaluation.metrics import brier_scores, log_losses
 
 TOP = (2, 3, 5)
@@ -107,9 +107,7 @@ def uncalibrated(probabilities: Reals, temperature: float) -> Reals:
 def _top(probabilities: Reals, targets: Targets) -> dict[int, Measured]:
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(TOP)]
     hits = order == targets[:, None]
-    return {
-        k: wilson(int(hits[:, :k].sum()), len(targets)) for k in TOP if k < probabilities.shape[1]
-    }
+    return {k: share(hits[:, :k].any(axis=1)) for k in TOP if k < probabilities.shape[1]}
 
 
 def _by_class(

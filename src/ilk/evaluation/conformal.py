@@ -17,7 +17,7 @@ import numpy as np
 
 from ilk.arrays import Mask, Reals, Targets
 from ilk.errors import DataError
-from ilk.evaluation.intervals import Measured, wilson
+from ilk.evaluation.intervals import Measured, share
 
 Method = Literal["lac", "raps"]
 # RAPS: the penalty of each class beyond the first few (Angelopoulos et al. 2021, arXiv 2009.14193,
@@ -152,18 +152,14 @@ def set_scores(
                 method,
                 promised,
                 len(held_out[1]),
-                _share(hits),
+                share(hits),
                 {
-                    name: _share(hits[targets == k])
+                    name: share(hits[targets == k])
                     for k, name in enumerate(classes)
                     if (targets == k).any()
                 },
                 float(sizes.mean()) if len(sizes) else math.nan,
-                _share(sizes == 1),
+                share(sizes == 1),
             )
         )
     return scores
-
-
-def _share(flags: Mask) -> Measured:
-    return wilson(int(flags.sum()), len(flags))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ilk.arrays import Floats, Pixels, Targets
-from ilk.evaluation.intervals import Measured, wilson
+from ilk.evaluation.intervals import Measured, share
 from ilk.runtime import Progress, cores, silent
 
 
@@ -65,8 +65,7 @@ def score_corrupted(
     from ilk.evaluation.corrupt import CORRUPTIONS, SEVERITIES
 
     def accuracy(changed: Pixels) -> Measured:
-        right = logits_of(changed).argmax(axis=1) == targets
-        return wilson(int(right.sum()), len(targets))
+        return share(logits_of(changed).argmax(axis=1) == targets)
 
     found: dict[str, list[Measured]] = {name: [] for name in CORRUPTIONS}
     with progress(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ilk.arrays import Floats, Pixels
-from ilk.data.catalog import Catalog, Picture
+from ilk.data.catalog import Catalog, Picture, class_indices
 from ilk.data.sources import open_catalog
 from ilk.data.stream import decoded
 from ilk.errors import DataError, UsageError
@@ -226,8 +226,7 @@ class Runner:
         order = np.random.default_rng(0).permutation(len(pictures))[:number]
         sample = [pictures[i] for i in order]
         pixels, kept = decoded(sample, classifier.spec.preprocess, workers=self.workers)
-        index = {label: k for k, label in enumerate(classifier.classes)}
-        targets = np.array([index[str(sample[i].label)] for i in kept], np.int64)
+        targets = class_indices([sample[i] for i in kept], classifier.classes)
 
         def logits_of(changed: Pixels) -> Floats:
             starts = range(0, len(changed), self.batch)

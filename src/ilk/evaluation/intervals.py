@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ilk.arrays import Mask
 
 Z95 = 1.959963984540054
 RESAMPLES = 1000
@@ -49,6 +51,18 @@ def wilson(successes: int, n: int) -> Measured:
     scale = 1 + Z95**2 / n
     low, high = (centre - spread) / scale, (centre + spread) / scale
     return Measured(share, max(0.0, min(low, share)), min(1.0, max(high, share)), n)
+
+
+def share(flags: Mask) -> Measured:
+    """Return the share of flags that are set, ``bool [n]``, with its Wilson score interval."""
+    return wilson(int(flags.sum()), len(flags))
+
+
+def around(value: float, draws: Sequence[float] | NDArray[np.float64], n: int) -> Measured:
+    """Return a score within 0 to 1 with the spread of biased ``draws`` of it as its interval."""
+    low, middle, high = np.quantile(draws, [0.025, 0.5, 0.975])
+    below, above = value - (middle - low), value + (high - middle)
+    return Measured(value, max(0.0, float(below)), min(1.0, float(above)), n)
 
 
 def resamples(n: int, seed: int = 0, number: int = 500) -> Iterator[NDArray[np.int64]]:
@@ -103,7 +117,4 @@ def bootstrap(
         samples[:, present] = weights * scale[..., None]
         some[:] = score(samples)
     value = float(score(confusion.astype(np.float64)))
-    low, middle, high = np.quantile(draws, [0.025, 0.5, 0.975])
-    # The prior biases the draws, so only their spread is used, around the score itself.
-    below, above = value - (middle - low), value + (high - middle)
-    return Measured(value, max(0.0, float(below)), min(1.0, float(above)), int(rows.sum()))
+    return around(value, draws, int(rows.sum()))  # the prior biases the draws

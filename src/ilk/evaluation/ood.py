@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ilk.arrays import Reals
-from ilk.evaluation.intervals import Z95, Measured, wilson
+from ilk.evaluation.intervals import Z95, Measured, share
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ def ood_metrics(
     in_distribution: Reals, threshold: float, out_of_distribution: Reals | None = None
 ) -> OodMetrics:
     """Measure OOD detection by the novelty scores, ``float [N]`` and ``[M]``, of both kinds."""
-    flagged = wilson(int((in_distribution > threshold).sum()), len(in_distribution))
+    flagged = share(in_distribution > threshold)
     if out_of_distribution is None or not len(out_of_distribution):
         return OodMetrics(threshold, flagged)
-    found = wilson(int((out_of_distribution > threshold).sum()), len(out_of_distribution))
+    found = share(out_of_distribution > threshold)
     return OodMetrics(threshold, flagged, found, auroc(in_distribution, out_of_distribution))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from ilk.evaluation.confidence import Confidence
 from ilk.evaluation.corruptions import Corruptions
 from ilk.evaluation.result import Evaluation
 from ilk.evaluation.style import BLUE, DASHES, INK, LINE, ORANGE, SOFT
+from ilk.runtime import write_whole
 from ilk.text import escaped
 
 if TYPE_CHECKING:
@@ -23,27 +25,15 @@ LONGEST_NAME = 24
 BEFORE, AFTER = ORANGE, BLUE
 
 
-def confusion_heatmap(evaluation: Evaluation, path: Path) -> None:
-    """Write the confusion matrix."""
-    _save(draw_confusion(evaluation), path)
-
-
-def calibration(confidence: Confidence, path: Path) -> None:
-    """Write the reliability diagram and the risk-coverage curve."""
-    _save(draw_calibration(confidence), path)
-
-
-def corruptions(found: Corruptions, path: Path) -> None:
-    """Write the accuracy under each corruption."""
-    _save(draw_corruptions(found), path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, completely or not at all."""
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
         # matplotlib's font lacks many scripts and draws boxes; the report has the names in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path)
+        figure.savefig(buffer, format="png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, buffer.getvalue())
 
 
 def draw_confusion(evaluation: Evaluation) -> Figure:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from ilk.arrays import Floats, Mask, Targets
-from ilk.data.catalog import LeftOut, Picture
+from ilk.data.catalog import LeftOut, Picture, class_indices
 from ilk.errors import DataError
 from ilk.evaluation.abstention import Threshold, at
 from ilk.evaluation.columns import column, default_columns
 from ilk.evaluation.confidence import Confidence, confidence
 from ilk.evaluation.conformal import SetScores, set_scores
 from ilk.evaluation.corruptions import Corruptions
-from ilk.evaluation.intervals import Measured, bootstrap, wilson
+from ilk.evaluation.intervals import Measured, bootstrap, share, wilson
 from ilk.evaluation.metrics import Confusion, confusion_matrix, f1, mean_f1, mean_recall, recall
 from ilk.evaluation.mistakes import Mistakes, find_mistakes
 from ilk.evaluation.ood import OodMetrics, ood_metrics
@@ -211,8 +211,7 @@ def score(
         As in `Evaluation`.
     """
     pictures, classes = tuple(pictures), spec.classes
-    index = {name: k for k, name in enumerate(classes)}
-    targets = np.array([index[str(p.label)] for p in pictures], np.int64)
+    targets = class_indices(pictures, classes)
     predicted = probabilities.argmax(axis=1)
     right = predicted == targets
     confusion = confusion_matrix(targets, predicted, len(classes))
@@ -230,7 +229,7 @@ def score(
         probabilities=probabilities,
         novelty=novelty,
         confusion=confusion,
-        accuracy=wilson(int(right.sum()), len(pictures)),
+        accuracy=share(right),
         balanced_accuracy=bootstrap(confusion, mean_recall),
         macro_f1=bootstrap(confusion, mean_f1),
         per_class=_per_class(confusion, classes),

@@ -67,10 +67,10 @@ def write_report(
     drawn = {name: folder / "plots" / f"{name}.png" for name in PLOTS}
     for plot in drawn.values():  # by an earlier run of the same name
         plot.unlink(missing_ok=True)
-    plots.confusion_heatmap(evaluation, drawn["confusion"])
-    plots.calibration(evaluation.confidence, drawn["calibration"])
+    plots.save_figure(plots.draw_confusion(evaluation), drawn["confusion"])
+    plots.save_figure(plots.draw_calibration(evaluation.confidence), drawn["calibration"])
     if evaluation.corruptions:
-        plots.corruptions(evaluation.corruptions, drawn["corruptions"])
+        plots.save_figure(plots.draw_corruptions(evaluation.corruptions), drawn["corruptions"])
     report.write(
         folder / "report.html",
         evaluation,

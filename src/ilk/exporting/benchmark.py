@@ -15,7 +15,7 @@ from typing import Any
 from ilk.data.catalog import Picture
 from ilk.engines import Options
 from ilk.errors import EngineError, UsageError
-from ilk.evaluation.intervals import Measured, wilson
+from ilk.evaluation.intervals import Measured, share
 from ilk.exporting.pictures import Pictures, pictures_for
 from ilk.exporting.timing import Speed, benchmark_interleaved
 from ilk.folder import size_of
@@ -139,7 +139,6 @@ def _result(
     classifier: Classifier, speed: Speed, pictures: Pictures, options: Options
 ) -> BenchmarkResult:
     predicted = classifier.predict(pictures.pixels).probabilities.argmax(axis=1)
-    correct = int((predicted == pictures.targets).sum())
     path = Path(classifier.source)
     load_s, memory = measure_startup(path, options)
     return BenchmarkResult(
@@ -150,7 +149,7 @@ def _result(
         size_of(path),
         load_s,
         memory,
-        wilson(correct, len(predicted)),
+        share(predicted == pictures.targets),
         cores(),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ilk.arrays import Pixels, Targets
-from ilk.data.catalog import Catalog, Picture
+from ilk.data.catalog import Catalog, Picture, class_indices
 from ilk.data.sources import open_catalog
 from ilk.data.split import subsample
 from ilk.data.stream import decoded
@@ -70,8 +70,7 @@ def pictures_for(
     """
     catalog = _training_catalog(model) if data is None else open_catalog(data)
     chosen, _, words = evaluation_pictures(catalog, split_of, split, workers)
-    index = {label: k for k, label in enumerate(spec.classes)}
-    verified = [p for p in chosen.pictures if p.label in index]
+    verified = [p for p in chosen.pictures if p.label in spec.classes]
     if not verified:
         raise DataError(
             f"{catalog.source} has no pictures of the model's classes "
@@ -90,7 +89,7 @@ def pictures_for(
     if not readable:
         raise DataError(f"None of the pictures in {catalog.source} can be read.")
     files = tuple(verified[i] for i in readable)
-    targets = np.array([index[str(p.label)] for p in files], np.int64)
+    targets = class_indices(files, spec.classes)
     if len(readable) < len(chosen.pictures):
         words = f"{len(readable):,} pictures of {words}"
     return Pictures(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ilk.data.catalog import class_indices
 from ilk.data.split import subsample
 from ilk.evaluation.calibration import fit_temperature
 from ilk.inference import novelty
 from ilk.inference.hellinger import hellinger
 from ilk.models.bundle import KNOWN_FEATURES, Bundle
-from ilk.training.result import Outputs, TrainingResult
+from ilk.training.result import TrainingResult
 
 MOST = 400_000  # numbers kept of the held-out logits: 1.6 MB
 
@@ -26,7 +26,7 @@ def calibrated(result: TrainingResult) -> Bundle:
     bundle, held_out, known = result.bundle, result.held_out, result.train_sample
     if not held_out.pictures:
         return bundle
-    targets = targets_of(held_out, bundle.spec.classes)
+    targets = class_indices(held_out.pictures, bundle.spec.classes)
     detector = novelty.fit(
         known.features,
         [p.origin for p in known.pictures],
@@ -41,9 +41,3 @@ def calibrated(result: TrainingResult) -> Bundle:
         bundle = replace(bundle, tensors=tensors)
     kept = subsample(np.arange(len(targets)), seed=0, most=max(1, MOST // len(spec.classes)))
     return replace(bundle, spec=spec).with_held_out(held_out.logits[kept], targets[kept])
-
-
-def targets_of(outputs: Outputs, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    """Return the classes ``int64 [N]`` of the pictures."""
-    index = {label: k for k, label in enumerate(classes)}
-    return np.array([index[str(p.label)] for p in outputs.pictures], np.int64)

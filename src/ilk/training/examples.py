@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ilk.arrays import Indices, Pixels, Targets
-from ilk.data.catalog import Catalog
+from ilk.data.catalog import Catalog, class_indices
 from ilk.data.split import evaluation_split, roles
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
@@ -153,13 +153,12 @@ def read_examples(
         workers=recipe.workers,
         progress=progress,
     )
-    index = {label: k for k, label in enumerate(catalog.classes)}
     role = roles(catalog, recipe.val_share, recipe.seed)
     split = evaluation_split(catalog)
     examples = Examples(
         catalog,
         source,
-        np.array([index[str(p.label)] for p in catalog.pictures]),
+        class_indices(catalog.pictures, catalog.classes),
         train=_indices(i for i, part in enumerate(role) if part == "train"),
         val=_indices(i for i, part in enumerate(role) if part == "val"),
         evaluated=_indices(i for i, p in enumerate(catalog.pictures) if split and p.split == split),

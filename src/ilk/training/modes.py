@@ -6,9 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
-from ilk.data.catalog import Catalog
+from ilk.data.catalog import Catalog, class_indices
 from ilk.data.split import roles
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
@@ -101,8 +99,7 @@ def _val_scores(probe: TrainingResult, classes: tuple[str, ...]) -> Scores | Non
     val = probe.catalog.of("val")
     if not val:
         return None
-    index = {label: k for k, label in enumerate(classes)}
-    return scores_of(probe.evaluated.logits, np.array([index[str(p.label)] for p in val]))
+    return scores_of(probe.evaluated.logits, class_indices(val, classes))
 
 
 def _better(

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from ilk.arrays import Floats, Indices
-from ilk.data.catalog import Catalog, Picture
+from ilk.data.catalog import Catalog, Picture, class_indices
 from ilk.data.split import evaluation_split, subsample
 from ilk.engines import Options
 from ilk.engines.base import Precision
@@ -90,10 +90,9 @@ def _solve(
     pictures: Sequence[Picture], features: Floats, classes: tuple[str, ...], recipe: Recipe
 ) -> Head:
     """Solve the head on pictures and their features ``[N, D]``."""
-    index = {label: k for k, label in enumerate(classes)}
     return solve(
         features,
-        np.array([index[str(p.label)] for p in pictures]),
+        class_indices(pictures, classes),
         balanced=recipe.class_weights == "balanced",
         strength=recipe.regularisation,
         groups=[p.origin for p in pictures],

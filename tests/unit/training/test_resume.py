@@ -190,7 +190,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
 def test_the_folder_of_a_probe_is_refused_with_a_reason(
     catalog, fake_backbone, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("ilk.evaluation.plots.confusion_heatmap", lambda *_: None)
+    monkeypatch.setattr("ilk.evaluation.plots.save_figure", lambda *_: None)
     monkeypatch.setattr("ilk.evaluation.report.write", lambda *_, **__: None)
     run = ilk.train(catalog, runs=tmp_path, imgsz=8)
     with pytest.raises(UsageError, match=r"a probe takes seconds, so train it again"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ilk.evaluation.plots import save_figure
 from ilk.evaluation.style import BLUE, DASHES, INK, LINE, ORANGE, SOFT
-from ilk.runtime import write_whole
 from ilk.text import pluralize
 from ilk.training.history import Row
 
@@ -56,7 +55,7 @@ def plot_curves(rows: Sequence[Row], path: Path, best_epoch: int | None) -> None
         loss.legend(frameon=False, loc="best", labelcolor=INK)
     loss.set_title(_headline(rows, best_epoch), loc="left", color=INK, fontsize=11, pad=20)
     figure.align_ylabels()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_range(
@@ -92,7 +91,7 @@ def plot_range(
         nearest = int(np.argmin(np.abs(np.log(np.asarray(rates) / suggestion))))
         axes.plot(suggestion, values[nearest], "o", color=VAL, markersize=9, clip_on=False)
     axes.set_title(title, loc="left", color=INK, fontsize=11, pad=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _curve(
@@ -159,10 +158,3 @@ def _headline(rows: Sequence[Row], best_epoch: int | None) -> str:
             accuracy, kind = best.accuracy, "accuracy"
         parts.append(f"best: epoch {best.epoch}, {kind} {100 * accuracy:.1f} %")
     return "   ·   ".join(parts)
-
-
-def _save(figure: Any, path: Path) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, buffer.getvalue())
