@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from ilk import open_catalog
 from ilk.checking.out_of_fold import out_of_fold
 from ilk.evaluation.label_issues import label_issues
-from ilk.inference import run_backbone
+from ilk.inference.backbone import run_backbone
 from ilk.models.backbones import DEFAULT, describe
 
 NOISE, TARGET = 0.20, 0.80

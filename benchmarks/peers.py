@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ilk.engines.base import Engine, Outputs
 from ilk.engines.openvino import import_openvino
-from ilk.inference import Classifier
+from ilk.inference.classifier import Classifier
 from ilk.models.bundle import Bundle
 from ilk.models.network import build
 from ilk.runtime import cores

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from ilk.checking.quarantine import undo_quarantine as undo
+from ilk.checking.quarantine.undo import undo_quarantine as undo
 
 FILES = 1500
 AWAY = """
 import sys
 from pathlib import Path
-from ilk.checking.quarantine import chosen_files
+from ilk.checking.quarantine.plan import chosen_files
 from ilk.checking.quarantine.move import move_files
-from ilk.checking.findings import Finding
+from ilk.checking.findings.records import Finding
 root, folder = map(Path, sys.argv[1:])
 paths = tuple(str(p) for p in sorted(root.rglob("*.png")))
 move_files(chosen_files([Finding("outlier", "info", paths, "", "")]), folder)
@@ -26,7 +26,7 @@ move_files(chosen_files([Finding("outlier", "info", paths, "", "")]), folder)
 BACK = """
 import sys
 from pathlib import Path
-from ilk.checking.quarantine import undo_quarantine as undo
+from ilk.checking.quarantine.undo import undo_quarantine as undo
 undo(Path(sys.argv[2]) / "manifest.json")
 """
 

@@ -12,18 +12,10 @@ from typing import Any
 
 from ilk.arrays import Floats
 from ilk.checking import report
-from ilk.checking.findings import (
-    SEVERITIES,
-    Findings,
-    balance,
-    duplicates,
-    files,
-    labels,
-    outliers,
-    pictures,
-    shortcuts,
-)  # fmt: skip
+from ilk.checking.findings import balance, duplicates, files, labels, outliers, pictures, shortcuts
 from ilk.checking.findings.evidence import Evidence
+from ilk.checking.findings.kinds import SEVERITIES
+from ilk.checking.findings.records import Findings
 from ilk.checking.out_of_fold import out_of_fold
 from ilk.data.inspection.copies import grouped
 from ilk.data.inspection.inspect import Inspection, inspect
@@ -32,7 +24,7 @@ from ilk.data.sources import open_catalog
 from ilk.errors import EngineError, UsageError, WeightsError
 from ilk.evaluation.label_issues import beats_guessing
 from ilk.folder import new_folder
-from ilk.inference import run_backbone
+from ilk.inference.backbone import run_backbone
 from ilk.models.backbones import DEFAULT, describe
 from ilk.runtime import Progress, silent
 

@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-from ilk.checking.findings import Finding, Findings
 from ilk.checking.findings.kinds import family
-from ilk.checking.quarantine import place, refuse_memory
+from ilk.checking.findings.records import Finding, Findings
+from ilk.checking.quarantine.move import refuse_memory
+from ilk.checking.quarantine.plan import place
 from ilk.data.catalog import LeftOut, Picture
 from ilk.errors import OutputError, UsageError
 from ilk.text import escaped

@@ -10,9 +10,9 @@ from ilk.errors import UsageError
 from ilk.text import escaped, pluralize
 
 if TYPE_CHECKING:
-    from ilk.checking.findings import Findings
     from ilk.checking.findings.kinds import Selection
-    from ilk.checking.quarantine import MoveResult
+    from ilk.checking.findings.records import Findings
+    from ilk.checking.quarantine.move import MoveResult
 
 FAILED = 1
 DID_NOT_PASS = 3
@@ -72,7 +72,7 @@ def check(
     """
     import ilk
     from ilk.checking.findings.kinds import select
-    from ilk.checking.quarantine import refuse_memory
+    from ilk.checking.quarantine.move import refuse_memory
     from ilk.cli.findings import print_findings
 
     if undo is not None:
@@ -131,7 +131,7 @@ def _refuse_early(
 ) -> None:
     """Refuse what cannot work before the check begins, which may take minutes."""
     from ilk.checking.check import NEED_NETWORK
-    from ilk.checking.quarantine import refuse_folder
+    from ilk.checking.quarantine.move import refuse_folder
     from ilk.checking.write_catalog import refuse_table
 
     named = {name for selection in (gate, to_move) if selection for name in selection.names}

@@ -7,8 +7,8 @@ import sys
 import textwrap
 from collections import Counter
 
-from ilk.checking.findings import SEVERITIES, Finding, Findings
-from ilk.checking.findings.kinds import title
+from ilk.checking.findings.kinds import SEVERITIES, title
+from ilk.checking.findings.records import Finding, Findings
 from ilk.checking.report import by_kind
 from ilk.text import escaped, join_limited, pluralize
 

@@ -13,7 +13,8 @@ from cyclopts import Parameter
 from ilk.cli.console import Count, print_json, progress, say
 from ilk.cli.running import DEFAULT, Running, key_from
 from ilk.errors import UsageError
-from ilk.inference import Prediction, model_file
+from ilk.inference.classifier import model_file
+from ilk.inference.predictions import Prediction
 from ilk.text import escaped, pluralize
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from ilk.engines import EngineName, Options, Precision
+from ilk.engines import EngineName, Options
+from ilk.engines.base import Precision
 from ilk.errors import UsageError
 from ilk.text import escaped
 
 if TYPE_CHECKING:
-    from ilk.inference import Classifier
+    from ilk.inference.classifier import Classifier
 
 
 @Parameter(name="*")
@@ -43,7 +44,7 @@ class Running:
     def load(self, model: Path, among: bool = False) -> Classifier:
         """Load a model; ``among`` others, an exported one ignores flags that do not apply to it."""
         import ilk
-        from ilk.inference import fitting
+        from ilk.inference.classifier import fitting
 
         options = self.options()
         return ilk.load(model, **asdict(fitting(model, options) if among else options))

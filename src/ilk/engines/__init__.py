@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from ilk.engines.base import Engine, Outputs, Precision
+from ilk.engines.base import Engine, Precision
 from ilk.engines.prepare import (
     PrepareJob,
     Processes,
@@ -129,14 +129,3 @@ def _start(bundle: Bundle, options: Options) -> Engine:
     from ilk.engines.pytorch import PyTorchEngine
 
     return PyTorchEngine(bundle, options.device, options.precision)
-
-
-__all__ = [
-    "Engine",
-    "Options",
-    "Outputs",
-    "Precision",
-    "open_backbone",
-    "open_engine",
-    "prepared_backbone",
-]

@@ -11,8 +11,7 @@ from ilk.errors import DataError, UsageError
 from ilk.evaluation.comparison import PairwiseComparison, compare_evaluations
 from ilk.evaluation.evaluate import Runner
 from ilk.evaluation.held_out import evaluation_pictures
-from ilk.inference import Classifier, SplitLookup
-from ilk.inference.loading import load
+from ilk.inference.classifier import Classifier, SplitLookup, load
 from ilk.runtime import Progress, silent
 from ilk.spec import SPLITS
 from ilk.text import join_limited

@@ -29,8 +29,8 @@ from ilk.evaluation.thresholds import (
 )
 from ilk.evaluation.writing import write_evaluation
 from ilk.folder import new_folder
-from ilk.inference import Classifier, Predictions, as_pictures, gathered
-from ilk.inference.loading import load
+from ilk.inference.classifier import Classifier, as_pictures, load
+from ilk.inference.predictions import Predictions, gathered
 from ilk.runtime import Progress, silent
 from ilk.text import escaped
 

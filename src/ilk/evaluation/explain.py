@@ -13,7 +13,7 @@ from ilk.evaluation.mistakes import MAX_IN_REPORT
 from ilk.evaluation.result import Evaluation
 from ilk.evaluation.thumbnails import as_data_uri
 from ilk.folder import readable_errors
-from ilk.inference import Classifier, as_pictures
+from ilk.inference.classifier import Classifier, as_pictures
 from ilk.inference.explain import Explainer, overlay
 from ilk.models.bundle import Bundle
 from ilk.runtime import Progress, silent

@@ -23,7 +23,7 @@ from ilk.evaluation.metrics import Confusion, confusion_matrix, f1, mean_f1, mea
 from ilk.evaluation.mistakes import Mistakes, find_mistakes
 from ilk.evaluation.ood import OodMetrics, ood_metrics
 from ilk.evaluation.slices import Slice, all_sliced
-from ilk.inference import Records, softmax
+from ilk.inference.classifier import Records, softmax
 from ilk.spec import Spec
 from ilk.text import join_limited
 

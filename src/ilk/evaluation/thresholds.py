@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ilk.errors import DataError, OutputError, UsageError
 from ilk.evaluation.abstention import Threshold, threshold_for_coverage, threshold_for_precision
-from ilk.inference import Classifier, softmax
+from ilk.inference.classifier import Classifier, softmax
 from ilk.models.bundle import Bundle
 from ilk.text import escaped
 

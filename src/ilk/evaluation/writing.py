@@ -13,7 +13,7 @@ import numpy as np
 from ilk import runtime
 from ilk.evaluation.result import Evaluation
 from ilk.folder import readable_errors, write_json
-from ilk.inference import Classifier
+from ilk.inference.classifier import Classifier
 from ilk.spec import Spec
 from ilk.text import escaped, pluralize
 

@@ -20,8 +20,7 @@ from ilk.exporting.pictures import Pictures, pictures_for
 from ilk.exporting.timing import Speed, benchmark_interleaved
 from ilk.folder import size_of
 from ilk.formats import format_of
-from ilk.inference import Classifier, fitting
-from ilk.inference.loading import load
+from ilk.inference.classifier import Classifier, fitting, load
 from ilk.models.metadata import RECEIPT_KEY
 from ilk.runtime import cores
 

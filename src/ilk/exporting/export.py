@@ -18,7 +18,7 @@ from ilk.folder import digest_of, size_of
 from ilk.formats import format_named
 from ilk.formats.base import Format
 from ilk.formats.graphs import MIN_CALIBRATION
-from ilk.inference import model_file
+from ilk.inference.classifier import model_file
 from ilk.models.metadata import RECEIPT_KEY, to_metadata
 
 log = logging.getLogger("ilk")

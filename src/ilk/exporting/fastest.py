@@ -19,8 +19,7 @@ from ilk.exporting.receipt import Receipt
 from ilk.exporting.reference import ReferenceModel
 from ilk.exporting.timing import Speed, benchmark_interleaved
 from ilk.formats.base import Format
-from ilk.inference import model_file
-from ilk.inference.loading import load
+from ilk.inference.classifier import load, model_file
 from ilk.text import escaped
 
 Goal = Literal["latency", "throughput", "size"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ilk.inference.loading import load
+from ilk.inference.classifier import load
 
 STATUS = Path("/proc/self/status")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ilk.arrays import Pixels
 from ilk.data.catalog import Picture
-from ilk.inference import Classifier
+from ilk.inference.classifier import Classifier
 
 ROUNDS = 7
 SINGLES = 15  # runs of one picture a round

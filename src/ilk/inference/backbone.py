@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from ilk.data.catalog import Picture
-from ilk.engines import Engine, Options, is_prepared, open_backbone
+from ilk.engines import Options, is_prepared, open_backbone
+from ilk.engines.base import Engine
 from ilk.engines.prepare import terminated_on_error
 from ilk.inference.features import Extracted, extract
 from ilk.models.bundle import Bundle

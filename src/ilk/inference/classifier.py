@@ -17,7 +17,8 @@ from ilk.arrays import Floats, Pixels
 from ilk.data.catalog import Picture, rgb
 from ilk.data.sources import find_pictures
 from ilk.data.stream import Stream
-from ilk.engines import Engine, Options, open_engine
+from ilk.engines import EngineName, Options, open_engine
+from ilk.engines.base import Engine, Precision
 from ilk.errors import ModelError, UsageError
 from ilk.formats import format_of
 from ilk.formats.base import Format
@@ -213,9 +214,41 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     return result
 
 
-def load(path: str | PathLike[str], options: Options | None = None) -> Classifier:
-    """Load a trained model or an exported file; see `ilk.load`."""
-    options = options or Options()
+def load(
+    path: str | PathLike[str],
+    *,
+    device: str = "auto",
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+    trust: bool = False,
+) -> Classifier:
+    """Load a trained model, or a file that `export` wrote of one.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``model.safetensors``, the run folder that holds it, or an exported file.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    engine : {"auto", "openvino", "pytorch"}
+        ``auto``: OpenVINO on a CPU, else PyTorch.
+    precision : {"auto", "fp32", "bf16"}
+        ``auto``: bf16 where the processor has it; of an exported file, as it was exported.
+    trust : bool
+        Load formats that can hold code, which runs as they are loaded: TorchScript, ``.pt2`` and
+        TensorRT's.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    ModelError
+        The file is not there, damaged, foreign, of a newer version, or can hold code and is not
+        trusted.
+    """
+    options = Options(device, engine, precision, trust)
     file = model_file(Path(path))
     form = format_of(file)
     if form is not None:
@@ -223,8 +256,8 @@ def load(path: str | PathLike[str], options: Options | None = None) -> Classifie
     bundle = Bundle.load(file)
     if not bundle.spec.classes:
         raise UsageError(f"{file} is a bare backbone without classes, not a classifier.")
-    engine = open_engine(bundle, file, options)
-    return Classifier(bundle.spec, engine, str(file), Records.of(bundle))
+    opened = open_engine(bundle, file, options)
+    return Classifier(bundle.spec, opened, str(file), Records.of(bundle))
 
 
 def fitting(path: str | PathLike[str], options: Options) -> Options:

@@ -12,7 +12,7 @@ from ilk.arrays import Floats
 from ilk.data.cache import FeatureCache
 from ilk.data.catalog import Picture
 from ilk.data.stream import Stream
-from ilk.engines import Engine
+from ilk.engines.base import Engine
 from ilk.errors import WeightsError
 from ilk.models.bundle import Bundle
 from ilk.runtime import Progress, cores, silent

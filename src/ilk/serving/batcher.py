@@ -25,7 +25,7 @@ import numpy as np
 
 from ilk.arrays import Pixels
 from ilk.data.catalog import Content
-from ilk.inference import Predictions
+from ilk.inference.predictions import Predictions
 from ilk.serving.limits import engine_failed
 from ilk.serving.metrics import Metrics
 

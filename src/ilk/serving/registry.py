@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ilk.data.stream import Stream
 from ilk.engines import Options
 from ilk.errors import ModelError, UsageError
 from ilk.folder import digest_of
-from ilk.inference import Classifier, fitting, load, model_file
+from ilk.inference.classifier import Classifier, fitting, load, model_file
 from ilk.runtime import cores
 from ilk.serving.batcher import Batcher, lower_thread_priority, run_at_lower_priority
 from ilk.serving.limits import RETRY, Limits
@@ -239,7 +239,7 @@ class ModelRegistry:
 
     def _open(self, source: ModelSource, old: ServedModel | None) -> ServedModel:
         file = model_file(source.path)
-        classifier = load(source.path, fitting(source.path, self._options))
+        classifier = load(source.path, **asdict(fitting(source.path, self._options)))
         digest = digest_of(file)
         _refuse_other_classes(old, classifier)
         slowest = _warm_up(classifier, self._limits.batch)

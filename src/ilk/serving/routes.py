@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel
 
 from ilk.errors import DecodeError, IlkError, OutputError
-from ilk.inference import Prediction
+from ilk.inference.predictions import Prediction
 from ilk.serving.batcher import Answer
 from ilk.serving.bodies import MULTIPART, Part, parse_form, parse_pictures, read_body, single
 from ilk.serving.feedback import Correction, Feedback

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from starlette.responses import JSONResponse
 
 from ilk.data.catalog import Content
-from ilk.inference import Prediction
+from ilk.inference.predictions import Prediction
 from ilk.serving.batcher import Answer
 from ilk.serving.registry import ServedModel
 

@@ -14,7 +14,7 @@ from ilk.data.catalog import Catalog, Picture, class_indices
 from ilk.data.split import evaluation_split, subsample
 from ilk.engines import Options
 from ilk.engines.base import Precision
-from ilk.inference import run_backbone
+from ilk.inference.backbone import run_backbone
 from ilk.models.backbones import describe
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.recipe import Recipe

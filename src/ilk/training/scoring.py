@@ -8,7 +8,7 @@ import numpy as np
 
 from ilk.arrays import Floats, Targets
 from ilk.evaluation.metrics import accuracy, log_loss, macro_f1
-from ilk.inference import softmax
+from ilk.inference.classifier import softmax
 
 FEW_VAL = 30  # validation pictures; with fewer, a single picture decides
 UNEQUAL = 1.5  # ratio of the largest class to the smallest from which classes count as unequal

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ilk.checking.findings import Finding
+from ilk.checking.findings.records import Finding
 
 
 def _finding(kind, *paths, severity="warning", detail="what is wrong", action="Do this."):

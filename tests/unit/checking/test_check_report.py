@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ilk.checking import report
-from ilk.checking.findings import Findings
+from ilk.checking.findings.records import Findings
 from ilk.data.catalog import Catalog, Picture
 from ilk.evaluation import thumbnails
 

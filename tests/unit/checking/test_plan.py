@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ilk.checking.quarantine import chosen_files
+from ilk.checking.quarantine.plan import chosen_files
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ilk.checking.quarantine import chosen_files, files, refuse_folder
-from ilk.checking.quarantine import undo_quarantine as undo
-from ilk.checking.quarantine.move import move_files
+from ilk.checking.quarantine import files
+from ilk.checking.quarantine.move import move_files, refuse_folder
+from ilk.checking.quarantine.plan import chosen_files
+from ilk.checking.quarantine.undo import undo_quarantine as undo
 from ilk.errors import ManifestError, OutputError, UsageError
 
 NAMES = (b"plain.png", b"deep/er/sp ace.png", b"odd\xff.png", b"new\nline.png", b"x" * 255)

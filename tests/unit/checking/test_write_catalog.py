@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import ilk
-from ilk.checking.findings import Findings
-from ilk.checking.quarantine import refuse_memory
+from ilk.checking.findings.records import Findings
+from ilk.checking.quarantine.move import refuse_memory
 from ilk.checking.write_catalog import refuse_table, write_catalog
 from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
 from ilk.data.sources import open_catalog

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ilk.checking.findings import Finding, Findings
+from ilk.checking.findings.records import Finding, Findings
 from ilk.cli.findings import print_findings
 from ilk.data.catalog import Catalog
 

@@ -14,7 +14,7 @@ from PIL import Image
 import ilk
 from ilk.data.catalog import Catalog
 from ilk.errors import DataError, OutputError, UsageError
-from ilk.inference import Classifier, Records
+from ilk.inference.classifier import Classifier, Records
 from ilk.models.bundle import Bundle
 
 pytestmark = pytest.mark.usefixtures("quick_plots")

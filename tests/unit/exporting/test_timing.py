@@ -7,7 +7,7 @@ import pytest
 
 from ilk.data.catalog import Picture
 from ilk.exporting.timing import BATCH_SIZES, benchmark_interleaved
-from ilk.inference import Classifier
+from ilk.inference.classifier import Classifier
 
 
 @pytest.fixture

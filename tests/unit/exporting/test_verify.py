@@ -7,7 +7,7 @@ import pytest
 
 from ilk.engines.base import ChunkedEngine
 from ilk.exporting.verify import compare_outputs
-from ilk.inference import softmax
+from ilk.inference.classifier import softmax
 
 
 class Quarters(ChunkedEngine):

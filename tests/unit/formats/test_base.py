@@ -13,7 +13,7 @@ from ilk.engines import Options
 from ilk.engines.base import Outputs
 from ilk.errors import EngineError, ModelError, UsageError
 from ilk.formats.base import Format
-from ilk.inference import fitting, load
+from ilk.inference.classifier import fitting, load
 from ilk.models.metadata import to_metadata
 
 

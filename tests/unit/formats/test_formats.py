@@ -65,7 +65,7 @@ def test_neither_the_formats_nor_the_service_import_training_libraries():
     """The lean image has none of them."""
     heavy = ("torch", "torchvision", "timm", "faiss", "captum", "cleanlab", "matplotlib", "nncf")
     code = (
-        "import sys, ilk.formats, ilk.inference.loading, ilk.serving.serve, ilk.serving.app\n"
+        "import sys, ilk.formats, ilk.inference.classifier, ilk.serving.serve, ilk.serving.app\n"
         f"print(*sorted(set({heavy!r}) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,9 @@ from PIL import Image
 
 from ilk.data.catalog import Picture, from_arrays
 from ilk.errors import DataError, ModelError, UsageError
-from ilk.inference import Classifier, Predictions, as_pictures, extract, load, softmax
+from ilk.inference.classifier import Classifier, as_pictures, load, softmax
+from ilk.inference.features import extract
+from ilk.inference.predictions import Predictions
 from ilk.spec import Preprocess
 
 RNG = np.random.default_rng(0)

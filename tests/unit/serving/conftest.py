@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ilk.engines import Options
-from ilk.inference import Classifier
+from ilk.inference.classifier import Classifier
 from ilk.serving import registry
 from ilk.serving.app import build_app
 from ilk.serving.feedback import Feedback

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from ilk.inference import Predictions
+from ilk.inference.predictions import Predictions
 
 PATH = "/v2/models/m/infer"
 

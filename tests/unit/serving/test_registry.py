@@ -7,7 +7,7 @@ import pytest
 
 from ilk.data.catalog import from_arrays
 from ilk.errors import ModelError, UsageError
-from ilk.inference import Classifier
+from ilk.inference.classifier import Classifier
 from ilk.serving.registry import ModelSource
 
 

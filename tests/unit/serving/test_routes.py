@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ilk.inference import Classifier
+from ilk.inference.classifier import Classifier
 from ilk.serving import registry
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilk.checking.findings import Finding, Findings
 from ilk.checking.findings.kinds import select
+from ilk.checking.findings.records import Finding, Findings
 from ilk.checking.quarantine.files import digest, make_folder, move
 from ilk.checking.quarantine.manifest import FILES, Entry, Manifest
 from ilk.checking.quarantine.plan import chosen_files

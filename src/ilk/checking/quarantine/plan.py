@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from ilk.checking.findings import Finding
 from ilk.checking.findings.kinds import family
+from ilk.checking.findings.records import Finding
 
 # Of copies all but one are redundant. Of other findings all files are moved, also of a label
 # conflict: any of the labels may be wrong.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ilk import page
-from ilk.checking.findings import SEVERITIES, Finding, Findings, Severity
-from ilk.checking.findings.kinds import title
+from ilk.checking.findings.kinds import SEVERITIES, Severity, title
+from ilk.checking.findings.records import Finding, Findings
 from ilk.data.catalog import Picture
 from ilk.evaluation.thumbnails import Thumbnails
 from ilk.runtime import versions

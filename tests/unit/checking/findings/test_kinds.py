@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ilk.checking.findings import SEVERITIES, Findings
-from ilk.checking.findings.kinds import GROUPS, KINDS, select, title
+from ilk.checking.findings.kinds import GROUPS, KINDS, SEVERITIES, select, title
+from ilk.checking.findings.records import Findings
 from ilk.errors import UsageError
 
 
