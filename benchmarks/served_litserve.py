@@ -25,7 +25,7 @@ class Api(litserve.LitAPI):
         return np.stack(inputs)
 
     def predict(self, pixels):
-        return list(self.classifier.named(pixels))
+        return list(self.classifier.predict_batch(pixels))
 
     def unbatch(self, output):
         return output

@@ -204,7 +204,9 @@ def least(model: str, pictures: list[str]) -> None:
     with threadpool_limits(1, "blas"):
         decoding, pixels = cpu_ms(lambda: [decode(c, classifier.spec.preprocess) for c in contents])
         pixels = np.stack(pixels)
-        running, _ = cpu_ms(lambda: [classifier.named(pixels[i : i + 8]) for i in range(0, 96, 8)])
+        running, _ = cpu_ms(
+            lambda: [classifier.predict_batch(pixels[i : i + 8]) for i in range(0, 96, 8)]
+        )
     each, cores = (decoding + running) / 96, os.cpu_count()
     print(
         f"- decoding takes {decoding / 96:.2f} ms of a core a picture, the engine "
@@ -246,7 +248,7 @@ def alone(classifier: package.Classifier, contents: list[bytes]) -> float:
     with threadpool_limits(1, "blas"):  # as ilk serve has it
         for content in [*contents[:20], *contents]:
             began = time.perf_counter()
-            classifier.named(decode(content, classifier.spec.preprocess)[None])
+            classifier.predict_batch(decode(content, classifier.spec.preprocess)[None])
             times.append(1000 * (time.perf_counter() - began))
     return median(times[20:])
 

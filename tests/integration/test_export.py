@@ -86,7 +86,7 @@ def test_what_is_exported_agrees_with_the_model(name, small, exported, digits):
     else:
         assert difference.mean() < 0.02
     assert theirs.classes == ours.classes
-    assert theirs.strange == ours.strange
+    assert theirs.novelty_threshold == ours.novelty_threshold
     if format_named(name).exact:
         np.testing.assert_allclose(theirs.novelty, ours.novelty, atol=0.02)
 

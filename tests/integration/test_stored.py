@@ -123,7 +123,7 @@ def test_a_stored_model_answers_as_it_did(release, name, unpacked):
     assert certain.sum() >= len(before) / 2
     for row in np.flatnonzero(certain):
         assert found.labels[row] == expected["labels"][row]
-    sure = abs(first - found.accept) > tolerance
+    sure = abs(first - found.accept_threshold) > tolerance
     assert found.accepted[sure].tolist() == np.array(expected["accepted"])[sure].tolist()
     if tolerance == EXACT:
         np.testing.assert_allclose(
@@ -140,8 +140,8 @@ def test_a_stored_model_knows_itself(release, name, unpacked):
     spec, found = classifier.spec, classifier.predict(stored.folder / expected["files"][0])
     assert spec.temperature == expected["temperature"]
     assert spec.thresholds == expected["thresholds"]
-    assert found.accept == expected["thresholds"].get("accept", 0.0)
-    assert (found.strange if spec.novelty else None) == expected["strange"]
+    assert found.accept_threshold == expected["thresholds"].get("accept", 0.0)
+    assert (found.novelty_threshold if spec.novelty else None) == expected["strange"]
     assert spec.preprocess.imgsz == expected["imgsz"]
     assert spec.views == expected["views"]
     assert spec.provenance.get("pictures") == expected["pictures"]

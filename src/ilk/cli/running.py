@@ -44,10 +44,10 @@ class Running:
     def load(self, model: Path, among: bool = False) -> Classifier:
         """Load a model; ``among`` others, an exported one ignores flags that do not apply to it."""
         import ilk
-        from ilk.inference.classifier import fitting
+        from ilk.inference.classifier import applicable_options
 
         options = self.options()
-        return ilk.load(model, **asdict(fitting(model, options) if among else options))
+        return ilk.load(model, **asdict(applicable_options(model, options) if among else options))
 
     def options(self) -> Options:
         """Return the flags as the engines' options."""

@@ -27,7 +27,7 @@ class Engine(ABC):
 
     name: str
     """What runs the network, and in which precision. Part of the feature cache's key."""
-    lanes: int = 1
+    concurrency: int = 1
     """How many threads should call `run` at once: more than one if the end of a batch leaves cores
     idle that another batch could use."""
 

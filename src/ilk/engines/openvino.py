@@ -34,7 +34,7 @@ class OpenVINOEngine(Engine):
         OpenVINO is not installed, or the processor lacks the precision.
     """
 
-    lanes = LANES
+    concurrency = LANES
 
     def __init__(self, bundle: Bundle, precision: Precision = "auto") -> None:
         openvino = import_openvino()

@@ -30,7 +30,7 @@ from ilk.evaluation.thresholds import (
 from ilk.evaluation.writing import write_evaluation
 from ilk.folder import new_folder
 from ilk.inference.classifier import Classifier, as_pictures, load
-from ilk.inference.predictions import Predictions, gathered
+from ilk.inference.predictions import Predictions, concatenate
 from ilk.runtime import Progress, silent
 from ilk.text import escaped
 
@@ -211,7 +211,7 @@ class Runner:
             for part in self.classifier.stream(pictures, batch=self.batch, workers=self.workers):
                 parts.append(part)
                 tick(len(part))
-        return gathered(parts, self.classifier.classes)
+        return concatenate(parts, self.classifier.classes)
 
     def _novelty(self, pictures: Sequence[Picture]) -> Floats:
         found = self._predict(pictures, "scoring unknown pictures").novelty

@@ -20,7 +20,7 @@ from ilk.exporting.pictures import Pictures, pictures_for
 from ilk.exporting.timing import Speed, benchmark_interleaved
 from ilk.folder import size_of
 from ilk.formats import format_of
-from ilk.inference.classifier import Classifier, fitting, load
+from ilk.inference.classifier import Classifier, applicable_options, load
 from ilk.models.metadata import RECEIPT_KEY
 from ilk.runtime import cores
 
@@ -105,7 +105,7 @@ def benchmark(
     if not models:
         raise UsageError("Give at least one model.")
     options = options or Options()
-    chosen = [fitting(model, options) for model in models]
+    chosen = [applicable_options(model, options) for model in models]
     if options not in chosen:
         raise UsageError(
             "Exported files bring their own runtime; drop the flags on what to run in."

@@ -71,7 +71,7 @@ class ReferenceModel:
         if not bundle.spec.classes:
             raise UsageError(f"{escaped(path)} is a bare backbone without classes; train it first.")
         log.info("Reading pictures and running the model on them in PyTorch")
-        pictures = pictures_for(bundle.spec, bundle.seen, path, data, split, workers)
+        pictures = pictures_for(bundle.spec, bundle.split_of, path, data, split, workers)
         engine = PyTorchEngine(bundle, "cpu", "fp32")
         classifier = Classifier(bundle.spec, engine, str(path), Records.of(bundle))
         pixels = pictures.pixels

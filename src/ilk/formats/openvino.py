@@ -103,7 +103,7 @@ class OpenVinoFileEngine(ChunkedEngine):
         ``auto``: as exported.
     """
 
-    lanes = LANES
+    concurrency = LANES
 
     def __init__(self, path: Path, spec: Spec, precision: Precision = "auto") -> None:
         openvino = import_openvino()

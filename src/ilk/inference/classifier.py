@@ -23,7 +23,7 @@ from ilk.errors import ModelError, UsageError
 from ilk.formats import format_of
 from ilk.formats.base import Format
 from ilk.inference.novelty import NoveltyDetector
-from ilk.inference.predictions import Predictions, gathered
+from ilk.inference.predictions import Predictions, concatenate
 from ilk.models.bundle import KNOWN_FEATURES, Bundle
 from ilk.spec import Spec
 
@@ -66,7 +66,7 @@ class Records:
         """Take the records out of a bundle."""
         spec, known = bundle.spec.novelty, bundle.tensors.get(KNOWN_FEATURES)
         novelty = NoveltyDetector(spec, known) if spec and known is not None else None
-        return cls(bundle.seen, *bundle.held_out, novelty)
+        return cls(bundle.split_of, *bundle.held_out, novelty)
 
 
 class Classifier:
@@ -140,7 +140,7 @@ class Classifier:
         Predictions
             A picture that cannot be read has an error in its row; the others are unaffected.
         """
-        return gathered(
+        return concatenate(
             self.stream(as_pictures(pictures), batch=batch, workers=workers), self.classes
         )
 
@@ -155,8 +155,8 @@ class Classifier:
             novelty = np.full(number, np.nan, np.float32)
             if chunk.indices:
                 rows = np.array(chunk.indices) - start
-                named = self.named(chunk.pixels)
-                values[rows], novelty[rows] = named.probabilities, named.novelty
+                found = self.predict_batch(chunk.pixels)
+                values[rows], novelty[rows] = found.probabilities, found.novelty
             yield self._predictions(
                 tuple(p.path for p in pictures[start : start + number]),
                 values,
@@ -165,7 +165,7 @@ class Classifier:
             )
             start += number
 
-    def named(self, pixels: Pixels) -> Predictions:
+    def predict_batch(self, pixels: Pixels) -> Predictions:
         """Predict one batch of decoded pictures. Any thread may call it.
 
         Parameters
@@ -201,8 +201,8 @@ class Classifier:
             values,
             novelty,
             errors,
-            accept=self.spec.thresholds.get("accept", 0.0),
-            strange=self.spec.novelty.threshold if self.spec.novelty else math.inf,
+            accept_threshold=self.spec.thresholds.get("accept", 0.0),
+            novelty_threshold=self.spec.novelty.threshold if self.spec.novelty else math.inf,
         )
 
 
@@ -260,7 +260,7 @@ def load(
     return Classifier(bundle.spec, opened, str(file), Records.of(bundle))
 
 
-def fitting(path: str | PathLike[str], options: Options) -> Options:
+def applicable_options(path: str | PathLike[str], options: Options) -> Options:
     """Return the options that apply to a model: an exported file brings its own runtime.
 
     For commands that run several models.

@@ -58,9 +58,9 @@ class Predictions(Sequence[Prediction]):
         could not be read, or the model has no detector.
     errors : dict of int to str
         The reasons, by row.
-    accept : float
+    accept_threshold : float
         The lowest probability that is accepted.
-    strange : float
+    novelty_threshold : float
         The novelty above which a picture counts as unknown.
     """
 
@@ -69,20 +69,22 @@ class Predictions(Sequence[Prediction]):
     probabilities: Floats
     novelty: Floats
     errors: dict[int, str]
-    accept: float = 0.0
-    strange: float = math.inf
+    accept_threshold: float = 0.0
+    novelty_threshold: float = math.inf
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
         """Whether the probability reaches the threshold, ``bool [N]``."""
-        accepted: NDArray[np.bool_] = np.nan_to_num(self.probabilities).max(axis=1) >= self.accept
+        accepted: NDArray[np.bool_] = (
+            np.nan_to_num(self.probabilities).max(axis=1) >= self.accept_threshold
+        )
         accepted[list(self.errors)] = False
         return accepted
 
     @property
     def unknown(self) -> NDArray[np.bool_]:
         """Whether each picture is out of distribution, ``bool [N]``."""
-        return self.novelty > self.strange
+        return self.novelty > self.novelty_threshold
 
     @property
     def labels(self) -> list[str | None]:
@@ -112,12 +114,12 @@ class Predictions(Sequence[Prediction]):
             pairs[0][0],
             pairs[0][1],
             pairs,
-            accepted=bool(values[best[0]] >= self.accept),
-            unknown=None if math.isnan(novelty) else novelty > self.strange,
+            accepted=bool(values[best[0]] >= self.accept_threshold),
+            unknown=None if math.isnan(novelty) else novelty > self.novelty_threshold,
         )
 
 
-def gathered(parts: Iterable[Predictions], classes: tuple[str, ...]) -> Predictions:
+def concatenate(parts: Iterable[Predictions], classes: tuple[str, ...]) -> Predictions:
     """Join the predictions of successive batches."""
     empty = np.zeros((0, len(classes)), np.float32)
     parts = list(parts) or [Predictions((), classes, empty, empty[:, 0], {})]

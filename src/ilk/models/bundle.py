@@ -74,7 +74,7 @@ class Bundle:
             return np.zeros((0, len(self.spec.classes)), np.float32), np.zeros(0, np.int64)
         return self.tensors[HELD_OUT_LOGITS], self.tensors[HELD_OUT_TARGETS]
 
-    def seen(self, digest: str) -> str | None:
+    def split_of(self, digest: str) -> str | None:
         """Return the split of the training that a picture was in; None if it was in none."""
         return self._seen.get(digest[: 2 * SEEN_BYTES])
 

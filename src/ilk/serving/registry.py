@@ -22,7 +22,7 @@ from ilk.data.stream import Stream
 from ilk.engines import Options
 from ilk.errors import ModelError, UsageError
 from ilk.folder import digest_of
-from ilk.inference.classifier import Classifier, fitting, load, model_file
+from ilk.inference.classifier import Classifier, applicable_options, load, model_file
 from ilk.runtime import cores
 from ilk.serving.batcher import Batcher, lower_thread_priority, run_at_lower_priority
 from ilk.serving.limits import RETRY, Limits
@@ -239,7 +239,7 @@ class ModelRegistry:
 
     def _open(self, source: ModelSource, old: ServedModel | None) -> ServedModel:
         file = model_file(source.path)
-        classifier = load(source.path, **asdict(fitting(source.path, self._options)))
+        classifier = load(source.path, **asdict(applicable_options(source.path, self._options)))
         digest = digest_of(file)
         _refuse_other_classes(old, classifier)
         slowest = _warm_up(classifier, self._limits.batch)
@@ -248,10 +248,10 @@ class ModelRegistry:
             functools.partial(
                 decode, preprocess=classifier.spec.preprocess, formats=self._limits.formats
             ),
-            classifier.named,
+            classifier.predict_batch,
             self._decoders,
             batch=self._limits.batch,
-            threads=classifier.engine.lanes,
+            threads=classifier.engine.concurrency,
             stall_s=max(MIN_STALL_S, STALL_FACTOR * slowest),
             metrics=self._metrics,
         )
@@ -266,7 +266,7 @@ class ModelRegistry:
         wrong: list[str] = []
         read = 0
         for batch in Stream(pictures, classifier.spec.preprocess, batch=self._limits.batch):
-            labels = classifier.named(batch.pixels).labels if batch.indices else []
+            labels = classifier.predict_batch(batch.pixels).labels if batch.indices else []
             for index, label in zip(batch.indices, labels, strict=True):
                 picture = pictures[index]
                 if label != picture.label:
@@ -302,11 +302,11 @@ def _refuse_other_classes(old: ServedModel | None, classifier: Classifier) -> No
 def _warm_up(classifier: Classifier, batch: int) -> float:
     """Run one black picture and a full batch; return the seconds that a full batch takes."""
     side = classifier.spec.preprocess.imgsz
-    classifier.named(np.zeros((1, side, side, 3), np.uint8))
+    classifier.predict_batch(np.zeros((1, side, side, 3), np.uint8))
     many = np.zeros((batch, side, side, 3), np.uint8)
-    classifier.named(many)
+    classifier.predict_batch(many)
     began = time.perf_counter()
-    classifier.named(many)
+    classifier.predict_batch(many)
     return time.perf_counter() - began
 
 

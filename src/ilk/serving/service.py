@@ -115,7 +115,7 @@ class Service:
     def _overlay(self, served: ServedModel, picture: bytes, label: str | None) -> bytes:
         classifier = served.classifier
         pixels = decode(picture, classifier.spec.preprocess, self.limits.formats)[None]
-        label = label or classifier.named(pixels)[0].label
+        label = label or classifier.predict_batch(pixels)[0].label
         explainer = self._explainer_of(served)
         heat = explainer.heatmaps(pixels, [classifier.classes.index(label)])
         file = io.BytesIO()

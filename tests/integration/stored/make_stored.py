@@ -223,7 +223,7 @@ def answers(model: Path, pictures: Path) -> dict[str, Any]:
         "classes": list(spec.classes),
         "temperature": spec.temperature,
         "thresholds": spec.thresholds,
-        "strange": found.strange if spec.novelty else None,
+        "strange": found.novelty_threshold if spec.novelty else None,
         "imgsz": spec.preprocess.imgsz,
         "views": spec.views,
         "pictures": spec.provenance.get("pictures"),

@@ -29,7 +29,7 @@ def run(fake_backbone, folder, tmp_path):
 
 def chosen(run, data=None, split=None):
     bundle = Bundle.load(run.model)
-    return pictures_for(bundle.spec, bundle.seen, run.model, data, split, None)
+    return pictures_for(bundle.spec, bundle.split_of, run.model, data, split, None)
 
 
 def test_by_default_they_are_those_of_the_training_held_out_apart(run):

@@ -13,7 +13,7 @@ from ilk.engines import Options
 from ilk.engines.base import Outputs
 from ilk.errors import EngineError, ModelError, UsageError
 from ilk.formats.base import Format
-from ilk.inference.classifier import fitting, load
+from ilk.inference.classifier import applicable_options, load
 from ilk.models.metadata import to_metadata
 
 
@@ -101,8 +101,8 @@ def test_what_runs_elsewhere_says_where(tmp_path):
 
 def test_several_models_take_options_as_far_as_they_have_a_choice(exported, tmp_path):
     options = Options(device="cpu", engine="pytorch", precision="fp32", trust=True)
-    assert fitting(tmp_path / "model.safetensors", options) == options
-    assert fitting(exported.path, options) == Options(trust=True)
+    assert applicable_options(tmp_path / "model.safetensors", options) == options
+    assert applicable_options(exported.path, options) == Options(trust=True)
 
 
 def test_an_exported_file_cannot_be_looked_into(exported):

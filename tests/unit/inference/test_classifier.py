@@ -164,7 +164,9 @@ def predictions():
     values = np.array([[0.2, 0.7, 0.1], [np.nan] * 3, [0.4, 0.2, 0.4]], np.float32)
     novelty = np.array([0.1, np.nan, 5], np.float32)
     names, classes = ("a", "b", "c"), ("cat", "dog", "eel")
-    return Predictions(names, classes, values, novelty, {1: "is empty"}, accept=0.5, strange=3)
+    return Predictions(
+        names, classes, values, novelty, {1: "is empty"}, accept_threshold=0.5, novelty_threshold=3
+    )
 
 
 def test_predictions_are_a_sequence(predictions):

@@ -182,5 +182,5 @@ def test_the_pictures_that_a_training_saw_are_remembered(bundle, file):
     digests = {"0" * 32: "train", "f" * 32: "test"}
     bundle.with_seen(digests).save(file)
     loaded = Bundle.load(file)
-    assert [loaded.seen(d) for d in (*digests, "1" * 32)] == ["train", "test", None]
-    assert bundle.seen("0" * 32) is None
+    assert [loaded.split_of(d) for d in (*digests, "1" * 32)] == ["train", "test", None]
+    assert bundle.split_of("0" * 32) is None

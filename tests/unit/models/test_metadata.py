@@ -21,7 +21,7 @@ def remembering(bundle):
 def test_spec_and_records_come_back_and_weights_stay_behind(remembering):
     found = from_metadata(to_metadata(remembering), "model.onnx")
     assert found.spec == remembering.spec
-    assert found.seen("0f" * 16) == "train"
+    assert found.split_of("0f" * 16) == "train"
     for ours, theirs in zip(found.held_out, remembering.held_out, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert set(found.tensors) == {n for n in remembering.tensors if n.startswith(("seen.", "held"))}
