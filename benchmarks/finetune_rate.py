@@ -21,7 +21,7 @@ from ilk.data.split import ensure_splits
 from ilk.models.network import build
 from ilk.runtime import keep_freed_memory
 from ilk.training.cpu.precision import pick_precision
-from ilk.training.examples import epoch_batches, read_examples
+from ilk.training.examples import read_examples
 from ilk.training.initial_weights import from_pretrained, preprocess_for
 from ilk.training.step import Step
 from ilk.training.train_network import new_state
@@ -79,9 +79,7 @@ def ilk_rate(start, catalog, recipe, preprocess, steps: int) -> float:
     state = new_state(start, examples, recipe, precision)
     step = Step(recipe, precision, examples.targets[examples.train], 2, preprocess.imgsz)
     step.begin_epoch(state)
-    batches = epoch_batches(
-        examples.train, examples.targets, batch=BATCH, sampling="natural", seed=0, epoch=0
-    )
+    batches = examples.epoch_batches(recipe, epoch=0)
     began, pictures = 0.0, 0
     for i, batch in enumerate(examples.load(batches[: steps + 2])):
         if i == 2:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,20 +81,30 @@ def _make_free(parent: Path, name: str) -> Path:
 
 
 @contextmanager
-def readable_errors(path: Path, flag: str = "--runs") -> Iterator[None]:
-    """Turn an OSError into an OutputError that names the path."""
+def readable_errors(path: Path, flag: str | None = "--runs") -> Iterator[None]:
+    """Turn an OSError into an OutputError that names the path, and the flag that sets it."""
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"{escaped(path)} cannot be written: {error.strerror}. Choose another folder with "
-            f"{flag}."
-        ) from None
+        hint = f" Choose another folder with {flag}." if flag else ""
+        raise OutputError(f"{escaped(path)} cannot be written: {error.strerror}.{hint}") from None
 
 
 def write_json(path: Path, record: Any) -> None:
     """Write a record as indented JSON, completely or not at all."""
     write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def write_csv(
+    path: Path, header: Sequence[str], rows: Iterable[Iterable[object]], end: str = "\r\n"
+) -> None:
+    """Write a table, completely or not at all. None becomes an empty cell.
+
+    Any file name that the system allows stays intact.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=end).writerows([header, *rows])
+    write_whole(path, text.getvalue().encode(errors="surrogateescape"))
 
 
 def size_of(path: Path) -> int:

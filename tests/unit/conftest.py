@@ -113,5 +113,6 @@ def quick_plots(monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"PNG")
 
-    for name in ("confusion_heatmap", "calibration"):
-        monkeypatch.setattr(plots, name, draw)
+    for name in ("draw_confusion", "draw_calibration"):
+        monkeypatch.setattr(plots, name, lambda _: None)
+    monkeypatch.setattr(plots, "save_figure", draw)

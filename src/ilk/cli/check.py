@@ -110,7 +110,7 @@ def check(
         print(f"report  {escaped(f'{result.folder}/check.html')}")
     moved = None
     if quarantine is not None and to_move is not None:
-        moved = ilk.quarantine(result, to_move.names, quarantine, progress=progress)
+        moved = ilk.quarantine(result, to_move, quarantine, progress=progress)
         _say_moved(result, to_move, moved, quarantine)
     if write_catalog is not None:
         number = ilk.write_catalog(result, write_catalog, gone=moved.files if moved else ())
@@ -134,7 +134,7 @@ def _refuse_early(
     from ilk.checking.quarantine.move import refuse_folder
     from ilk.checking.write_catalog import refuse_table
 
-    named = {name for selection in (gate, to_move) if selection for name in selection.names}
+    named = {name for selection in (gate, to_move) if selection for name in selection}
     skipped = [kind for kind in NEED_NETWORK if kind in named]
     if quick and skipped:
         # A gate that can never fail would pass everything.
@@ -163,7 +163,7 @@ def _say_moved(findings: Findings, selection: Selection, moved: MoveResult, fold
 
 
 def _exit_code(findings: Findings, gate: Selection | None, moved: MoveResult | None) -> int:
-    skipped = sorted(gate.names & set(findings.not_looked_for)) if gate else []
+    skipped = sorted(gate & set(findings.not_looked_for)) if gate else []
     if skipped:
         say(f"--fail-on: could not look for {', '.join(skipped)}, so the check does not pass.")
         return FAILED

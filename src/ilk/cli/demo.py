@@ -5,8 +5,6 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from ilk.errors import IlkError
-
 
 def demo(folder: Path = Path("ilk-demo"), /) -> int:
     """Run check, train, evaluate and predict on handwritten digits, without any download.
@@ -45,11 +43,10 @@ def write_digits(folder: Path) -> None:
     from PIL import Image
 
     from ilk.data.named import digits
+    from ilk.folder import readable_errors
 
-    try:
+    with readable_errors(folder, None):
         for picture in digits().pictures:
             file = folder / str(picture.label) / f"{Path(picture.path).name}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture.content).save(file)  # type: ignore[arg-type]
-    except OSError as error:
-        raise IlkError(f"{folder} cannot be written: {error.strerror}.") from None

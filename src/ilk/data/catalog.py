@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import hashlib
-import io
 import os
 import stat
 from collections import Counter
@@ -19,7 +17,8 @@ import numpy as np
 
 from ilk.arrays import Pixels, Targets
 from ilk.errors import DataError
-from ilk.runtime import cores, write_whole
+from ilk.folder import write_csv
+from ilk.runtime import cores
 from ilk.spec import SPLITS
 from ilk.text import escaped, join_limited
 
@@ -210,20 +209,17 @@ class Catalog:
         be read from where it is. It is written completely or not at all.
         """
         every: tuple[Picture | LeftOut, ...] = (*self.pictures, *self.left_out)
-        more = sorted({name for x in every for name in x.columns})
-        out = io.StringIO(newline="")
-        writer = csv.writer(out)
-        writer.writerow([*OWN_COLUMNS, *more])
+        more = sorted({name for entry in every for name in entry.columns})
+        rows: list[list[str | None]] = []
         for p in self.pictures:
             path = os.path.abspath(p.path) if p.content is None else p.path  # noqa: PTH100
-            values = [p.columns.get(name, "") for name in more]
-            writer.writerow([path, p.label, p.split, p.digest, "", *values])
+            rows.append([path, p.label, p.split, p.digest, ""])
         for x in self.left_out:
             path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
-            values = [x.columns.get(name, "") for name in more]
-            writer.writerow([path, x.label, x.split, "", x.reason, *values])
-        # surrogateescape keeps any file name that the system allows intact.
-        write_whole(file, out.getvalue().encode(errors="surrogateescape"))
+            rows.append([path, x.label, x.split, "", x.reason])
+        for row, entry in zip(rows, every, strict=True):
+            row += [entry.columns.get(name, "") for name in more]
+        write_csv(file, [*OWN_COLUMNS, *more], rows)
 
 
 def class_indices(pictures: Iterable[Picture], classes: Sequence[str]) -> Targets:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ilk.data.catalog import Catalog, Picture, from_arrays
 from ilk.errors import DataError
+from ilk.text import error_text
 
 
 def digits() -> Catalog:
@@ -16,16 +18,6 @@ def digits() -> Catalog:
     data = load_digits()
     images = np.round(data.images * (255 / 16)).astype(np.uint8)
     return from_arrays(images, data.target, name="digits")
-
-
-def cifar10() -> Catalog:
-    """Return CIFAR-10 (Krizhevsky 2009) through torchvision's downloader."""
-    return _from_torchvision("CIFAR10", "cifar10")
-
-
-def fashion_mnist() -> Catalog:
-    """Return Fashion-MNIST (Xiao et al. 2017) through torchvision's downloader."""
-    return _from_torchvision("FashionMNIST", "fashion-mnist")
 
 
 def _from_torchvision(class_name: str, name: str) -> Catalog:
@@ -41,10 +33,10 @@ def _from_torchvision(class_name: str, name: str) -> Catalog:
         try:
             data = getattr(datasets, class_name)(folder, train=split == "train", download=True)
         except (OSError, RuntimeError) as error:  # RuntimeError: torchvision's checksum mismatch
-            reason = " ".join(str(error).split()).rstrip(".")
             raise DataError(
-                f"'{name}' is not in {folder} and cannot be downloaded: {reason}. Connect to the "
-                f"network, put torchvision's files there, or give a folder of pictures instead."
+                f"'{name}' is not in {folder} and cannot be downloaded: "
+                f"{error_text(error).rstrip('.')}. Connect to the network, put torchvision's files "
+                "there, or give a folder of pictures instead."
             ) from None
         images = np.asarray(data.data)
         labels = [data.classes[int(target)] for target in data.targets]
@@ -59,6 +51,7 @@ def _from_torchvision(class_name: str, name: str) -> Catalog:
 
 NAMED: dict[str, Callable[[], Catalog]] = {
     "digits": digits,
-    "cifar10": cifar10,
-    "fashion-mnist": fashion_mnist,
+    # Krizhevsky 2009; Xiao et al. 2017.
+    "cifar10": partial(_from_torchvision, "CIFAR10", "cifar10"),
+    "fashion-mnist": partial(_from_torchvision, "FashionMNIST", "fashion-mnist"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ import numpy as np
 
 from ilk import runtime
 from ilk.evaluation.result import Evaluation
-from ilk.folder import readable_errors, write_json
+from ilk.folder import readable_errors, write_csv, write_json
 from ilk.inference.classifier import Classifier
 from ilk.spec import Spec
 from ilk.text import escaped, pluralize
@@ -111,30 +110,23 @@ def _write_predictions(path: Path, evaluation: Evaluation, spec: Spec) -> None:
     unusual = spec.novelty.threshold if spec.novelty else math.inf
     predicted = evaluation.probabilities.argmax(axis=1)
     confidence = evaluation.probabilities.max(axis=1)
-    # As in Catalog.save: any file name stays intact.
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out:
-        writer = csv.writer(out)
-        writer.writerow(
-            ["path", "label", "predicted", "probability", "right", "accepted", "unknown"]
-        )
-        for i, picture in enumerate(evaluation.pictures):
-            absolute = os.path.abspath(picture.path)  # noqa: PTH100 -- keeps links as they are
-            novelty = evaluation.novelty[i]
-            writer.writerow(
-                [
-                    picture.path if picture.content is not None else absolute,
-                    picture.label,
-                    evaluation.classes[predicted[i]],
-                    f"{confidence[i]:.6f}",
-                    _word(predicted[i] == evaluation.targets[i]),
-                    _word(confidence[i] >= accept),
-                    "" if np.isnan(novelty) else _word(novelty > unusual),
-                ]
+    rows = []
+    for i, picture in enumerate(evaluation.pictures):
+        absolute = os.path.abspath(picture.path)  # noqa: PTH100 -- keeps links as they are
+        novelty = evaluation.novelty[i]
+        rows.append(
+            (
+                picture.path if picture.content is not None else absolute,
+                picture.label,
+                evaluation.classes[predicted[i]],
+                f"{confidence[i]:.6f}",
+                str(evaluation.right[i]).lower(),
+                str(confidence[i] >= accept).lower(),
+                "" if np.isnan(novelty) else str(novelty > unusual).lower(),
             )
-
-
-def _word(flag: object) -> str:
-    return "true" if flag else "false"
+        )
+    header = ("path", "label", "predicted", "probability", "right", "accepted", "unknown")
+    write_csv(path, header, rows)
 
 
 def remove_report(folder: Path) -> None:

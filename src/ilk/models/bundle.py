@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.errors import ModelError, OutputError
+from ilk.errors import ModelError
+from ilk.folder import readable_errors
 from ilk.runtime import write_whole
 from ilk.spec import SPLITS, Spec
 from ilk.text import escaped
@@ -106,10 +107,8 @@ class Bundle:
         data = save(
             tensors, metadata={SPEC_KEY: self.spec.to_json(), CHECKSUM_KEY: checksum(tensors)}
         )
-        try:
+        with readable_errors(path, None):
             write_whole(path, data)
-        except OSError as error:
-            raise OutputError(f"{escaped(path)} cannot be written: {error.strerror}.") from None
 
     @classmethod
     def load(cls, path: Path) -> Bundle:

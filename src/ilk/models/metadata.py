@@ -7,14 +7,13 @@ import hashlib
 from collections.abc import Mapping
 
 from ilk.errors import ModelError
-from ilk.models.bundle import RECORDS, SPEC_KEY, Bundle, check_records
+from ilk.models.bundle import CHECKSUM_KEY, RECORDS, SPEC_KEY, Bundle, check_records
 from ilk.spec import Spec
 
 # Of every exported network: what goes in, and what comes out, in this order.
 INPUT = "pixels"
 OUTPUTS = ("probabilities", "logits", "features")
 RECORDS_KEY = "ilk.records"
-CHECKSUM_KEY = "ilk.sha256"
 RECEIPT_KEY = "ilk.receipt"
 PRECISION_KEY = "ilk.precision"
 

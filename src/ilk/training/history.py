@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ilk.runtime import write_whole
+from ilk.folder import write_csv
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,8 @@ class Row:
 
 def write_history(rows: Sequence[Row], path: Path) -> None:
     """Write a CSV with a header, completely or not at all; None becomes an empty cell."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
-    table.writeheader()
-    table.writerows(row.to_dict() for row in rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.getvalue().encode())
+    write_csv(path, [field.name for field in fields(Row)], map(astuple, rows), end="\n")
 
 
 def epoch_line(row: Row, epochs: int, seconds_left: float | None) -> str:

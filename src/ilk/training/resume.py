@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ilk import recipes
 from ilk.data.catalog import Catalog, Picture
 from ilk.errors import IlkError, Interrupted, UsageError
-from ilk.folder import readable_errors
+from ilk.folder import readable_errors, write_json
 from ilk.recipe import Recipe
 from ilk.runtime import versions, write_whole
 from ilk.text import escaped, join_limited
@@ -78,7 +78,7 @@ def record_start(
     }
     with readable_errors(folder):
         write_inputs(folder, recipe, catalog)
-        _write(folder, record)
+        write_json(folder / RECORD, record)
 
 
 def discard_start(folder: Path) -> None:
@@ -120,7 +120,7 @@ def record_data(folder: Path, data: Any) -> None:
     """Record where the pictures are now: they may have moved since the run started."""
     record = _read(folder)
     if _reopenable(data) != record.get("data"):
-        _write(folder, {**record, "data": _reopenable(data)})
+        write_json(folder / RECORD, {**record, "data": _reopenable(data)})
 
 
 def mark_finished(folder: Path) -> None:
@@ -129,7 +129,7 @@ def mark_finished(folder: Path) -> None:
     The checkpoints to resume from are removed; those of epochs, and the best, stay.
     """
     if (folder / RECORD).is_file():
-        _write(folder, {**_read(folder), "finished": True})
+        write_json(folder / RECORD, {**_read(folder), "finished": True})
         for step in (folder / "checkpoints").glob("step-*.safetensors"):
             step.unlink(missing_ok=True)
 
@@ -273,10 +273,6 @@ def _fingerprint(catalog: Catalog) -> str:
 def _absolute(picture: Picture) -> str:
     """Return a picture's path as ``catalog.csv`` has it."""
     return os.path.abspath(picture.path) if picture.content is None else picture.path  # noqa: PTH100
-
-
-def _write(folder: Path, record: Mapping[str, Any]) -> None:
-    write_whole(folder / RECORD, json.dumps(record, indent=2).encode())
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from ilk.evaluation.intervals import wilson
 from ilk.evaluation.plots import (
     MAX_NAMED,
     MAX_NUMBERED,
-    confusion_heatmap,
     draw_calibration,
     draw_confusion,
     draw_corruptions,
+    save_figure,
 )
 
 
@@ -56,7 +56,7 @@ def test_many_classes_have_no_counts_and_then_fewer_names(noisy, number, tmp_pat
     assert bool(axes.texts) is (number <= MAX_NUMBERED)
     assert (len(labels_of(axes.xaxis)) == number) is (number <= MAX_NAMED)
     file = tmp_path / "plots" / "confusion.png"
-    confusion_heatmap(evaluation, file)
+    save_figure(draw_confusion(evaluation), file)
     with Image.open(file) as image:
         assert image.format == "PNG"
         assert 300 < image.width < 2500
@@ -70,7 +70,7 @@ def test_any_name_can_be_drawn(noisy, tmp_path):
     assert shown[0] == r"\$x^2\$"  # not a formula
     assert shown[2] == r"a\nb"
     assert len(shown[5]) < 30
-    confusion_heatmap(evaluation, tmp_path / "plot.png")  # warnings are errors
+    save_figure(draw_confusion(evaluation), tmp_path / "plot.png")  # warnings are errors
 
 
 def test_the_reliability_diagram_shows_both_temperatures_and_the_risk():

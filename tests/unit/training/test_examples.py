@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from ilk.errors import DataError
 from ilk.spec import Preprocess
 from ilk.training import pixels as pixels_module
 from ilk.training.distributed import SINGLE_PROCESS, World
-from ilk.training.examples import epoch_batches, read_examples, steps_in_epoch
+from ilk.training.examples import Examples, read_examples, steps_in_epoch
 from ilk.training.pixels import CachedPixels, StreamedPixels
 
 PREPROCESS = Preprocess(imgsz=8)
@@ -222,7 +223,9 @@ TARGETS = np.arange(200) % 3
 
 
 def batches(indices=INDICES, batch=10, sampling="natural", seed=0, epoch=0, targets=TARGETS):
-    return epoch_batches(indices, targets, batch=batch, sampling=sampling, seed=seed, epoch=epoch)
+    examples = Examples(None, None, targets, indices, None, None, ())
+    recipe = SimpleNamespace(batch=batch, accumulate=1, sampling=sampling, seed=seed)
+    return examples.epoch_batches(recipe, epoch)
 
 
 def flat(batches):

@@ -133,7 +133,7 @@ def test_a_training_on_a_full_disk_goes_on_to_its_end(lab, monkeypatch, caplog):
     unbroken = lab.training().fit()
     monkeypatch.setattr(checkpoint, "write_whole", no_room)
     monkeypatch.setattr("ilk.models.bundle.write_whole", no_room)
-    monkeypatch.setattr("ilk.training.history.write_whole", no_room)
+    monkeypatch.setattr("ilk.folder.write_whole", no_room)
     with Checkpoints(lab.folder / "checkpoints", minutes=0, every=1) as checkpoints:
         last = lab.training(checkpoints=checkpoints).fit()
     assert lab.differences(last, unbroken) == []

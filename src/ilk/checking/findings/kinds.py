@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import accumulate
 from typing import Literal
 
 from ilk.errors import UsageError
 from ilk.text import escaped, split_commas
 
 Severity = Literal["error", "warning", "info"]
+Selection = frozenset[str]  # names of kinds, families, groups or severities
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 KINDS = {
@@ -55,11 +54,8 @@ KINDS = {
 # Further names that select several kinds.
 GROUPS = {
     "unreadable": (
-        "file.unreadable",
-        "file.truncated",
-        "file.empty",
-        "file.not_a_picture",
-        "file.bomb",
+        *("file.unreadable", "file.truncated", "file.empty"),
+        *("file.not_a_picture", "file.bomb"),
     ),
 }
 
@@ -74,17 +70,10 @@ def family(kind: str) -> str:
     return kind.partition(".")[0]
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Names of kinds (``leakage.exact``), families (``leakage``), groups or severities."""
-
-    names: frozenset[str]
-
-    def matches(self, kind: str, severity: Severity) -> bool:
-        """Return whether a finding of this kind and severity is selected."""
-        prefixes = accumulate(kind.split("."), lambda a, b: f"{a}.{b}")
-        groups = (name for name, kinds in GROUPS.items() if kind in kinds)
-        return not self.names.isdisjoint({severity, *prefixes, *groups})
+def matches(selection: Selection, kind: str, severity: Severity) -> bool:
+    """Return whether a finding of this kind and severity is selected."""
+    groups = (name for name, kinds in GROUPS.items() if kind in kinds)
+    return not selection.isdisjoint({severity, kind, family(kind), *groups})
 
 
 def select(names: Iterable[str] | str, flag: str = "--kinds") -> Selection:
@@ -107,4 +96,4 @@ def select(names: Iterable[str] | str, flag: str = "--kinds") -> Selection:
                 f"{', '.join(valid[len(SEVERITIES) : -len(KINDS)])}; and single kinds such as "
                 f"{', '.join(list(KINDS)[:2])}."
             )
-    return Selection(frozenset(wanted))
+    return frozenset(wanted)

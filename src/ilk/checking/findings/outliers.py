@@ -10,15 +10,15 @@ from ilk.arrays import Floats, Targets
 from ilk.checking.findings.common import median_and_spread
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.records import Finding
+from ilk.data.split import subsample
 from ilk.inference.hellinger import hellinger, mean_distances
 from ilk.text import escaped
 
 NEIGHBOURS = 10
 SAMPLE = 2_000  # pictures of a class that the others are compared with
 MIN_PICTURES = 20  # of a class, to estimate its spread
-MAX_SCORE = (
-    4.0  # spreads: in cats_dogs 4 of 2,000 pictures; in ants_bees swarms, combs, placeholders
-)
+# Spreads: in cats_dogs 4 of 2,000 pictures; in ants_bees swarms, combs, placeholders.
+MAX_SCORE = 4.0
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
@@ -72,9 +72,7 @@ def _within(features: Floats) -> Floats:
     """Return the distances [N] within one class."""
     units = hellinger(features)
     number = len(units)
-    sample = np.arange(number)
-    if number > SAMPLE:
-        sample = np.sort(np.random.default_rng(0).choice(number, SAMPLE, replace=False))
+    sample = subsample(np.arange(number), seed=0, most=SAMPLE)
     return mean_distances(
         units, units[sample], min(NEIGHBOURS, number - 1), np.arange(number), sample
     )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ilk.checking.findings.kinds import Selection, Severity, select
+from ilk.checking.findings.kinds import Selection, Severity, matches, select
 from ilk.data.catalog import Catalog
 
 
@@ -64,7 +64,7 @@ class Findings:
 
     def selected(self, selection: Selection) -> tuple[Finding, ...]:
         """Return the findings of a selection, in their order."""
-        return tuple(f for f in self.findings if selection.matches(f.kind, f.severity))
+        return tuple(f for f in self.findings if matches(selection, f.kind, f.severity))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record that ``ilk check --json`` prints."""

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ilk import page
@@ -21,6 +22,7 @@ NAMES = ("check.json", "check.html")
 MAX_PICTURES, PICTURES_PER_KIND, PICTURES_PER_FINDING = 320, 48, 6
 MAX_LINES, LINES_PER_KIND, NAMES_PER_LINE = 400, 60, 3  # lines: findings without pictures
 LONGEST_TEXT = 120  # characters
+short = partial(page.short, longest=LONGEST_TEXT)
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,3 @@ class _Layout:
 
     def _name(self, path: str) -> str:
         return short(path.removeprefix(self._root))
-
-
-def short(text: str) -> str:
-    """Return an escaped text with its middle elided if it is very long."""
-    return page.short(text, LONGEST_TEXT)

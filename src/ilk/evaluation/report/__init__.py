@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ MAX_PAIRS, MAX_EXAMPLES = 6, 4  # confused pairs of classes, and pictures of eac
 MAX_SUSPECTS = 24
 MAX_SLICES = 12  # of each column
 LONGEST_NAME = 60  # characters
+short = partial(page.short, longest=LONGEST_NAME)
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,6 @@ class _Gallery:
             )
             for m in mistakes
         )
-
-
-def short(text: str) -> str:
-    """Return an escaped text with its middle elided if it is very long."""
-    return page.short(text, LONGEST_NAME)
 
 
 def verdict(evaluation: Evaluation) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ilk.checking.findings.kinds import GROUPS, KINDS, SEVERITIES, select, title
+from ilk.checking.findings.kinds import GROUPS, KINDS, SEVERITIES, matches, select, title
 from ilk.checking.findings.records import Findings
 from ilk.errors import UsageError
 
@@ -33,7 +33,7 @@ def test_findings_are_selected_by_severity_family_group_and_kind(finding, names,
 
 
 def test_a_family_is_not_a_mere_prefix():
-    assert not select("label").matches("labels.odd", "warning")
+    assert not matches(select("label"), "labels.odd", "warning")
 
 
 @pytest.mark.parametrize(
