@@ -113,7 +113,6 @@ def find_all(
 
     Parameters
     ----------
-    evidence : Evidence
     pairs : iterable of Pair
         Near copies among the pictures.
     missing : mapping of str to str, optional

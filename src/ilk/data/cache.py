@@ -120,7 +120,6 @@ class CachedRows:
 
     Parameters
     ----------
-    shards : iterable of (Path, Keys)
     width : int
         The length of a row; shards of another are passed over.
     """

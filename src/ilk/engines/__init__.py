@@ -17,7 +17,7 @@ from ilk.engines.prepare import (
 )
 from ilk.errors import EngineError, UsageError
 from ilk.models.bundle import Bundle
-from ilk.runtime import pick_device
+from ilk.runtime import installed, pick_device
 from ilk.spec import Preprocess
 
 EngineName = Literal["auto", "openvino", "pytorch"]
@@ -48,14 +48,12 @@ class Options:
         UsageError
             OpenVINO is requested on a GPU, or the device does not exist.
         """
-        from ilk.engines import openvino
-
         device = pick_device("cpu" if self.engine == "openvino" else self.device)
         if self.engine == "openvino" and self.device not in {"auto", "cpu"}:
             raise UsageError(f"--engine openvino runs on the CPU; drop --device {self.device}.")
         if self.engine != "auto":
             return replace(self, device=device)
-        use_openvino = device == "cpu" and openvino.available()
+        use_openvino = device == "cpu" and installed("openvino")
         return replace(self, device=device, engine="openvino" if use_openvino else "pytorch")
 
 

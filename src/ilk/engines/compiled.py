@@ -25,10 +25,8 @@ class Compiled:
 
     Parameters
     ----------
-    core : openvino.Core
     model : openvino.Model
         Accepts any batch size; it is reshaped in place.
-    side : int
     precision : {"fp32", "bf16"}
     """
 

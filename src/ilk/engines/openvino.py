@@ -16,7 +16,8 @@ from ilk.engines.base import Engine, Outputs, Precision
 from ilk.engines.compiled import LANES, Compiled
 from ilk.errors import EngineError
 from ilk.models.bundle import BACKBONE, Bundle
-from ilk.runtime import cache_dir, installed
+from ilk.runtime import cache_dir
+from ilk.text import error_text
 
 
 class OpenVINOEngine(Engine):
@@ -24,7 +25,6 @@ class OpenVINOEngine(Engine):
 
     Parameters
     ----------
-    bundle : Bundle
     precision : {"auto", "fp32", "bf16"}
         ``auto``: bf16 if the processor has it.
 
@@ -69,11 +69,6 @@ def precision_here(core: Any, wanted: str) -> str:
     if wanted == "bf16" and not bf16:
         raise EngineError("This processor has no bf16; use --precision auto or fp32.")
     return "bf16" if bf16 and wanted != "fp32" else "fp32"
-
-
-def available() -> bool:
-    """Say whether OpenVINO is installed."""
-    return installed("openvino")
 
 
 def import_openvino() -> ModuleType:
@@ -134,9 +129,9 @@ def convert(bundle: Bundle) -> None:
             network, input=[(openvino.PartialShape([-1, size, size, 3]), openvino.Type.u8)]
         )
     except Exception as error:  # of any kind: the converter passes on what its front end raised
-        first = " ".join(str(error).split())[:300]
         raise EngineError(
-            f"OpenVINO cannot convert '{bundle.spec.backbone.name}': {first}. Use --engine pytorch."
+            f"OpenVINO cannot convert '{bundle.spec.backbone.name}': {error_text(error)}. "
+            "Use --engine pytorch."
         ) from None
     target = graph_file(bundle).parent
     part = target.with_name(f".{uuid.uuid4().hex}.part")

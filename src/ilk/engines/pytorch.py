@@ -19,7 +19,6 @@ class PyTorchEngine(Engine):
 
     Parameters
     ----------
-    bundle : Bundle
     device : str
         A torch device of this machine.
     precision : {"auto", "fp32", "bf16"}

@@ -36,7 +36,6 @@ class Candidate:
 
     Attributes
     ----------
-    name : str
     receipt : Receipt or None
         None if the export failed.
     path : Path or None
@@ -79,8 +78,6 @@ class Choice:
 
     Attributes
     ----------
-    receipt : Receipt
-    chosen : Candidate
     candidates : tuple of Candidate
         All that were tried.
     reference : Speed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ilk.arrays import Floats, Pixels
 from ilk.engines.base import ChunkedEngine
 from ilk.errors import EngineError, GateError, ModelError
 from ilk.evaluation.comparison import compared
-from ilk.evaluation.intervals import wilson
+from ilk.evaluation.intervals import share
 from ilk.exporting.receipt import Receipt
 from ilk.exporting.reference import ReferenceModel
 from ilk.folder import size_of
@@ -24,8 +25,7 @@ from ilk.text import escaped
 BATCH_SIZES = (1, 2, 7, 32)  # the last one runs all pictures
 
 
-@dataclass(frozen=True, eq=False)
-class OutputDifference:
+class OutputDifference(NamedTuple):
     """The outputs of an exported file, and how far they are from its model's.
 
     Attributes
@@ -66,7 +66,6 @@ def verify(reference: ReferenceModel, form: Format, path: Path) -> Receipt:
         engine.close()
     predicted, wanted = found.probabilities.argmax(axis=1), expected.argmax(axis=1)
     correct, reference_correct = predicted == pictures.targets, wanted == pictures.targets
-    number = len(correct)
     unknown = reference.unknown(found.features, found.logits)
     expected_unknown = reference.unknown(reference.features, reference.logits)
     return replace(
@@ -75,12 +74,10 @@ def verify(reference: ReferenceModel, form: Format, path: Path) -> Receipt:
         runs_in=engine.name,
         batches=found.batch_sizes,
         max_probability_difference=found.largest,
-        top1_agreement=wilson(int((predicted == wanted).sum()), number),
-        unknown_agreement=None
-        if unknown is None
-        else wilson(int((unknown == expected_unknown).sum()), number),
-        accuracy=wilson(int(correct.sum()), number),
-        reference_accuracy=wilson(int(reference_correct.sum()), number),
+        top1_agreement=share(predicted == wanted),
+        unknown_agreement=None if unknown is None else share(unknown == expected_unknown),
+        accuracy=share(correct),
+        reference_accuracy=share(reference_correct),
         drop=compared(reference_correct, correct),
     )
 

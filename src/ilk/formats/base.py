@@ -123,7 +123,6 @@ class Format(ABC):
         -------
         Bundle
             Spec and records, without weights.
-        ChunkedEngine
 
         Raises
         ------

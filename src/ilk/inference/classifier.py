@@ -29,12 +29,7 @@ from ilk.spec import Spec
 
 ENCODED = (bytes, bytearray, memoryview)
 
-
 SplitLookup = Callable[[str], str | None]
-
-
-def _not_trained_on(digest: str) -> None:
-    """Say that no picture was in the training."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ class Records:
     @classmethod
     def none(cls, classes: int) -> Records:
         """Return the records of a model that stores none."""
-        return cls(_not_trained_on, np.zeros((0, classes), np.float32), np.zeros(0, np.int64), None)
+        return cls(lambda _: None, np.zeros((0, classes), np.float32), np.zeros(0, np.int64), None)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Records:

@@ -50,7 +50,6 @@ def extract(
         With their digests.
     opening : Future of (Bundle, Engine)
         The backbone, perhaps still being prepared.
-    preprocess : Preprocess
     batch, workers : int
         Pictures in a batch, and decoding threads.
     progress : Progress

@@ -47,8 +47,6 @@ def build_app(
 
     Parameters
     ----------
-    service : Service
-    policy : AccessPolicy
     store : Feedback, optional
         Where corrections are stored; None: they are not accepted.
     """

@@ -100,7 +100,6 @@ class Batcher:
         How many threads run the network.
     stall_s : float
         Seconds after which a batch counts as lost, and a new thread takes over.
-    metrics : Metrics
     clock : callable
         Returns seconds.
     """
@@ -141,7 +140,6 @@ class Batcher:
 
         Parameters
         ----------
-        contents : sequence
         released : callable
             Called for each picture once it occupies neither a thread nor a place in the queue.
         """

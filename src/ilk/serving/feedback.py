@@ -147,7 +147,7 @@ def export_feedback(file: str | PathLike[str], output: str | PathLike[str] = "fe
     try:
         for correction in read_corrections(file):
             (output / "pictures").mkdir(parents=True, exist_ok=True)
-            name = f"pictures/{digest_of(correction.content)[:32]}{_suffix(correction.content)}"
+            name = f"pictures/{digest_of(correction.content)}{_suffix(correction.content)}"
             (output / name).write_bytes(correction.content)
             model = f"{correction.model}@{correction.version}"
             rows[name] = (name, correction.label, correction.predicted, model)

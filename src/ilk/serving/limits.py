@@ -75,7 +75,6 @@ class CapacityLimiter:
 
     Parameters
     ----------
-    capacity : int
     metrics : Metrics
         Counts the refusals.
     """

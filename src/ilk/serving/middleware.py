@@ -39,14 +39,7 @@ INFER = "/v2/models/{name}/infer"
 
 
 class RequestIdMiddleware:
-    """Gives each request an id and a deadline, adds headers to its response, and logs it.
-
-    Parameters
-    ----------
-    app : ASGI application
-    service : Service
-    access_log : AccessLog
-    """
+    """Gives each request an id and a deadline, adds headers to its response, and logs it."""
 
     def __init__(self, app: ASGIApp, service: Service, access_log: AccessLog) -> None:
         self._app = app
@@ -180,13 +173,7 @@ class AccessPolicy:
 
 
 class AuthMiddleware:
-    """Passes authorized requests to the application.
-
-    Parameters
-    ----------
-    app : ASGI application
-    policy : AccessPolicy
-    """
+    """Passes authorized requests to the application."""
 
     def __init__(self, app: ASGIApp, policy: AccessPolicy) -> None:
         self._app = app

@@ -40,10 +40,8 @@ class ModelSource:
 
     Attributes
     ----------
-    name : str
     version : str
         Empty: the first twelve digits of the file's SHA-256.
-    path : Path
     """
 
     name: str
@@ -117,9 +115,6 @@ class ModelRegistry:
     ----------
     sources : sequence of ModelSource
         The first name is the default model; of each name, the last version is the default.
-    options : Options
-    limits : Limits
-    metrics : Metrics
     golden : Catalog, optional
         Labelled pictures; a model that gets one of them wrong is not served.
     """

@@ -36,12 +36,8 @@ class Server(uvicorn.Server):
 
     Parameters
     ----------
-    app : ASGI application
-    service : Service
-    host : str
     port : int
         0: any free port.
-    linger_s : float
     stop : threading.Event, optional
         Shuts the server down, as SIGINT does, once it is set.
     """

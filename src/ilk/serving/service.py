@@ -42,9 +42,6 @@ class Service:
 
     Attributes
     ----------
-    models : ModelRegistry
-    limits : Limits
-    metrics : Metrics
     queue, bodies : CapacityLimiter
         Of pictures, and of bytes of request bodies.
     draining : bool

@@ -10,7 +10,7 @@ from ilk.errors import EngineError, UsageError
 
 def test_options_resolve_to_openvino_on_a_cpu_where_it_is_installed(monkeypatch):
     assert Options("cpu").resolved() == Options("cpu", "openvino")
-    monkeypatch.setattr(openvino, "available", lambda: False)
+    monkeypatch.setattr("ilk.engines.installed", lambda module: False)
     assert Options("cpu").resolved() == Options("cpu", "pytorch")
 
 

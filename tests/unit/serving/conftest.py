@@ -57,7 +57,7 @@ def classifier(bundle, engine):
 @pytest.fixture
 def loaded(monkeypatch, classifier):
     """Let every file load as ``classifier``; set ``.found`` to load something else."""
-    monkeypatch.setattr(registry, "load", lambda path, _: loaded.found(path))
+    monkeypatch.setattr(registry, "load", lambda path, **_: loaded.found(path))
     loaded.found = lambda _: classifier
     return loaded
 
@@ -97,7 +97,7 @@ def shared_classifier(make_quarters):
 def shared_service(shared_classifier, tmp_path_factory):
     """One service for all tests of a file; none of them may change it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "load", lambda *_: shared_classifier)
+        patch.setattr(registry, "load", lambda *_, **__: shared_classifier)
         service = new_service(write_model(tmp_path_factory.mktemp("served")))
     yield service
     service.models.close()
