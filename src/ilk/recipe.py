@@ -109,9 +109,7 @@ class Recipe(BaseModel):
     )
 
     freeze: str = _loop(
-        "none",
-        "Frozen layers: none, backbone, or all up to a named part.",
-        modes=PRETRAINED,
+        "none", "Frozen layers: none, backbone, or all up to a named part.", modes=PRETRAINED
     )
     unfreeze_every: int | None = _loop(
         None, "Unfreeze one more layer group, from the top, every so many epochs.",

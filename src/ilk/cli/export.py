@@ -87,13 +87,7 @@ def export(
         if goal is not None or budget is not None:
             raise UsageError(f"--for and --budget apply to --format auto only, not to {format}.")
         receipt = ilk.export(
-            model,
-            format,
-            output=output,
-            data=data,
-            split=split,
-            max_drop=max_drop,
-            workers=workers,
+            model, format, output=output, data=data, split=split, max_drop=max_drop, workers=workers
         )
     if json:
         print_json((choice if format == AUTO else receipt).to_dict())

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from ilk.cli.console import (
-    print_caveats,
-    print_json,
-    print_left_out,
-    print_scores,
-    progress,
-    say,
-)
+from ilk.cli.console import print_caveats, print_json, print_left_out, print_scores, progress, say
 from ilk.cli.flags import grouped_flags
 from ilk.errors import UsageError
 from ilk.recipe import Recipe

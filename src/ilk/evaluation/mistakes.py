@@ -74,10 +74,7 @@ class Mistakes:
 
 
 def find_mistakes(
-    pictures: Sequence[Picture],
-    probabilities: Floats,
-    targets: Targets,
-    classes: tuple[str, ...],
+    pictures: Sequence[Picture], probabilities: Floats, targets: Targets, classes: tuple[str, ...]
 ) -> Mistakes:
     """Find the mistakes on held-out pictures.
 

@@ -59,11 +59,7 @@ class NoveltyDetector:
 
 
 def fit(
-    known: Floats,
-    known_keys: Sequence[str],
-    features: Floats,
-    keys: Sequence[str],
-    logits: Floats,
+    known: Floats, known_keys: Sequence[str], features: Floats, keys: Sequence[str], logits: Floats
 ) -> Novelty | None:
     """Standardise the scores, and choose the threshold above which a picture is unknown.
 

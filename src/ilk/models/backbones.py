@@ -37,9 +37,7 @@ class BackboneInfo:
     def preprocess(self, imgsz: int | None, resize: Resize) -> Preprocess:
         """Return its preprocessing, at its own input size by default."""
         return Preprocess(
-            imgsz=imgsz or self.imgsz,
-            resize=resize,
-            interpolation=self.interpolation,
+            imgsz=imgsz or self.imgsz, resize=resize, interpolation=self.interpolation
         )
 
 

@@ -134,11 +134,7 @@ class Search:
 
 
 def _cross_validate(
-    inputs: Floats,
-    targets: Targets,
-    strengths: Sequence[float],
-    weighting: str | None,
-    seed: int,
+    inputs: Floats, targets: Targets, strengths: Sequence[float], weighting: str | None, seed: int
 ) -> Search:
     """Score ever weaker strengths out of fold, until the log loss has risen twice.
 

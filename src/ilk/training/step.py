@@ -117,11 +117,7 @@ class Step:
         return network
 
     def __call__(
-        self,
-        state: State,
-        batch: Batch,
-        lr_factor: float,
-        stop: Callable[[], bool] = lambda: False,
+        self, state: State, batch: Batch, lr_factor: float, stop: Callable[[], bool] = lambda: False
     ) -> StepSums:
         """Take one step.
 
@@ -209,10 +205,7 @@ class Step:
                 with self._precision.autocast(), FoldedNorms(self._folded):
                     _, logits = self._network(inputs)
                 loss = F.cross_entropy(
-                    logits.float(),
-                    wanted,
-                    self._weights,
-                    label_smoothing=smooth,
+                    logits.float(), wanted, self._weights, label_smoothing=smooth
                 )
                 loss = loss * (len(inputs) / len(pixels))
                 state.scaler.scale(loss * weight).backward()

@@ -128,11 +128,7 @@ def _is_named(data: Any) -> bool:
 
 @contextmanager
 def _run_folder(
-    resumed: Path | None,
-    runs: str | PathLike[str],
-    name: str | None,
-    exist_ok: bool,
-    world: World,
+    resumed: Path | None, runs: str | PathLike[str], name: str | None, exist_ok: bool, world: World
 ) -> Iterator[Path]:
     """Create the run's folder in the main process, unless the run is resumed."""
     if resumed is not None:

@@ -182,12 +182,7 @@ KINDS: dict[str, Callable[[Tensor, Tensor, float, Generator], Tensor]] = {
 
 
 def mix(
-    pixels: Tensor,
-    targets: Tensor,
-    classes: int,
-    mixup: float,
-    cutmix: float,
-    generator: Generator,
+    pixels: Tensor, targets: Tensor, classes: int, mixup: float, cutmix: float, generator: Generator
 ) -> tuple[Tensor, Tensor]:
     """Mix each picture, and its target, with another one of the batch.
 

@@ -92,8 +92,7 @@ class Monitor:
             accuracy = state.sums.correct / state.sums.pictures
             left = duration(state.seconds_left)
             self._tick(
-                self._pending,
-                f"loss {sums.mean_loss:.3f}, acc {100 * accuracy:.1f} %, {left} left",
+                self._pending, f"loss {sums.mean_loss:.3f}, acc {100 * accuracy:.1f} %, {left} left"
             )
             self._pending = 0
 

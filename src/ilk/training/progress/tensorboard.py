@@ -127,12 +127,7 @@ class TensorBoard:
         self._show("pictures/train", step, pixels[:MOST_PICTURES], captions)
 
     def wrong(
-        self,
-        step: int,
-        pixels: Array,
-        labels: Array,
-        predicted: Array,
-        classes: Sequence[str],
+        self, step: int, pixels: Array, labels: Array, predicted: Array, classes: Sequence[str]
     ) -> None:
         """Show the first 16 misclassified validation pictures, if there are any.
 
