@@ -51,6 +51,11 @@ class Picture:
         """What copies of one picture have in common, whether exact or near."""
         return self.group or self.digest
 
+    @property
+    def absolute(self) -> str:
+        """The absolute path, with links as they are; of a picture in memory its name."""
+        return self.path if self.content is not None else os.path.abspath(self.path)  # noqa: PTH100
+
     def read(self) -> Content:
         """Return the content, read from the file if there is one.
 
@@ -212,8 +217,7 @@ class Catalog:
         more = sorted({name for entry in every for name in entry.columns})
         rows: list[list[str | None]] = []
         for p in self.pictures:
-            path = os.path.abspath(p.path) if p.content is None else p.path  # noqa: PTH100
-            rows.append([path, p.label, p.split, p.digest, ""])
+            rows.append([p.absolute, p.label, p.split, p.digest, ""])
         for x in self.left_out:
             path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
             rows.append([path, x.label, x.split, "", x.reason])

@@ -20,6 +20,7 @@ from ilk.data.catalog import Content
 from ilk.data.upright import Upright
 from ilk.errors import DecodeError
 from ilk.spec import Preprocess
+from ilk.text import error_text
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 GREY = (127, 127, 127)
@@ -218,7 +219,7 @@ def _as_decode_error(formats: tuple[str, ...] = FORMATS) -> Iterator[None]:
     # Pillow's parsers meet hostile bytes with errors of many kinds (OSError, SyntaxError,
     # struct.error, IndexError, ...): each means the same here.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = error_text(error)
         kind = "file.truncated" if "truncated" in reason.lower() else "file.unreadable"
         raise DecodeError(f"is damaged: {reason}", kind) from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -112,11 +111,10 @@ def _write_predictions(path: Path, evaluation: Evaluation, spec: Spec) -> None:
     confidence = evaluation.probabilities.max(axis=1)
     rows = []
     for i, picture in enumerate(evaluation.pictures):
-        absolute = os.path.abspath(picture.path)  # noqa: PTH100 -- keeps links as they are
         novelty = evaluation.novelty[i]
         rows.append(
             (
-                picture.path if picture.content is not None else absolute,
+                picture.absolute,
                 picture.label,
                 evaluation.classes[predicted[i]],
                 f"{confidence[i]:.6f}",

@@ -9,6 +9,7 @@ from typing import Any
 
 from ilk.errors import UsageError
 from ilk.spec import Backbone, Channels, Preprocess, Resize
+from ilk.text import error_text
 
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
@@ -142,7 +143,7 @@ def check_size(name: str, imgsz: int) -> None:
         with torch.no_grad():
             model(picture)
     except Exception as error:  # each architecture refuses in its own way
-        reason = " ".join(str(error).split())[:200]
+        reason = error_text(error, 200)
         raise UsageError(f"'{name}' cannot take --imgsz {imgsz}: {reason}") from None
 
 

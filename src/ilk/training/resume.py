@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ilk import recipes
-from ilk.data.catalog import Catalog, Picture
+from ilk.data.catalog import Catalog
 from ilk.errors import IlkError, Interrupted, UsageError
 from ilk.folder import readable_errors, write_json
 from ilk.recipe import Recipe
@@ -207,7 +206,7 @@ def check_same_pictures(folder: Path, catalog: Catalog) -> None:
         rows = [row for row in csv.DictReader(file) if not row["left_out"]]
     # Not by splits: if one picture changes, others may be assigned to another.
     before = {row["path"]: (row["digest"], row["label"]) for row in rows}
-    now = {_absolute(p): (p.digest, p.label or "") for p in catalog.pictures}
+    now = {p.absolute: (p.digest, p.label or "") for p in catalog.pictures}
     differences = {
         "missing": [path for path in before if path not in now],
         "new": [path for path in now if path not in before],
@@ -268,11 +267,6 @@ def _fingerprint(catalog: Catalog) -> str:
     """
     rows = [(p.digest, p.label, p.split) for p in catalog.pictures]
     return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()
-
-
-def _absolute(picture: Picture) -> str:
-    """Return a picture's path as ``catalog.csv`` has it."""
-    return os.path.abspath(picture.path) if picture.content is None else picture.path  # noqa: PTH100
 
 
 def _read(folder: Path) -> dict[str, Any]:
