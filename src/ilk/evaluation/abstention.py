@@ -71,9 +71,9 @@ def _curve(confidence: Reals, right: Mask) -> tuple[Reals, Reals]:
     _, first, ties = np.unique(-confidence[order], return_index=True, return_counts=True)
     ends = first + ties - 1
     before = np.concatenate(([0], wrong[ends[:-1]]))
-    share = (wrong[ends] - before) / ties
+    rate = (wrong[ends] - before) / ties
     within = ranks - np.repeat(first, ties)
-    even = np.repeat(before, ties) + within * np.repeat(share, ties)
+    even = np.repeat(before, ties) + within * np.repeat(rate, ties)
     return ranks / len(order), even / ranks
 
 

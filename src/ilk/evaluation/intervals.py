@@ -45,12 +45,12 @@ def wilson(successes: int, n: int) -> Measured:
     """Return a proportion with its Wilson score interval (Wilson 1927; Brown et al. 2001)."""
     if n == 0:
         return Measured(math.nan, 0.0, 1.0, 0)
-    share = successes / n
-    centre = share + Z95**2 / (2 * n)
-    spread = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+    rate = successes / n
+    centre = rate + Z95**2 / (2 * n)
+    spread = Z95 * math.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n * n))
     scale = 1 + Z95**2 / n
     low, high = (centre - spread) / scale, (centre + spread) / scale
-    return Measured(share, max(0.0, min(low, share)), min(1.0, max(high, share)), n)
+    return Measured(rate, max(0.0, min(low, rate)), min(1.0, max(high, rate)), n)
 
 
 def share(flags: Mask) -> Measured:
