@@ -2,9 +2,9 @@
 
 Copies of a sample are planted among all pictures of a set. The thresholds of
 `ilk.data.inspection.near` were chosen on ants_bees, CIFAR-10, and clothing shrunk to 120 pixels and
-blurred; cats_dogs was only looked at. Pairs among untouched pictures are listed, to be looked at. Simple pictures (digits,
-letters, shapes) have no copies among them. CIFAR-10's own near copies are counted as it was
-published.
+blurred; cats_dogs was only looked at. Pairs among untouched pictures are listed, to be looked at.
+Simple pictures (digits, letters, shapes) have no copies among them. CIFAR-10's own near copies are
+counted as it was published.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def planted(folder: Path, number: int, seed: int, among: int | None = None) -> t
     hits = Counter(w.__name__ for name, (path, w, _) in copies.items() if (path, name) in found)
     asked = Counter(way.__name__ for _, way, _ in copies.values())
     untouched = [pair for pair in sorted(found) if not copies.keys() & set(pair)]
-    cells = [*(f"{hits[way.__name__] / asked[way.__name__]:.1%}" for way in WAYS),
-             f"**{hits.total() / asked.total():.1%}**", str(len(untouched)), f"{seconds:.1f} s"]  # fmt: skip
-    row = f"| {folder.name}, {len(files):,} | {asked.total():,} | {' | '.join(cells)} |"
+    shares = [f"{hits[way.__name__] / asked[way.__name__]:.1%}" for way in WAYS]
+    every = f"**{hits.total() / asked.total():.1%}** | {len(untouched)} | {seconds:.1f} s"
+    row = f"| {folder.name}, {len(files):,} | {asked.total():,} | {' | '.join(shares)} | {every} |"
     return row, untouched
 
 
