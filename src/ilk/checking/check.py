@@ -89,7 +89,7 @@ def check(
         features, reason = None, "--quick"
         if not quick:
             inspection, features, reason = _with_features(inspection, name, workers, progress)
-        pairs = near_pairs(inspection, features, workers, progress)
+        pairs = near_pairs(inspection, workers, progress)
         catalog = grouped(inspection.catalog, pairs)
         evidence = Evidence(replace(inspection, catalog=catalog), features)
         missing = dict.fromkeys(NEED_NETWORK, reason) if reason else {}

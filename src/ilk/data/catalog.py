@@ -176,12 +176,12 @@ class Catalog:
             left_out=(*self.left_out, *gone),
         )
 
-    def without(self, reasons: Mapping[str, str]) -> Catalog:
+    def without(self, reasons: Mapping[str, str], unreadable: bool = True) -> Catalog:
         """Return the catalog less some pictures, given as path: reason, which it remembers."""
         if not reasons:
             return self
         gone = [
-            LeftOut(p.path, reasons[p.path], p.label, p.split, columns=p.columns)
+            LeftOut(p.path, reasons[p.path], p.label, p.split, unreadable, columns=p.columns)
             for p in self.pictures
             if p.path in reasons
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +21,7 @@ from ilk.text import escaped, join_limited, pluralize
 
 log = logging.getLogger("ilk")
 FEW_PICTURES = 5  # of a class
+FEW_LEAKS = 0.01  # of a held-out split: so many are left out of it, more stop the training
 
 
 def prepare_data(
@@ -31,8 +32,8 @@ def prepare_data(
     Raises
     ------
     DataError
-        Too many files cannot be read, there are no labels, a class is too small to split, or
-        pictures lie in more than one of the data's own splits.
+        Too many files cannot be read, there are no labels, a class is too small to split, or more
+        than ``FEW_LEAKS`` of a split are copies of pictures in another of the data's own splits.
     UsageError
         ``changes`` ask for a share that cannot be held out, as the data has splits of its own.
     """
@@ -42,7 +43,7 @@ def prepare_data(
     pairs = near_pairs(inspection, workers=recipe.workers, progress=progress)
     catalog = grouped(inspection.catalog, pairs)
     if len(catalog.splits) > 1:
-        _refuse_leakage(catalog, recipe)
+        catalog = _without_leaks(catalog, recipe)
     return ensure_splits(
         catalog,
         val_share=recipe.val_share,
@@ -96,25 +97,41 @@ def drop_unreadable(catalog: Catalog, errors: Mapping[int, str], limit: float) -
     return checked(rest)
 
 
-def _refuse_leakage(catalog: Catalog, recipe: Recipe) -> None:
+def _without_leaks(catalog: Catalog, recipe: Recipe) -> Catalog:
+    """Return the catalog less the held-out pictures that are copies of pictures in another split.
+
+    Each group of copies stays in one split: train if it is there, else val.
+    """
     found = leaks(catalog)
     if not found:
-        return
-    one, *others = found[0]
-    other = next(p for p in others if p.split != one.split)
-    near = " nearly" * (one.digest != other.digest)
-    several = len(found) > 1
-    what = (
-        f"{pluralize(len(found), 'picture')} of {catalog.source} {'are' if several else 'is'} in "
-        f"more than one split{', the first' * several}: {escaped(one.path)} in {one.split} "
-        f"is{near} the same as {escaped(other.path)} in {other.split}"
+        return catalog
+    reasons = {}
+    for group in found:
+        kept = min(group, key=lambda p: SPLITS.index(p.split or ""))
+        for picture in group:
+            if picture.split != kept.split:
+                near = "nearly " * (picture.digest != kept.digest)
+                reasons[picture.path] = f"is {near}the same as {kept.path} in {kept.split}"
+    gone = [p for p in catalog.pictures if p.path in reasons]
+    counts = Counter(p.split for p in gone)
+    what = " and ".join(
+        f"{pluralize(number, 'picture')} of {len(catalog.of(split or '')):,} in {split}"
+        for split, number in sorted(counts.items())
     )
+    copies = "is a copy" if len(gone) == 1 else "are copies"
+    first = f"{escaped(gone[0].path)} {escaped(reasons[gone[0].path])}"
+    said = f"{what} {copies} of pictures in another split: {first}{', …' * (len(gone) > 1)}"
     if recipe.allow_leakage:
-        log.warning("%s. The scores will be too high.", what)
-        return
+        log.warning("%s. The scores will be too high.", said)
+        return catalog
+    if all(n <= FEW_LEAKS * len(catalog.of(split or "")) for split, n in counts.items()):
+        names = join_limited([escaped(p.path) for p in gone])
+        log.warning("Left out of the scores, as copies of pictures in another split: %s", names)
+        return catalog.without(reasons, unreadable=False)
     raise DataError(
-        f"{what}. Scores would mean nothing. 'ilk check' lists them, and 'ilk check --quarantine "
-        "DIR --kinds leakage' moves the copies away; --allow-leakage trains anyway."
+        f"{said}. That is more than the {FEW_LEAKS:.0%} of a split that would be left out of the "
+        "scores. 'ilk check' lists them, and 'ilk check --quarantine DIR --kinds leakage' moves "
+        "the copies away; --allow-leakage trains anyway."
     )
 
 

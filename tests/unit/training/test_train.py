@@ -162,11 +162,13 @@ def leaky(request, colours):
 
 
 def test_pictures_in_two_of_the_data_s_own_splits_stop_a_training(train, leaky, runs):
-    with pytest.raises(DataError, match="2 pictures of arrays are in more than one") as caught:
+    with pytest.raises(
+        DataError, match="2 pictures of 20 in test are copies of pictures"
+    ) as caught:
         train(leaky)
     message = str(caught.value)
-    assert "arrays/00 in test is" in message
-    assert "same as arrays/60 in train" in message
+    assert "arrays/00 is" in message
+    assert "the same as arrays/60 in train" in message
     assert "ilk check" in message
     assert "--allow-leakage" in message
     assert caught.value.exit_code == 3
@@ -176,8 +178,26 @@ def test_pictures_in_two_of_the_data_s_own_splits_stop_a_training(train, leaky, 
 def test_a_training_in_spite_of_leakage_warns_of_its_score(train, leaky, caplog):
     run = train(leaky, allow_leakage=True)
     assert run.evaluation.n == 20
-    assert "2 pictures of arrays are in more than one split" in caplog.text
+    assert "2 pictures of 20 in test are copies of pictures in another split" in caplog.text
     assert "too high" in caplog.text
+
+
+@pytest.mark.parametrize("copies, stops", [(1, False), (2, True)])
+def test_a_few_leaked_pictures_are_left_out_of_the_scores(colours, caplog, copies, stops):
+    images, labels = colours(160)
+    splits = ["test"] * 100 + ["train"] * (60 + copies)
+    data = ilk.from_arrays([*images, *images[:copies]], [*labels, *labels[:copies]], splits=splits)
+    if stops:
+        with pytest.raises(DataError, match=r"2 pictures of 100 .* more than the 1% of a split"):
+            prepare_data(data, recipes.load("probe"), {})
+        return
+    catalog = prepare_data(data, recipes.load("probe"), {})
+    assert (len(catalog.of("test")), len(catalog.of("train"))) == (99, 61)
+    [left_out] = catalog.left_out
+    assert (left_out.path, left_out.unreadable) == ("arrays/000", False)
+    assert left_out.reason == "is the same as arrays/160 in train"
+    assert "Left out of the scores, as copies of pictures in another split" in caplog.text
+    assert "arrays/000" in caplog.text
 
 
 def test_copies_land_in_one_split_and_that_is_said(train, colours, caplog):

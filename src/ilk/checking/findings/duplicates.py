@@ -41,7 +41,7 @@ def find(evidence: Evidence, pairs: Sequence[Pair]) -> Iterator[Finding]:
         if len(indices) > 1:
             yield from _found(evidence, indices, "exact", "identical files")
     mirrored = {i for pair in pairs if pair.mirrored for i in pair[:2]}
-    for group in groups(pairs, len(pictures)):
+    for group in groups(pairs):
         indices = [i for one in group for i in same[pictures[one].digest]]
         what = "near copies" + ", some of them mirrored" * (not mirrored.isdisjoint(group))
         yield from _found(evidence, indices, "near", what)

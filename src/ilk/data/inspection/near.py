@@ -1,16 +1,18 @@
 """Near copies: pictures that were re-encoded, resized, cropped, brightened or mirrored.
 
-Three stages, each more specific and more expensive: nearest neighbours of the sketches;
-registration of the sketches; registration and correlation of decoded pixels. The thresholds were
-chosen on copies planted in ants_bees and CIFAR-10, and on digits and drawings
-(benchmarks/near_copies.py).
+Stages, each more specific and more expensive: nearest neighbours of the sketches; registration of
+the sketches; registration and correlation of small decoded pictures; and, unless the pictures are
+small themselves, the agreement of their texture in windows, which sets copies apart from other
+photos of like things on a plain ground. The thresholds were chosen on copies planted in ants_bees,
+cats_dogs and CIFAR-10, and on digits and drawings (benchmarks/near_copies.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +26,9 @@ from ilk.data.inspection.alignment import (
     amount_of_detail,
     blurred,
     likeness,
+    likeness_in_windows,
     likeness_of_detail,
+    refined,
     registered,
 )
 from ilk.data.inspection.inspect import Inspection
@@ -42,13 +46,15 @@ ALIKE = 0.93  # correlation of sketches laid on one another
 SIDE = 32  # pixels along each side of what is compared
 DETAIL = 0.7  # correlation of the detail
 EVIDENCE = 4.5  # standard deviations by which that is above what chance gives
-SEEN_ALIKE = 0.85  # cosine of features from which on less of both is enough:
+LARGE = 64  # pixels: the shorter side from which on less of both is enough, as detail decides:
 DETAIL_THEN, EVIDENCE_THEN = 0.6, 3.0
+IN_WINDOWS = ((64, 0.3), (128, 0.62))  # pixels along each side, and the likeness that is asked for
 SMALLEST = 16  # pixels: a picture with a shorter side shows no detail
 PLAINEST = 3.0  # bits of entropy of the grey levels: icons and diagrams have fewer; without colour,
 PLAIN, PLAIN_EVIDENCE = 5.0, 7.0  # strokes may have as few bits; then more evidence is asked for
 COLOURLESS = 0.01  # share of the range of the channels
 BATCH = 2048  # pairs
+PART = 256  # pairs that are compared in windows together: 100 MB
 
 
 class Pair(NamedTuple):
@@ -61,29 +67,24 @@ class Pair(NamedTuple):
 
 
 def near_pairs(
-    inspection: Inspection,
-    features: Floats | None = None,
-    workers: int | None = None,
-    progress: Progress = silent,
+    inspection: Inspection, workers: int | None = None, progress: Progress = silent
 ) -> list[Pair]:
     """Find pictures that are near copies of one another; exact copies are compared once.
 
     A sketch is a perceptual hash before rounding to bits: the lowest frequencies, as in pHash
     (Zauner 2010). Pictures with few grey levels or very few pixels are skipped: many of them look
-    alike without being copies.
+    alike without being copies. Chains are broken up: pictures that are connected by pairs have one
+    among them that is a near copy of all others.
 
     Parameters
     ----------
     inspection : Inspection
-    features : float32 array [N, D], optional
-        Of a pretrained backbone. They confirm pairs that pixels alone leave undecided, and reject
-        none, so a check with features finds every pair that a training without them finds.
     workers : int, optional
         Threads; default one a core.
     progress : Progress
         Shows how many candidates were compared.
     """
-    compared = _Compared.of(inspection, features)
+    compared = _Compared.of(inspection)
     candidates = _neighbours(compared.sketches)
     batches = [candidates[at : at + BATCH] for at in range(0, len(candidates), BATCH)]
     best: dict[tuple[int, int], Pair] = {}
@@ -91,15 +92,61 @@ def near_pairs(
         ThreadPoolExecutor(workers or cores(), thread_name_prefix="ilk-near") as pool,
         progress("comparing pictures", len(candidates)) as tick,
     ):
-        for batch, (found, degrees) in zip(
-            batches, pool.map(compared.confirm, batches), strict=True
-        ):
+        for batch, found in zip(batches, pool.map(compared.confirm, batches), strict=True):
             tick(len(batch))
-            for (one, other, flip), degree in zip(found, degrees, strict=True):
-                a, b = sorted((int(compared.rows[one]), int(compared.rows[other])))
-                if (a, b) not in best or best[a, b].likeness < degree:
-                    best[a, b] = Pair(a, b, float(degree), bool(flip))
-    return sorted(best.values())
+            _keep_best(best, found)
+    pairs = [pair for component in connected(best) for pair in _stars(component, best, compared)]
+    ordered = (
+        pair._replace(first=int(compared.rows[pair.first]), second=int(compared.rows[pair.second]))
+        for pair in pairs
+    )
+    return sorted(
+        pair if pair.first < pair.second else pair._replace(first=pair.second, second=pair.first)
+        for pair in ordered
+    )
+
+
+def _keep_best(best: dict[tuple[int, int], Pair], found: Iterable[Pair]) -> None:
+    """Keep the more similar of a pair with and without mirroring."""
+    for pair in found:
+        known = best.get(pair[:2])
+        if known is None or known.likeness < pair.likeness:
+            best[pair[:2]] = pair
+
+
+def connected(ends: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Return the sets of two or more pictures that pairs connect."""
+    group: dict[int, list[int]] = {}
+    for first, second in ends:
+        one, other = group.setdefault(first, [first]), group.setdefault(second, [second])
+        if one is not other:
+            one, other = (one, other) if len(one) >= len(other) else (other, one)
+            one.extend(other)
+            group.update(dict.fromkeys(other, one))
+    return [sorted(rows) for rows in {id(rows): rows for rows in group.values()}.values()]
+
+
+def _stars(
+    component: Sequence[int], best: dict[tuple[int, int], Pair], compared: _Compared
+) -> Iterator[Pair]:
+    """Yield the pairs within the groups that connected pictures form.
+
+    The picture with the most near copies is compared with all that are left; those that are near
+    copies of it form a group. What is left is grouped likewise.
+    """
+    left = set(component)
+    while len(left) > 1:
+        like = {row: {r for r in left if (min(row, r), max(row, r)) in best} for row in left}
+        centre = max(sorted(left), key=lambda row: len(like[row]))
+        if not like[centre]:
+            return
+        unknown = sorted(left - like[centre] - {centre})
+        ends = [(min(centre, row), max(centre, row), flip) for row in unknown for flip in (0, 1)]
+        if ends:
+            _keep_best(best, compared.confirm(np.array(ends, np.int64)))
+        group = {row for row in left if (min(centre, row), max(centre, row)) in best} | {centre}
+        yield from (best[ends] for ends in combinations(sorted(group), 2) if ends in best)
+        left -= group
 
 
 @dataclass(frozen=True)
@@ -114,45 +161,60 @@ class _Compared:
     pictures: tuple[Picture, ...]
     sketches: Floats
     evidence: Floats  # that is asked for
-    features: Floats | None
+    large: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, inspection: Inspection, features: Floats | None) -> _Compared:
+    def of(cls, inspection: Inspection) -> _Compared:
         first: dict[str, int] = {}
         for row, picture in enumerate(inspection.catalog.pictures):
             first.setdefault(picture.digest, row)
         rows = np.array([row for _, row in sorted(first.items())], np.int64)
         entropy = inspection.statistic("entropy")
         plain = (entropy < PLAIN) & (inspection.statistic("colour") < COLOURLESS)
-        small = np.array([min(f.width, f.height) < SMALLEST for f in inspection.facts], bool)
-        fit = ~small & (entropy >= PLAINEST) & np.any(inspection.sketches, axis=1)
+        shorter = np.array([min(f.width, f.height) for f in inspection.facts], np.int64)
+        fit = (shorter >= SMALLEST) & (entropy >= PLAINEST) & np.any(inspection.sketches, axis=1)
         rows = rows[fit[rows]]
         return cls(
             rows,
             tuple(inspection.catalog.pictures[row] for row in rows),
             inspection.sketches[rows],
             np.where(plain, PLAIN_EVIDENCE, EVIDENCE)[rows].astype(np.float32),
-            None if features is None else features[rows],
+            (shorter >= LARGE)[rows],
         )
 
-    def confirm(self, pairs: Numbers) -> tuple[Numbers, Floats]:
-        """Return the pairs that are near copies, and the correlation of their detail."""
-        one, other, flip = pairs.T
+    def confirm(self, candidates: Numbers) -> list[Pair]:
+        """Return the candidates [M, 3] that are near copies, as pairs of rows of this table."""
+        one, other, flip = candidates.T
         sketches = self.sketches
         left = _drawn(np.where(flip[:, None] == 1, mirrored(sketches[one]), sketches[one]))
         right = _drawn(sketches[other])
         place = registered(left, right)
         alike = likeness(left, right, place) >= ALIKE
-        if not alike.any():
-            return pairs[:0], np.zeros(0, np.float32)
-        pairs, place = pairs[alike], place[alike]
+        pairs, place = candidates[alike], place[alike]
+        if len(pairs):
+            pairs, place, degrees = self._with_like_detail(pairs, place)
+        for side, least in IN_WINDOWS if len(pairs) else ():
+            large = self.large[pairs[:, :2]].all(axis=1)
+            degrees[large], place[large] = _in_windows(
+                self.pictures, pairs[large], place[large], side
+            )
+            kept = ~large | (degrees >= least)
+            pairs, place, degrees = pairs[kept], place[kept], degrees[kept]
+        if not len(pairs):
+            return []
+        return [
+            Pair(int(a), int(b), float(degree), bool(flip))
+            for (a, b, flip), degree in zip(pairs, degrees, strict=True)
+        ]
+
+    def _with_like_detail(self, pairs: Numbers, place: Floats) -> tuple[Numbers, Floats, Floats]:
+        """Return the pairs whose detail correlates, their places, and the correlation."""
         degrees, deviations = _detail(self.pictures, pairs, place)
         asked = self.evidence[pairs[:, :2]].max(axis=1)
         sure = (degrees >= DETAIL) & (deviations >= asked)
-        if self.features is not None:
-            backed = (asked == EVIDENCE) & _seen_alike(self.features, pairs)
-            sure |= backed & (degrees >= DETAIL_THEN) & (deviations >= EVIDENCE_THEN)
-        return pairs[sure], degrees[sure]
+        less = self.large[pairs[:, :2]].all(axis=1) & (asked == EVIDENCE)
+        sure |= less & (degrees >= DETAIL_THEN) & (deviations >= EVIDENCE_THEN)
+        return pairs[sure], place[sure], degrees[sure]
 
 
 def _neighbours(sketches: Floats) -> Numbers:
@@ -196,31 +258,43 @@ def _detail(pictures: Sequence[Picture], pairs: Numbers, place: Floats) -> tuple
     With it comes Fisher's z (1915): by how many standard deviations a correlation of so many
     independent values exceeds that of unlike pictures.
     """
-    rows, where = np.unique(pairs[:, :2], return_inverse=True)
-    luma = np.stack([_luma(pictures[row]) for row in rows])
-    amount = amount_of_detail(luma)
-    one, other = where.reshape(-1, 2).T
-    left = np.where(pairs[:, 2, None, None] == 1, luma[one][:, :, ::-1], luma[one])
-    right = luma[other]
+    left, right = _both(pictures, pairs, SIDE)
     place = registered(blurred(left), blurred(right), place)
     degree = likeness_of_detail(left, right, place)
-    number = np.maximum(amount[one], amount[other])  # a copy of lower resolution shows less
+    # A copy of lower resolution shows less.
+    number = np.maximum(amount_of_detail(left), amount_of_detail(right))
     deviations = np.arctanh(degree.clip(0, 0.9999)) * np.sqrt((number - 3).clip(0))
     return degree, deviations
 
 
-def _seen_alike(features: Floats, pairs: Numbers) -> NDArray[np.bool_]:
-    one, other = features[pairs[:, 0]], features[pairs[:, 1]]
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    alike: NDArray[np.bool_] = (one * other).sum(axis=1) >= SEEN_ALIKE * lengths
-    return alike
+def _in_windows(
+    pictures: Sequence[Picture], pairs: Numbers, place: Floats, side: int
+) -> tuple[Floats, Floats]:
+    """Decode both pictures of each pair; return how far their texture agrees, and their places."""
+    degrees = np.zeros(len(pairs), np.float32)
+    places = place.copy()
+    for start in range(0, len(pairs), PART):
+        part = slice(start, start + PART)
+        left, right = _both(pictures, pairs[part], side)
+        places[part] = refined(left, right, place[part])
+        degrees[part] = likeness_in_windows(left, right, places[part])
+    return degrees, places
 
 
-def _luma(picture: Picture) -> Floats:
-    """Return a picture's luma, squashed to SIDE x SIDE; zeros if it can no longer be read."""
+def _both(pictures: Sequence[Picture], pairs: Numbers, side: int) -> tuple[Floats, Floats]:
+    """Decode both pictures of each pair, the first one mirrored where the pair says so."""
+    rows, where = np.unique(pairs[:, :2], return_inverse=True)
+    luma = np.stack([_luma(pictures[row], side) for row in rows])
+    one, other = where.reshape(-1, 2).T
+    left = np.where(pairs[:, 2, None, None] == 1, luma[one][:, :, ::-1], luma[one])
+    return left, luma[other]
+
+
+def _luma(picture: Picture, side: int) -> Floats:
+    """Return a picture's luma, squashed to a square; zeros if it can no longer be read."""
     try:
-        luma = reduced(picture.read(), SIDE) @ LUMA
+        luma = reduced(picture.read(), side) @ LUMA
     except (OSError, DecodeError):
-        return np.zeros((SIDE, SIDE), np.float32)
-    image = Image.fromarray(luma).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        return np.zeros((side, side), np.float32)
+    image = Image.fromarray(luma).resize((side, side), Image.Resampling.BILINEAR)
     return np.asarray(image)

@@ -28,27 +28,7 @@ def catalog(*splits):
     ],
 )
 def test_pairs_are_joined_to_groups(ends, expected):
-    assert groups(pairs(*ends), 6) == expected
-
-
-def test_a_chain_of_pictures_that_are_like_the_next_alone_is_no_group():
-    found = groups(pairs(*((i, i + 1) for i in range(99))), 100)
-    assert max(map(len, found)) <= 4
-
-
-def test_the_frames_of_a_film_are_one_group():
-    assert groups(pairs(*((i, i + 1) for i in range(39))), 1000) == [list(range(40))]
-
-
-def test_copies_that_know_but_some_of_each_other_are_one_group():
-    some = [(i, (i + step) % 40) for i in range(40) for step in (1, 7, 13)]
-    (found,) = groups(pairs(*some), 1000)
-    assert found == list(range(40))
-    data = Catalog(tuple(
-        Picture(f"{i}", "cat", "train" if i % 2 else "test", f"{i:04x}") for i in range(40)
-    ))  # fmt: skip
-    ((*leak,),) = leaks(grouped(data, pairs((3, 4), (0, 39))))[:1]
-    assert len(leak) == 2
+    assert groups(pairs(*ends)) == expected
 
 
 def test_near_copies_and_copies_of_them_bear_one_group():
