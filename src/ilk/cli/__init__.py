@@ -85,7 +85,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         said_once = isinstance(error, Interrupted) and not _is_main_process()
         return error.exit_code if said_once else _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; no partial files are left", 130)
+        return _fail("interrupted", 130)
     except BrokenPipeError:  # the reader (head, say) has had enough
         _flush_or_forget()
         return 0
