@@ -84,12 +84,15 @@ def check(
     DataError
         There are no pictures.
     UsageError
-        The backbone is not known, or ``out`` and ``runs`` are both given.
+        The backbone is not known, ``out`` and ``runs`` are both given, or ``exist_ok`` without
+        ``out``.
     OutputError
         There is a report in the folder already, or it cannot be written.
     """
     if out is not None and runs is not None:
         raise UsageError("Give out or runs, not both.")
+    if exist_ok and out is None:
+        raise UsageError("exist_ok does not apply without out.")
     name = model or DEFAULT
     describe(name)  # raises for an unknown name before the work begins
     with _report_folder(out, runs, exist_ok) as folder:

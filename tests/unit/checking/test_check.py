@@ -124,6 +124,8 @@ def test_a_check_writes_its_report_to_a_folder(clean, tmp_path):
     ilk.check(data, quick=True, out=out, exist_ok=True)
     with pytest.raises(UsageError, match="out or runs"):
         ilk.check(data, out=out, runs=tmp_path)
+    with pytest.raises(UsageError, match="exist_ok does not apply without out"):
+        ilk.check(data, quick=True, exist_ok=True)
 
 
 def test_a_check_of_an_unknown_backbone_fails_before_anything_is_written(clean, tmp_path):

@@ -199,6 +199,8 @@ def test_an_evaluation_writes_its_report_to_a_numbered_folder(train, loaded, col
         ilk.evaluate(classifier, data, runs=runs, name="evaluate")
     with pytest.raises(UsageError, match="does not apply without runs"):
         ilk.evaluate(classifier, data, name="evaluate")
+    with pytest.raises(UsageError, match="exist_ok does not apply without runs"):
+        ilk.evaluate(classifier, data, exist_ok=True)
 
 
 def test_a_failed_evaluation_leaves_no_folder(train, loaded, colours, tmp_path):
