@@ -138,7 +138,7 @@ def evaluate(
             folder=folder,
         )
         if folder is not None:
-            overlays = explained_mistakes(classifier, evaluation) if explain else {}
+            overlays = explained_mistakes(classifier, evaluation, workers) if explain else {}
             write_evaluation(folder, evaluation, classifier, overlays)
         if threshold is not None:
             store_threshold(classifier.weights_file(), threshold)
