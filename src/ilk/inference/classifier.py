@@ -119,6 +119,10 @@ class Classifier:
             )
         return Path(self.source)
 
+    def close(self) -> None:
+        """Release what the engine holds besides memory; it cannot predict any more."""
+        self.engine.close()
+
     def __repr__(self) -> str:
         name, number = self.spec.backbone.name, len(self.classes)
         return f"Classifier({name}, {number} classes, {self.engine.name})"
