@@ -283,4 +283,6 @@ def test_an_exported_model_cannot_be_explained(ask, make_service, loaded, classi
     client = ask(make_service())
     found = client.post("/explain", content=png())
     assert (found.status_code, "was exported" in found.text) == (409, True)
+    found = client.post("/explain", content=bytes(20_000_000))  # whose body is not waited for
+    assert found.status_code == 409
     assert not client.get("/about").json()["models"][0]["explains"]
