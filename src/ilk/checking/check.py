@@ -31,7 +31,7 @@ from ilk.data.inspection.near import Pair, near_pairs
 from ilk.data.sources import open_catalog
 from ilk.errors import EngineError, UsageError, WeightsError
 from ilk.evaluation.label_issues import beats_guessing
-from ilk.folder import new_folder
+from ilk.folder import new_folder, readable_errors
 from ilk.inference import run_backbone
 from ilk.models.backbones import DEFAULT, describe
 from ilk.runtime import Progress, silent
@@ -110,7 +110,8 @@ def check(
             missing = {"label.suspect": reason} if reason else {}
         findings = find_all(evidence, pairs, missing, folder)
         if folder is not None:
-            report.write(folder, findings)
+            with readable_errors(folder, "--out"):
+                report.write(folder, findings)
     return findings
 
 
