@@ -81,7 +81,7 @@ def fake_backbone(monkeypatch):
 
     backbone = make_bundle()
     engine = QuarterEngine(backbone)
-    monkeypatch.setattr(home, "is_prepared", lambda *_: True)
+    monkeypatch.setattr(home, "find_prepared", lambda *_: backbone)
     monkeypatch.setattr(home, "open_backbone", lambda *_: (backbone, engine))
     return engine
 
