@@ -145,7 +145,7 @@ def test_a_full_queue_is_refused_at_once_and_empties_again(ask, make_service, cl
     for thread in asking:
         thread.join(10)
     assert [answer.status_code for answer in done] == [200, 200]
-    assert service.queue.held == 0
+    until(lambda: service.queue.held == 0)  # the decoding threads come to it after the answer
     assert client.post("/predict", files={"image": png()}).status_code == 200
     assert b"ilk_shed_total 1.0" in client.get("/metrics").content
 
