@@ -55,7 +55,7 @@ class TrainingError(IlkError):
 
 
 class Interrupted(IlkError):  # noqa: N818 -- no error: someone asked for it
-    """The user interrupted a training; its state has been saved."""
+    """The user interrupted the work; the message says how to resume or undo it."""
 
     exit_code = 130
 

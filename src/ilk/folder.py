@@ -8,7 +8,8 @@ import hashlib
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,31 @@ def readable_errors(path: Path, flag: str | None = "--runs") -> Iterator[None]:
     except OSError as error:
         hint = f" Choose another folder with {flag}." if flag else ""
         raise OutputError(f"{escaped(path)} cannot be written: {error.strerror}.{hint}") from None
+
+
+def put_in_place(part: Path, target: Path, is_whole: Callable[[], bool]) -> None:
+    """Rename a finished folder, unless another process has made the same one meanwhile.
+
+    Parameters
+    ----------
+    part : Path
+        The finished folder, on the same file system.
+    target : Path
+        What it is to be called. If such a folder is there and not whole, it is replaced.
+    is_whole : callable
+        Says whether the folder at ``target`` is complete.
+    """
+    try:
+        part.rename(target)
+    except OSError:
+        if is_whole():
+            return
+        shutil.rmtree(target, ignore_errors=True)
+        try:
+            part.rename(target)
+        except OSError:
+            if not is_whole():
+                raise
 
 
 def write_json(path: Path, record: Any) -> None:

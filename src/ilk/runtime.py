@@ -73,6 +73,25 @@ def flush_folder(path: Path) -> None:
             os.close(folder)
 
 
+def world_size() -> int:
+    """Return how many processes torchrun started, including this one; 1 without torchrun."""
+    return _number("WORLD_SIZE", 1)
+
+
+def is_main_process() -> bool:
+    """Return whether this process prints: the only one, or the one of rank 0 under torchrun.
+
+    Known before the processes have joined.
+    """
+    return world_size() == 1 or _number("RANK", 0) == 0
+
+
+def _number(variable: str, default: int) -> int:
+    """Return the number in an environment variable; the default if it is unset or no number."""
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else default
+
+
 @cache
 def cores() -> int:
     """Return how many CPU cores this process may use, by its affinity and its container's quota.

@@ -157,6 +157,7 @@ def test_what_check_refuses(refused, data, tmp_path):
     assert "does not look for outlier" in refuse("data", "--quick", "--fail-on", "leakage,outlier")
     assert "runs no network" in refuse("data", "--quick", "--model", "resnet18")
     assert "go together" in refuse("data", "--kinds", "error")
+    assert "--exist-ok does not apply without --out" in refuse("data", "--quick", "--exist-ok")
     assert "is inside data" in refuse("data", "--quarantine", "data/q", "--kinds", "error")
     assert "already exists" in refuse("data", "--quarantine", "data", "--kinds", "error", code=1)
     assert "should end in .csv" in refuse("data", "--write-catalog", "table.txt")

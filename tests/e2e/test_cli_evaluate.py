@@ -55,6 +55,12 @@ def test_a_threshold_is_chosen_stored_and_used(ilk, model, pictures, tmp_path):
     assert refused == sum('"accepted": false' in line for line in again.stdout.splitlines())
 
 
+def test_with_json_too_it_is_said_that_a_threshold_was_stored(ilk, model, pictures, tmp_path):
+    done = ilk("evaluate", model, pictures, "--target-coverage", "0.5", "--json", cwd=tmp_path)
+    assert f"Stored in {model}: answers are accepted from a probability of 0." in done.stderr
+    assert json.loads(done.stdout)["abstention"]["value"] > 0
+
+
 def test_a_precision_that_cannot_be_shown_is_refused_with_what_it_takes(
     refused, model, pictures, tmp_path
 ):

@@ -96,6 +96,9 @@ def test_backbones_shows_the_parts_of_one_without_its_weights(ilk, refused):
     assert lines[-1].split() == ["total", f"{11_176_512 + head:,}", "11,176,512", f"{head:,}"]
     assert "not both" in refused("backbones", "x", "--model", "resnet18", code=2)
     assert "Must be >= 1" in refused("backbones", "--model", "x", "--classes", "0", code=2)
+    for arguments in ((), ("x",)):
+        message = refused("backbones", *arguments, "--classes", 2, code=2)
+        assert "--classes does not apply without --model" in message
 
 
 # --- cache ---------------------------------------------------------------------------------------

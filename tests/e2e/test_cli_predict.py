@@ -152,6 +152,8 @@ def test_a_full_disk_behind_stdout(environment):
         (["--device", "foo"], "No device 'foo' here; there is: cpu"),
         (["--engine", "openvino", "--device", "cuda"], "--engine openvino runs on the CPU"),
         (["--json", "--csv"], "Give --json or --csv, not both."),
+        (["--connections", "8"], "do not apply without --url"),
+        (["--api-key-file", "key"], "do not apply without --url"),
     ],
 )
 def test_flags_that_cannot_be_used(refused, trained, pictures, arguments, expected):

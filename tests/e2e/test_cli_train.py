@@ -326,7 +326,7 @@ def test_ctrl_c_while_the_backbone_is_prepared(environment, pictures, tmp_path, 
     (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert err == "ilk: interrupted; no partial files are left\n"
+    assert err == "ilk: interrupted\n"
     assert out == ""
     with pytest.raises(ProcessLookupError):  # no process is left of its group
         os.killpg(process.pid, 0)
@@ -356,5 +356,5 @@ def test_ctrl_c_while_features_are_computed(tiny, environment, trained, tmp_path
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines() == ["ilk: interrupted; no partial files are left"]
+    assert err.splitlines() == ["ilk: interrupted"]
     assert not run.exists()

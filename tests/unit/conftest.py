@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -78,9 +81,25 @@ def fake_backbone(monkeypatch):
 
     backbone = make_bundle()
     engine = QuarterEngine(backbone)
-    monkeypatch.setattr(home, "is_prepared", lambda *_: True)
+    monkeypatch.setattr(home, "find_prepared", lambda *_: backbone)
     monkeypatch.setattr(home, "open_backbone", lambda *_: (backbone, engine))
     return engine
+
+
+@pytest.fixture
+def no_decoders():
+    """Return ``no_decoders()``: whether the threads that decode end within a few seconds."""
+
+    def threads():
+        return [t for t in threading.enumerate() if t.name.startswith("ilk-decode")]
+
+    def ended():
+        end = time.monotonic() + 5
+        while threads() and time.monotonic() < end:
+            time.sleep(0.01)
+        return not threads()
+
+    return ended
 
 
 def coloured(number, seed=0, classes=("blue", "green", "red")):

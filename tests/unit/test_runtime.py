@@ -169,3 +169,25 @@ def test_a_device_that_is_not_there_is_refused_naming_those_that_are(machine, gp
 def test_the_processor_is_described_with_what_it_can_do(monkeypatch, text, has):
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
     assert has in runtime.processor()
+
+
+@pytest.mark.parametrize(
+    ("size", "rank", "processes", "main"),
+    [
+        (None, None, 1, True),
+        ("", "", 1, True),
+        (None, "3", 1, True),  # left over from something else
+        ("1", "3", 1, True),
+        ("4", "0", 4, True),
+        ("4", "3", 4, False),
+        ("4", None, 4, True),
+        ("four", "3", 1, True),
+    ],
+)
+def test_one_of_several_processes_is_the_main_one(monkeypatch, size, rank, processes, main):
+    for name, value in (("WORLD_SIZE", size), ("RANK", rank)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert (runtime.world_size(), runtime.is_main_process()) == (processes, main)

@@ -23,7 +23,7 @@ from ilk.data.inspection.near import Pair, near_pairs
 from ilk.data.sources import open_catalog
 from ilk.errors import EngineError, UsageError, WeightsError
 from ilk.evaluation.label_issues import beats_guessing
-from ilk.folder import new_folder
+from ilk.folder import new_folder, readable_errors
 from ilk.inference.backbone import run_backbone
 from ilk.models.backbones import DEFAULT, describe
 from ilk.runtime import Progress, silent
@@ -76,12 +76,15 @@ def check(
     DataError
         There are no pictures.
     UsageError
-        The backbone is not known, or ``out`` and ``runs`` are both given.
+        The backbone is not known, ``out`` and ``runs`` are both given, or ``exist_ok`` without
+        ``out``.
     OutputError
         There is a report in the folder already, or it cannot be written.
     """
     if out is not None and runs is not None:
         raise UsageError("Give out or runs, not both.")
+    if exist_ok and out is None:
+        raise UsageError("exist_ok does not apply without out.")
     name = model or DEFAULT
     describe(name)  # raises for an unknown name before the work begins
     with _report_folder(out, runs, exist_ok) as folder:
@@ -99,7 +102,8 @@ def check(
             missing = {"label.suspect": reason} if reason else {}
         findings = find_all(evidence, pairs, missing, folder)
         if folder is not None:
-            report.write(folder, findings)
+            with readable_errors(folder, "--out"):
+                report.write(folder, findings)
     return findings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections import defaultdict
 from collections.abc import Collection
@@ -14,6 +15,7 @@ from ilk.checking.quarantine.move import refuse_memory
 from ilk.checking.quarantine.plan import place
 from ilk.data.catalog import LeftOut, Picture
 from ilk.errors import OutputError, UsageError
+from ilk.runtime import write_whole
 from ilk.text import escaped
 
 BEFORE, AFTER = ("path", "label", "split"), ("suspect", "why", "left_out")
@@ -66,6 +68,18 @@ def write_catalog(
     file = Path(file)
     refuse_table(file)
     refuse_memory(findings.catalog, "--write-catalog")
+    table, marked = _table(findings, gone)
+    refuse_table(file)  # again: a large table took a while
+    try:
+        # surrogateescape keeps any file name that the system allows intact.
+        write_whole(file, table.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise OutputError(f"{escaped(file)} cannot be written: {error.strerror}.") from None
+    return marked
+
+
+def _table(findings: Findings, gone: Collection[str]) -> tuple[str, int]:
+    """Return the table's text, and how many pictures are marked in it."""
     suspects: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings.select("error", "warning"):
         for path in dict.fromkeys(finding.paths):
@@ -73,25 +87,21 @@ def write_catalog(
     catalog, marked = findings.catalog, 0
     files: tuple[Picture | LeftOut, ...] = (*catalog.pictures, *catalog.left_out)
     own = sorted({name for x in files for name in x.columns} - {*BEFORE, *AFTER})
-    try:
-        # newline="" and surrogateescape keep any file name that the system allows intact.
-        with file.open("x", newline="", encoding="utf-8", errors="surrogateescape") as out:
-            writer = csv.writer(out)
-            writer.writerow([*BEFORE, *own, *AFTER])
-            for x in files:
-                if gone and place(x.path) in gone:
-                    continue
-                why = suspects.get(x.path, [])
-                left_out = x.reason if isinstance(x, LeftOut) else _unusable(why)
-                kinds = " ".join(dict.fromkeys(f.kind for f in why))
-                details = "; ".join(escaped(f.detail) for f in why)
-                path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
-                values = [x.columns.get(name, "") for name in own]
-                writer.writerow([path, x.label, x.split, *values, kinds, details, left_out])
-                marked += bool(kinds and not left_out)
-    except OSError as error:
-        raise OutputError(f"{escaped(file)} cannot be written: {error.strerror}.") from None
-    return marked
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow([*BEFORE, *own, *AFTER])
+    for x in files:
+        if gone and place(x.path) in gone:
+            continue
+        why = suspects.get(x.path, [])
+        left_out = x.reason if isinstance(x, LeftOut) else _unusable(why)
+        kinds = " ".join(dict.fromkeys(f.kind for f in why))
+        details = "; ".join(escaped(f.detail) for f in why)
+        path = os.path.abspath(x.path)  # noqa: PTH100 -- keeps links as they are
+        values = [x.columns.get(name, "") for name in own]
+        writer.writerow([path, x.label, x.split, *values, kinds, details, left_out])
+        marked += bool(kinds and not left_out)
+    return out.getvalue(), marked
 
 
 def _unusable(findings: list[Finding]) -> str:

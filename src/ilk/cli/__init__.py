@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from ilk.errors import IlkError, Interrupted
+from ilk.runtime import is_main_process
 from ilk.text import escaped
 
 if TYPE_CHECKING:
@@ -80,12 +81,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(_usage_message(error), USAGE) if _is_main_process() else USAGE
+        return _fail(_usage_message(error), USAGE) if is_main_process() else USAGE
     except IlkError as error:
-        said_once = isinstance(error, Interrupted) and not _is_main_process()
+        said_once = isinstance(error, Interrupted) and not is_main_process()
         return error.exit_code if said_once else _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; no partial files are left", 130)
+        return _fail("interrupted", 130)
     except BrokenPipeError:  # the reader (head, say) has had enough
         _flush_or_forget()
         return 0
@@ -103,12 +104,6 @@ def main() -> None:
 def _fail(message: str, code: int) -> int:
     print(f"ilk: {escaped(message)}", file=sys.stderr)
     return code
-
-
-def _is_main_process() -> bool:
-    """Return whether this is the main process, under torchrun or not."""
-    several = os.environ.get("WORLD_SIZE", "1") not in {"", "1"}
-    return not several or os.environ.get("RANK", "0") == "0"
 
 
 def _flush_or_forget() -> None:

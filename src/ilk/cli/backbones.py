@@ -5,6 +5,7 @@ from __future__ import annotations
 from ilk.cli.console import Count, print_json, print_table
 from ilk.errors import UsageError
 
+CLASSES = 2  # of the new head
 HINT = "Any other timm model works too: ilk backbones 'convnext*'"
 
 
@@ -13,7 +14,7 @@ def backbones(
     /,
     *,
     model: str | None = None,
-    classes: Count = 2,
+    classes: Count | None = None,
     json: bool = False,
 ) -> None:
     """List backbones, or show the parts of one.
@@ -25,14 +26,16 @@ def backbones(
     model
         Show the parameters of this backbone's parts, frozen and trainable.
     classes
-        With --model: the number of classes of the new head.
+        With --model: the number of classes of the new head; default: 2.
     json
         Print JSON instead of a table.
     """
     if model and pattern:
         raise UsageError("Give a pattern or --model, not both.")
+    if classes is not None and not model:
+        raise UsageError("--classes does not apply without --model.")
     if model:
-        _show_parts(model, classes, json)
+        _show_parts(model, classes or CLASSES, json)
     elif pattern:
         _search(pattern, json)
     else:

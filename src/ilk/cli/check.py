@@ -86,6 +86,8 @@ def check(
         raise UsageError("--quarantine DIR and --kinds KINDS go together.")
     if quick and model is not None:
         raise UsageError("--model does not apply to --quick, which runs no network.")
+    if exist_ok and out is None:
+        raise UsageError("--exist-ok does not apply without --out: each report has a new folder.")
     gate = select(fail_on, "--fail-on") if fail_on is not None else None
     to_move = select(kinds, "--kinds") if kinds is not None else None
     _refuse_early(data, quick, gate, to_move, quarantine, write_catalog)

@@ -116,7 +116,10 @@ def evaluate(
     )
     print_left_out(result.left_out)
     print_caveats(result)
+    stored = target_precision is not None or target_coverage is not None
     if json:
+        if stored:
+            _say_stored(result, classifier.source, before)
         print_json(result.to_dict())
         return
     print_scores(result)
@@ -127,15 +130,21 @@ def evaluate(
     if result.corruptions:
         found = result.corruptions
         print(f"corrupted: {100 * found.mean:.1f} % on average; uncorrupted: {found.clean}")
-    if result.abstention and (target_precision is not None or target_coverage is not None):
-        instead = f" (before: {before:.4f})" if before is not None else ""
-        say(
-            f"Stored in {escaped(classifier.source)}: answers are accepted from a probability of "
-            f"{result.abstention.value:.4f} on{instead}."
-        )
+    if stored:
+        _say_stored(result, classifier.source, before)
     assert result.folder is not None
     print(f"\nreport   {escaped(result.folder / 'report.html')}")
     print(f"metrics  {escaped(result.folder / 'metrics.json')}")
+
+
+def _say_stored(evaluation: Evaluation, model: str, before: float | None) -> None:
+    """Say which threshold was stored in the model, and which one it replaced."""
+    if evaluation.abstention:
+        instead = f" (before: {before:.4f})" if before is not None else ""
+        say(
+            f"Stored in {escaped(model)}: answers are accepted from a probability of "
+            f"{evaluation.abstention.value:.4f} on{instead}."
+        )
 
 
 def _print_classes(evaluation: Evaluation) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SOME_UNREADABLE = 3
 WIDEST = 30
 BATCH = 32
+CONNECTIONS = 8
 Show = Callable[[Prediction], None]
 Writer = Callable[[tuple[str, ...], int], Show]
 
@@ -40,7 +41,7 @@ def predict(
     batch: Count = BATCH,
     workers: Count | None = None,
     url: str | None = None,
-    connections: Count = 8,
+    connections: Count | None = None,
     api_key_file: Path | None = None,
     running: Running = DEFAULT,
 ) -> int:
@@ -71,7 +72,8 @@ def predict(
         Use a server that 'ilk serve' started: http://127.0.0.1:8000, or with
         ?model=NAME&version=V appended. Give no MODEL then.
     connections
-        Concurrent requests to the server; requests that it rejects as too many are retried.
+        Concurrent requests to the server; default: 8. Requests that it rejects as too many are
+        retried.
     api_key_file
         A file with the server's API key; or set ILK_API_KEY.
     """
@@ -86,6 +88,8 @@ def predict(
         raise UsageError(f"Unknown option: {flags[0]}. See 'ilk predict --help'.")
     if not given:
         raise UsageError("Give pictures after the model: ilk predict MODEL photos/.")
+    if not url and (connections is not None or api_key_file is not None):
+        raise UsageError("--connections and --api-key-file do not apply without --url.")
     if json and csv:
         raise UsageError("Give --json or --csv, not both.")
     pictures = find_pictures(given, sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
@@ -95,7 +99,7 @@ def predict(
     writer = _json_writer if json else _csv_writer if csv else _text_writer
     if url:
         _refuse_local(explain, batch, workers, running)
-        remote = ilk.Remote(url, key_from(api_key_file), connections)
+        remote = ilk.Remote(url, key_from(api_key_file), connections or CONNECTIONS)
         return _by_server(remote, pictures, top, writer)
     classifier = running.load(Path(model))
     if explain:

@@ -12,8 +12,8 @@ from ilk.cli.console import print_caveats, print_json, print_left_out, print_sco
 from ilk.cli.flags import grouped_flags
 from ilk.errors import UsageError
 from ilk.recipe import Recipe
+from ilk.runtime import is_main_process
 from ilk.text import escaped
-from ilk.training.distributed import is_main_process
 
 if TYPE_CHECKING:
     from ilk.training.find_rate import RangeTest

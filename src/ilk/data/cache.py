@@ -37,9 +37,17 @@ class FeatureCache:
     ----------
     key : str
         Names the backbone, weights, preprocessing and precision that the features depend on.
+
+    Raises
+    ------
+    UsageError
+        ``ILK_CACHE_GB`` is not a number.
+    OutputError
+        The folder of the cache cannot be made.
     """
 
     def __init__(self, key: str) -> None:
+        self._limit = limit_bytes()  # read before the work, whose result is stored in the end
         self._folder = cache_dir(f"features/{key}")
 
     def fill(self, digests: Sequence[str], features: Floats) -> Mask:
@@ -77,7 +85,7 @@ class FeatureCache:
             finally:
                 part.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            prune()
+            prune(self._limit)
 
     @contextmanager
     def collecting(self) -> Iterator[Callable[[Sequence[str], Floats], None]]:
@@ -190,13 +198,12 @@ def limit_bytes() -> int:
         raise UsageError(f"ILK_CACHE_GB is '{given}'; give a number of gigabytes.") from None
 
 
-def prune(limit: int | None = None) -> None:
-    """Remove the least recently used cached files until the cache is within its limit."""
-    allowed = limit_bytes() if limit is None else limit
+def prune(limit: int) -> None:
+    """Remove the least recently used cached files until the cache is within a limit in bytes."""
     files = sorted(_files(), key=lambda entry: entry[1].st_mtime)
     size = sum(stat.st_size for _, stat in files)
     for path, stat in files:
-        if size <= allowed:
+        if size <= limit:
             return
         path.unlink(missing_ok=True)
         size -= stat.st_size

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import TracebackType
 
 import numpy as np
 
@@ -32,7 +33,8 @@ class Stream:
     """Iterate over pictures as decoded batches, in order.
 
     Decoding starts at once, before the first batch is requested, so that it overlaps with the
-    caller's own setup, and stays at most ``LOOKAHEAD_BYTES`` of pixels ahead.
+    caller's own setup, and stays at most ``LOOKAHEAD_BYTES`` of pixels ahead. As a context manager
+    it stops decoding at the end of the block, whatever happens in it.
 
     Parameters
     ----------
@@ -69,6 +71,17 @@ class Stream:
                 self._submit()
         finally:
             self.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
         """Stop decoding and drop what is pending."""

@@ -68,25 +68,39 @@ def open_backbone(
     preprocess: Preprocess,
     options: Options,
     processes: Processes | None = None,
+    found: Bundle | None = None,
 ) -> tuple[Bundle, Engine]:
     """Return a pretrained backbone and its Engine, from the cache if it was prepared before.
 
-    ``processes`` holds the subprocess that prepares it while it runs: see `terminated_on_error`.
+    Parameters
+    ----------
+    name : str
+    weights : Path or None
+        A file of weights; None: the pretrained ones.
+    preprocess : Preprocess
+    options : Options
+    processes : Processes, optional
+        Holds the subprocess that prepares it while it runs: see `terminated_on_error`.
+    found : Bundle, optional
+        What `find_prepared` returned for the same arguments.
     """
+    if found is not None:
+        return found, _start(found, options.resolved())
     return _opened(backbone_job(name, weights, preprocess), None, options, processes)
 
 
 def prepared_backbone(name: str, weights: Path | None, preprocess: Preprocess) -> Bundle:
     """Return a pretrained backbone, from the cache if it was fetched before."""
     job = replace(backbone_job(name, weights, preprocess), graph=False)
-    prepare_here(job)
-    return Bundle.load(Path(job.path))
+    return prepare_here(job)
 
 
-def is_prepared(name: str, weights: Path | None, preprocess: Preprocess, options: Options) -> bool:
-    """Say whether `open_backbone` would find everything in the cache."""
+def find_prepared(
+    name: str, weights: Path | None, preprocess: Preprocess, options: Options
+) -> Bundle | None:
+    """Return the backbone if `open_backbone` would find everything in the cache."""
     job = backbone_job(name, weights, preprocess)
-    return replace(job, graph=options.resolved().engine == "openvino").is_done()
+    return replace(job, graph=options.resolved().engine == "openvino").done()
 
 
 def backbone_job(name: str, weights: Path | None, preprocess: Preprocess) -> PrepareJob:
@@ -107,15 +121,15 @@ def _opened(
     chosen = options.resolved()
     if chosen.engine == "openvino":
         try:
-            prepare_in_subprocess(job, processes)
+            bundle = prepare_in_subprocess(job, processes, bundle)
         except EngineError as error:
             if options.engine != "auto":
                 raise
             log.warning("%s Falling back to PyTorch, which is slower.", error)
             chosen = replace(chosen, engine="pytorch")
     if chosen.engine == "pytorch" and job.name:
-        prepare_here(replace(job, graph=False))
-    bundle = bundle or Bundle.load(Path(job.path))
+        bundle = prepare_here(replace(job, graph=False))
+    assert bundle is not None
     return bundle, _start(bundle, chosen)
 
 

@@ -15,6 +15,7 @@ from ilk.data.cache import touch
 from ilk.engines.base import Engine, Outputs, Precision
 from ilk.engines.compiled import LANES, Compiled
 from ilk.errors import EngineError
+from ilk.folder import put_in_place
 from ilk.models.bundle import BACKBONE, Bundle
 from ilk.runtime import cache_dir
 from ilk.text import error_text
@@ -137,9 +138,7 @@ def convert(bundle: Bundle) -> None:
     part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
         openvino.save_model(model, part / "graph.xml", compress_to_fp16=False)
-        if not has_graph(bundle):  # another process may have finished first
-            shutil.rmtree(target, ignore_errors=True)  # partly pruned
-            part.rename(target)
+        put_in_place(part, target, lambda: has_graph(bundle))
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -40,23 +40,31 @@ class PrepareJob:
     weights: str | None = None
     preprocess: str = ""
 
-    def is_done(self) -> bool:
-        """Say whether everything is there already."""
+    def done(self, bundle: Bundle | None = None) -> Bundle | None:
+        """Return the bundle if everything is there already.
+
+        To read it takes a second per gigabyte, so one that was read is passed on as ``bundle``.
+        """
         from ilk.engines.openvino import has_graph
 
+        bundle = bundle or self._read()
+        return None if bundle is None or (self.graph and not has_graph(bundle)) else bundle
+
+    def _read(self) -> Bundle | None:
+        """Return the bundle if it is there."""
         path = Path(self.path)
         if not path.is_file():
-            return False
+            return None
         try:
             bundle = Bundle.load(path)
         except ModelError:
             if self.name:  # a damaged file in the cache, which can be fetched again
                 path.unlink(missing_ok=True)
-                return False
+                return None
             raise
         if self.name:
             touch(path)
-        return not self.graph or has_graph(bundle)
+        return bundle
 
 
 def backbone_file(name: str, weights: Path | None, preprocess: Preprocess) -> Path:
@@ -79,29 +87,41 @@ def backbone_file(name: str, weights: Path | None, preprocess: Preprocess) -> Pa
     return cache_dir("backbones") / f"{name}-{key[:16]}.safetensors"
 
 
-def prepare_here(job: PrepareJob) -> None:
-    """Do what is missing of a job, in this process."""
-    path = Path(job.path)
-    if not replace(job, graph=False).is_done():
-        _fetch(job).save(path)
+def prepare_here(job: PrepareJob) -> Bundle:
+    """Do what is missing of a job, in this process, and return the bundle."""
+    bundle = replace(job, graph=False).done()
+    if bundle is None:
+        _fetch(job).save(Path(job.path))
+        bundle = Bundle.load(Path(job.path))
     if job.graph:
         from ilk.engines.openvino import convert, has_graph
 
-        bundle = Bundle.load(path)
         if not has_graph(bundle):
             convert(bundle)
+    return bundle
 
 
-def prepare_in_subprocess(job: PrepareJob, processes: Processes | None = None) -> None:
-    """Do what is missing of a job in a subprocess, which ``processes`` holds while it runs.
+def prepare_in_subprocess(
+    job: PrepareJob, processes: Processes | None = None, bundle: Bundle | None = None
+) -> Bundle:
+    """Do what is missing of a job in a subprocess, and return the bundle.
+
+    Parameters
+    ----------
+    job : PrepareJob
+    processes : Processes, optional
+        Holds the subprocess while it runs.
+    bundle : Bundle, optional
+        What was read from the job's path, if it was.
 
     Raises
     ------
     IlkError
         What the subprocess raised.
     """
-    if job.is_done():
-        return
+    found = job.done(bundle)
+    if found is not None:
+        return found
     processes = set() if processes is None else processes
     # -P: no module is taken from the folder that the user happens to be in.
     command = [sys.executable, "-P", "-m", "ilk.engines.prepare", json.dumps(asdict(job))]
@@ -127,6 +147,7 @@ def prepare_in_subprocess(job: PrepareJob, processes: Processes | None = None) -
         ) from None
     if reply["error"]:
         raise getattr(errors, reply["error"])(reply["message"])
+    return bundle or Bundle.load(Path(job.path))
 
 
 @contextmanager

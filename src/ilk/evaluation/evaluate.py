@@ -109,6 +109,8 @@ def evaluate(
         raise UsageError(f"corruptions = {corruptions}: give a number of pictures, or 0 for none.")
     if runs is None and name is not None:
         raise UsageError(f"name = '{escaped(name)}' does not apply without runs.")
+    if runs is None and exist_ok:
+        raise UsageError("exist_ok does not apply without runs.")
     classifier = model if isinstance(model, Classifier) else load(model)
     place = new_folder(Path(runs), name, exist_ok, "evaluate") if runs is not None else None
     with place or nullcontext() as folder:
@@ -136,7 +138,7 @@ def evaluate(
             folder=folder,
         )
         if folder is not None:
-            overlays = explained_mistakes(classifier, evaluation) if explain else {}
+            overlays = explained_mistakes(classifier, evaluation, workers) if explain else {}
             write_evaluation(folder, evaluation, classifier, overlays)
         if threshold is not None:
             store_threshold(classifier.weights_file(), threshold)

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ilk.data.catalog import Picture
 from ilk.data.stream import Stream
 from ilk.errors import UsageError
 from ilk.evaluation.mistakes import MAX_IN_REPORT
@@ -17,6 +18,7 @@ from ilk.inference.classifier import Classifier, as_pictures
 from ilk.inference.explain import Explainer, overlay
 from ilk.models.bundle import Bundle
 from ilk.runtime import Progress, silent
+from ilk.spec import Preprocess
 from ilk.text import join_limited
 
 if TYPE_CHECKING:
@@ -71,19 +73,24 @@ def explain(
             f"{join_limited(classifier.classes)}."
         )
     bundle = Bundle.load(classifier.weights_file())
-    stream = Stream(found, classifier.spec.preprocess, batch=BATCH, workers=workers)
-    return _explained(Explainer(bundle), stream, [index[label] for label in labels])
+    targets = [index[label] for label in labels]
+    return _explained(Explainer(bundle), found, targets, classifier.spec.preprocess, workers)
 
 
 def _explained(
-    explainer: Explainer, stream: Stream, targets: list[int]
+    explainer: Explainer,
+    pictures: Sequence[Picture],
+    targets: Sequence[int],
+    preprocess: Preprocess,
+    workers: int | None,
 ) -> Iterator[tuple[int, Image]]:
-    for chunk in stream:
-        if not chunk.indices:
-            continue
-        heatmaps = explainer.heatmaps(chunk.pixels, [targets[i] for i in chunk.indices])
-        for i, pixels, heatmap in zip(chunk.indices, chunk.pixels, heatmaps, strict=True):
-            yield i, overlay(pixels, heatmap)
+    with Stream(pictures, preprocess, batch=BATCH, workers=workers) as stream:
+        for chunk in stream:
+            if not chunk.indices:
+                continue
+            heatmaps = explainer.heatmaps(chunk.pixels, [targets[i] for i in chunk.indices])
+            for i, pixels, heatmap in zip(chunk.indices, chunk.pixels, heatmaps, strict=True):
+                yield i, overlay(pixels, heatmap)
 
 
 def save_explanations(
@@ -119,7 +126,7 @@ def save_explanations(
     pictures, folder = as_pictures(pictures), Path(folder)
     with readable_errors(folder, "--explain"):
         folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
+    written: dict[Path, None] = {}  # in order
     with progress("explaining", len(pictures)) as tick:
         for i, image in explain(classifier, pictures, labels, workers=workers):
             label = "".join(c if c.isalnum() or c in "._-" else "_" for c in labels[i])
@@ -128,16 +135,18 @@ def save_explanations(
                 number += 1
             with readable_errors(folder, "--explain"):
                 image.save(file, quality=90)
-            written.append(file)
+            written[file] = None
             tick(1)
-    return written
+    return list(written)
 
 
-def explained_mistakes(classifier: Classifier, evaluation: Evaluation) -> dict[str, str]:
+def explained_mistakes(
+    classifier: Classifier, evaluation: Evaluation, workers: int | None = None
+) -> dict[str, str]:
     """Return the most confident mistakes, by path, with heat maps, as data URIs."""
     found = evaluation.mistakes.all[:MAX_IN_REPORT]
     if classifier.exported or not found:
         return {}
     pictures = [m.picture for m in found]
-    images = explain(classifier, pictures, [m.predicted for m in found])
+    images = explain(classifier, pictures, [m.predicted for m in found], workers=workers)
     return {pictures[i].path: as_data_uri(image) for i, image in images}

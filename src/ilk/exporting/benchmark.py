@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -110,7 +111,22 @@ def benchmark(
         raise UsageError(
             "Exported files bring their own runtime; drop the flags on what to run in."
         )
-    classifiers = [load(m, **asdict(o)) for m, o in zip(models, chosen, strict=True)]
+    with ExitStack() as opened:
+        classifiers = [
+            opened.enter_context(closing(load(model, **asdict(its_options))))
+            for model, its_options in zip(models, chosen, strict=True)
+        ]
+        return _benchmarked(classifiers, chosen, data, split, workers)
+
+
+def _benchmarked(
+    classifiers: Sequence[Classifier],
+    options: Sequence[Options],
+    data: Any,
+    split: str | None,
+    workers: int | None,
+) -> list[BenchmarkResult]:
+    """Time classifiers that were loaded with ``options``."""
     first = classifiers[0]
     for other in classifiers[1:]:
         if other.spec.preprocess != first.spec.preprocess or other.classes != first.classes:
@@ -125,7 +141,7 @@ def benchmark(
     speeds = benchmark_interleaved(classifiers, pictures.pixels, files)
     return [
         _result(classifier, speed, pictures, its_options)
-        for classifier, speed, its_options in zip(classifiers, speeds, chosen, strict=True)
+        for classifier, speed, its_options in zip(classifiers, speeds, options, strict=True)
     ]
 
 

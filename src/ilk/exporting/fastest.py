@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -19,7 +20,7 @@ from ilk.exporting.receipt import Receipt
 from ilk.exporting.reference import ReferenceModel
 from ilk.exporting.timing import Speed, benchmark_interleaved
 from ilk.formats.base import Format
-from ilk.inference.classifier import load, model_file
+from ilk.inference.classifier import Classifier, load, model_file
 from ilk.text import escaped
 
 Goal = Literal["latency", "throughput", "size"]
@@ -39,7 +40,7 @@ class Candidate:
     receipt : Receipt or None
         None if the export failed.
     path : Path or None
-        The file, in a temporary folder.
+        The file: in a temporary folder until it is chosen; None if it was not.
     speed : Speed or None
         None if it was not timed.
     reason : str
@@ -171,7 +172,16 @@ def export_fastest(
         assert best.receipt is not None
         assert best.path is not None
         receipt = publish(best.receipt, best.path, targets[best.name])
-    return Choice(receipt, best, tuple(tried), eager, current)
+    final = {c.name: _final(c, receipt if c is best else None) for c in tried}
+    return Choice(receipt, final[best.name], tuple(final.values()), eager, current)
+
+
+def _final(candidate: Candidate, published: Receipt | None) -> Candidate:
+    """Return a candidate without the paths of its temporary files."""
+    if published is not None:
+        return replace(candidate, receipt=published, path=Path(published.path))
+    receipt = candidate.receipt and replace(candidate.receipt, path="")
+    return replace(candidate, receipt=receipt, path=None)
 
 
 def _try_all(
@@ -211,13 +221,18 @@ def _timed(
     reference: ReferenceModel, tried: list[Candidate]
 ) -> tuple[list[Candidate], Speed, Speed]:
     """Time the candidates and the model itself: in PyTorch, and as ilk runs it unexported."""
-    ready = {c.name: load(c.path, trust=True) for c in tried if c.path}
-    *speeds, eager, current = benchmark_interleaved(
-        [*ready.values(), reference.classifier, load(reference.path)],
-        reference.pictures.pixels,
-        in_memory(reference.pictures.files[:FILES]),
-        ROUNDS,
-    )
+    with ExitStack() as opened:
+
+        def loaded(path: Path) -> Classifier:
+            return opened.enter_context(closing(load(path, trust=True)))
+
+        ready = {c.name: loaded(c.path) for c in tried if c.path}
+        *speeds, eager, current = benchmark_interleaved(
+            [*ready.values(), reference.classifier, loaded(reference.path)],
+            reference.pictures.pixels,
+            in_memory(reference.pictures.files[:FILES]),
+            ROUNDS,
+        )
     found = dict(zip(ready, speeds, strict=True))
     return [replace(c, speed=found.get(c.name)) for c in tried], eager, current
 

@@ -150,7 +150,11 @@ class Format(ABC):
         bundle = from_metadata(self.metadata_of(path), name)
         try:
             engine = self.open(path, bundle.spec, precision)
-            _check_outputs(engine, bundle.spec, name)
+            try:
+                _check_outputs(engine, bundle.spec, name)
+            except BaseException:
+                engine.close()
+                raise
         except IlkError:
             raise
         except Exception as error:  # runtimes have exceptions of their own
@@ -168,7 +172,6 @@ def _check_outputs(engine: Engine, spec: Spec, name: str) -> None:
         expected = [(number, spec.backbone.features), (number, len(spec.classes))]
         found = [value.shape for value in outputs if value is not None]
         if found != expected:
-            engine.close()
             raise ModelError(
                 f"{name} gives features and logits of the shapes {found}; its Spec promises "
                 f"{expected}. Export it again."

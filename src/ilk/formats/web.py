@@ -28,6 +28,7 @@ import numpy as np
 from ilk.arrays import Floats, Pixels
 from ilk.engines.base import ChunkedEngine, Precision
 from ilk.errors import EngineError, ExportError
+from ilk.folder import put_in_place
 from ilk.formats.base import Format
 from ilk.formats.graphs import ONNX_EXPORT, ExportJob
 from ilk.formats.libraries import import_optional
@@ -170,7 +171,11 @@ def runtime_folder() -> Path:
         They are not in the cache, and npm cannot fetch them.
     """
     folder = cache_dir("web") / f"{PACKAGE}-{VERSION}"
-    if all((folder / name).is_file() for name in RUNTIME):
+
+    def is_whole() -> bool:
+        return all((folder / name).is_file() for name in RUNTIME)
+
+    if is_whole():
         return folder
     with tempfile.TemporaryDirectory(dir=cache_dir("web")) as part:
         package = _fetched(Path(part))
@@ -184,8 +189,7 @@ def runtime_folder() -> Path:
                 member = archive.extractfile(f"package/dist/{name}")
                 assert member is not None
                 (unpacked / name).write_bytes(member.read())
-        shutil.rmtree(folder, ignore_errors=True)
-        unpacked.rename(folder)
+        put_in_place(unpacked, folder, is_whole)
     return folder
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from ilk.data.catalog import Picture
-from ilk.engines import Options, is_prepared, open_backbone
+from ilk.engines import Options, find_prepared, open_backbone
 from ilk.engines.base import Engine
 from ilk.engines.prepare import terminated_on_error
 from ilk.inference.features import Extracted, extract
@@ -52,13 +52,13 @@ def run_backbone(
     """
     arguments = (model, weights, preprocess, options or Options())
     with ThreadPoolExecutor(1) as background, terminated_on_error() as processes:
-        quick = is_prepared(*arguments)
-        if not quick:
+        found = find_prepared(*arguments)
+        if found is None:
             log.info("Preparing %s for this machine (once)", model)
         opening: Future[tuple[Bundle, Engine]] = background.submit(
-            open_backbone, *arguments, processes
+            open_backbone, *arguments, processes, found
         )
-        if quick:
+        if found is not None:
             wait([opening])
         extracted = extract(
             pictures, opening, preprocess, batch=batch, workers=workers, progress=progress

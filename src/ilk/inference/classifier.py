@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ilk.arrays import Floats, Pixels
 from ilk.data.catalog import Picture, rgb
 from ilk.data.sources import find_pictures
-from ilk.data.stream import Stream
+from ilk.data.stream import Batch, Stream
 from ilk.engines import EngineName, Options, open_engine
 from ilk.engines.base import Engine, Precision
 from ilk.errors import ModelError, UsageError
@@ -115,6 +115,10 @@ class Classifier:
             )
         return Path(self.source)
 
+    def close(self) -> None:
+        """Release what the engine holds besides memory; it cannot predict any more."""
+        self.engine.close()
+
     def __repr__(self) -> str:
         name, number = self.spec.backbone.name, len(self.classes)
         return f"Classifier({name}, {number} classes, {self.engine.name})"
@@ -144,21 +148,23 @@ class Classifier:
     ) -> Iterator[Predictions]:
         """Yield the predictions batch by batch, in order and in bounded memory."""
         start = 0
-        for chunk in Stream(pictures, self.spec.preprocess, batch=batch, workers=workers):
-            number = len(chunk.indices) + len(chunk.errors)
-            values = np.full((number, len(self.classes)), np.nan, np.float32)
-            novelty = np.full(number, np.nan, np.float32)
-            if chunk.indices:
-                rows = np.array(chunk.indices) - start
-                found = self.predict_batch(chunk.pixels)
-                values[rows], novelty[rows] = found.probabilities, found.novelty
-            yield self._predictions(
-                tuple(p.path for p in pictures[start : start + number]),
-                values,
-                novelty,
-                {i - start: reason for i, reason in chunk.errors.items()},
-            )
-            start += number
+        with Stream(pictures, self.spec.preprocess, batch=batch, workers=workers) as stream:
+            for chunk in stream:
+                number = len(chunk.indices) + len(chunk.errors)
+                paths = tuple(p.path for p in pictures[start : start + number])
+                yield self._predicted(chunk, start, paths)
+                start += number
+
+    def _predicted(self, chunk: Batch, start: int, paths: tuple[str, ...]) -> Predictions:
+        """Predict a batch of a stream, whose first picture has the index ``start``."""
+        values = np.full((len(paths), len(self.classes)), np.nan, np.float32)
+        novelty = np.full(len(paths), np.nan, np.float32)
+        if chunk.indices:
+            rows = np.array(chunk.indices) - start
+            found = self.predict_batch(chunk.pixels)
+            values[rows], novelty[rows] = found.probabilities, found.novelty
+        errors = {i - start: reason for i, reason in chunk.errors.items()}
+        return self._predictions(paths, values, novelty, errors)
 
     def predict_batch(self, pixels: Pixels) -> Predictions:
         """Predict one batch of decoded pictures. Any thread may call it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,44 +56,40 @@ def extract(
     progress : Progress
         Reports progress.
     """
-    ahead = None if opening.done() else _decode_ahead(pictures, preprocess, batch, workers)
-    try:
+    with ExitStack() as streams:  # however it ends, no thread goes on decoding
+        ahead = None
+        if not opening.done():  # one core is left for preparing the backbone, which takes longer
+            several = workers or max(1, cores() - 1)
+            ahead = streams.enter_context(
+                Stream(pictures, preprocess, batch=batch, workers=several)
+            )
         bundle, engine = opening.result()
-    except BaseException:
-        if ahead:
-            ahead.close()
-        raise
-    cache = FeatureCache(_cache_key(bundle, engine, preprocess))
-    features = np.zeros((len(pictures), bundle.spec.backbone.features), np.float32)
-    known = np.zeros(len(pictures), bool)
-    if ahead is None:  # otherwise the backbone is new, and nothing is cached
-        known = cache.fill([p.digest for p in pictures], features)
-    rows = np.flatnonzero(~known)
-    todo = [pictures[i] for i in rows]
-    stream = ahead or Stream(todo, preprocess, batch=batch, workers=workers)
-    errors: dict[int, str] = {}
-    with progress("reading pictures", len(pictures)) as tick, cache.collecting() as collect:
-        tick(int(known.sum()))
-        for chunk in stream:
-            if chunk.indices:
-                values = engine.run(chunk.pixels).features
-                if not np.isfinite(values).all():
-                    raise WeightsError(
-                        "The backbone's outputs are not finite: its "
-                        "weights are damaged, or belong to another architecture."
-                    )
-                features[rows[chunk.indices]] = values
-                collect([todo[i].digest for i in chunk.indices], values)
-            errors |= {int(rows[i]): reason for i, reason in chunk.errors.items()}
-            tick(len(chunk.indices) + len(chunk.errors))
+        cache = FeatureCache(_cache_key(bundle, engine, preprocess))
+        features = np.zeros((len(pictures), bundle.spec.backbone.features), np.float32)
+        known = np.zeros(len(pictures), bool)
+        if ahead is None:  # otherwise the backbone is new, and nothing is cached
+            known = cache.fill([p.digest for p in pictures], features)
+        rows = np.flatnonzero(~known)
+        todo = [pictures[i] for i in rows]
+        stream = ahead or streams.enter_context(
+            Stream(todo, preprocess, batch=batch, workers=workers)
+        )
+        errors: dict[int, str] = {}
+        with progress("reading pictures", len(pictures)) as tick, cache.collecting() as collect:
+            tick(int(known.sum()))
+            for chunk in stream:
+                if chunk.indices:
+                    values = engine.run(chunk.pixels).features
+                    if not np.isfinite(values).all():
+                        raise WeightsError(
+                            "The backbone's outputs are not finite: its "
+                            "weights are damaged, or belong to another architecture."
+                        )
+                    features[rows[chunk.indices]] = values
+                    collect([todo[i].digest for i in chunk.indices], values)
+                errors |= {int(rows[i]): reason for i, reason in chunk.errors.items()}
+                tick(len(chunk.indices) + len(chunk.errors))
     return Extracted(features, errors, computed=len(todo) - len(errors))
-
-
-def _decode_ahead(
-    pictures: Sequence[Picture], preprocess: Preprocess, batch: int, workers: int | None
-) -> Stream:
-    """Start decoding, with one core left for preparing the backbone, which takes longer."""
-    return Stream(pictures, preprocess, batch=batch, workers=workers or max(1, cores() - 1))
 
 
 def _cache_key(bundle: Bundle, engine: Engine, preprocess: Preprocess) -> str:

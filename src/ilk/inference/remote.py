@@ -20,6 +20,7 @@ RETRY_S = 60.0  # for how long a busy or unreachable server is tried again
 MAX_WAIT_S = 5.0  # between two attempts
 TIMEOUT_S = 60.0
 BUSY = {429, 502, 503, 504}
+FOREIGN = (IndexError, KeyError, TypeError, ValueError)  # what another kind of JSON leads to
 BAD_PICTURE = {400, 413, 415}  # statuses that concern one picture, not the client
 
 
@@ -63,12 +64,17 @@ class Remote:
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._connections = connections
         with self._connect() as client:
-            found = self._json(self._request(client, "GET", "/v2/models")).get("models") or [{}]
-        wanted = self._url.params.get("model", found[0].get("name"))
-        known = [model["classes"] for model in found if model.get("name") == wanted]
-        if not known:
+            record = self._json(self._request(client, "GET", "/v2/models"))
+        try:
+            classes = {model["name"]: tuple(model["classes"]) for model in record["models"]}
+        except FOREIGN:
+            raise self._foreign() from None
+        if not classes:
+            raise RemoteError(f"{self._url.host} is still loading its models; try again.")
+        wanted = self._url.params.get("model", next(iter(classes)))
+        if wanted not in classes:
             raise RemoteError(f"{self._url.host} has no model '{wanted}'.")
-        self.classes = tuple(known[0])
+        self.classes = classes[wanted]
 
     def predict(self, pictures: Any, *, top: int = 5) -> list[Prediction]:
         """Predict the classes of pictures.
@@ -140,12 +146,16 @@ class Remote:
         if response.status_code in BAD_PICTURE:
             refused = f"was refused with status {response.status_code}"
             return _failed(picture, _record(response).get("detail", refused))
-        (row,) = self._json(response)["predictions"]
-        return Prediction(
-            picture.path,
-            top=tuple((rank["label"], rank["probability"]) for rank in row["top"]),
-            **{k: row[k] for k in ("label", "probability", "accepted", "unknown", "error")},
-        )
+        record = self._json(response)
+        try:
+            (row,) = record["predictions"]
+            return Prediction(
+                picture.path,
+                top=tuple((rank["label"], rank["probability"]) for rank in row["top"]),
+                **{k: row[k] for k in ("label", "probability", "accepted", "unknown", "error")},
+            )
+        except FOREIGN:
+            raise self._foreign() from None
 
     def _request(
         self,
@@ -175,7 +185,8 @@ class Remote:
                     return response
                 reason = f"it answers {response.status_code}"
                 asked = response.headers.get("retry-after", "")
-                wait = float(asked) if asked.isdigit() else wait
+                if asked.isdecimal() and int(asked):  # after 0 seconds it would be as busy
+                    wait = float(asked)
             except httpx2.ConnectError as error:
                 if method == "GET":  # the first request: there is no server
                     raise RemoteError(f"No server answers at {self._url}: {error}.") from None
@@ -187,6 +198,11 @@ class Remote:
                 raise RemoteError(f"{self._url.host} no longer answers: {reason}.")
             time.sleep(wait)
             wait = 2 * wait
+
+    def _foreign(self) -> RemoteError:
+        return RemoteError(
+            f"{self._url.host} answers, but not as 'ilk serve' does; give the URL of such a server."
+        )
 
     def _json(self, response: httpx2.Response) -> dict[str, Any]:
         """Return the record in a response.

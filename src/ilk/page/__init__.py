@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ilk.runtime import write_whole
 from ilk.text import escaped
 
 SHARED = ("base.html", "figure.html")
@@ -33,7 +34,7 @@ def short(text: str, longest: int) -> str:
 
 
 def write(path: Path, package: str, template: str, **values: Any) -> None:
-    """Fill a template and write the page.
+    """Fill a template and write the page, completely or not at all.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def write(path: Path, package: str, template: str, **values: Any) -> None:
     pages = Environment(autoescape=True, loader=DictLoader(texts))
     pages.filters["thousands"] = "{:,}".format
     text = pages.from_string(own).render(**values)
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    write_whole(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _text(package: str, name: str) -> str:

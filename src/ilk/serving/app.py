@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from importlib.resources import files
@@ -31,6 +32,7 @@ from ilk.serving.service import Service
 
 PAGE = Path(str(files("ilk.serving") / "page"))
 CHECK_S = 0.25  # seconds between checks for a network that hangs
+log = logging.getLogger("ilk")
 DESCRIPTION = (
     "Classifies pictures. Try it on the [page](/), by drag and drop, or with "
     "`curl -F image=@cat.jpg http://HOST/predict`."
@@ -91,14 +93,17 @@ def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
         checking = asyncio.create_task(_check_models(service))
         yield
         checking.cancel()
-        service.models.close()
+        service.close()
 
     return lifespan
 
 
 async def _check_models(service: Service) -> None:
     while True:
-        service.models.check()
+        try:
+            service.models.check()
+        except Exception:  # without this task, a network that hangs would never be replaced
+            log.exception("The models could not be checked.")
         await asyncio.sleep(CHECK_S)
 
 

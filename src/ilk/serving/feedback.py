@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from ilk.data.catalog import digest_of
 from ilk.data.decode import opened
 from ilk.errors import DecodeError, OutputError, UsageError
+from ilk.runtime import write_whole
 from ilk.text import escaped
 
 TABLE = """
@@ -152,8 +154,9 @@ def export_feedback(file: str | PathLike[str], output: str | PathLike[str] = "fe
             model = f"{correction.model}@{correction.version}"
             rows[name] = (name, correction.label, correction.predicted, model)
         output.mkdir(parents=True, exist_ok=True)
-        with (output / "catalog.csv").open("w", newline="", encoding="utf-8") as table:
-            csv.writer(table, lineterminator="\n").writerows([COLUMNS, *rows.values()])
+        table = io.StringIO(newline="")
+        csv.writer(table, lineterminator="\n").writerows([COLUMNS, *rows.values()])
+        write_whole(output / "catalog.csv", table.getvalue().encode())
     except OSError as error:
         raise OutputError(f"{escaped(output)} cannot be written: {error.strerror}.") from None
     return len(rows)

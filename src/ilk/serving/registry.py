@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,17 +12,22 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-import numpy as np
 from fastapi import HTTPException
 
 from ilk.data.catalog import Catalog
 from ilk.data.decode import decode
-from ilk.data.stream import Stream
 from ilk.engines import Options
-from ilk.errors import ModelError, UsageError
+from ilk.errors import UsageError
 from ilk.folder import digest_of
 from ilk.inference.classifier import Classifier, applicable_options, load, model_file
 from ilk.runtime import cores
+from ilk.serving.acceptance import (
+    digest_if_readable,
+    refuse_changed,
+    refuse_other_classes,
+    refuse_wrong,
+    warm_up,
+)
 from ilk.serving.batcher import Batcher, lower_thread_priority, run_at_lower_priority
 from ilk.serving.limits import RETRY, Limits
 from ilk.serving.metrics import Metrics
@@ -81,7 +85,7 @@ class ServedModel:
     name, version : str
     file : Path
     digest : str
-        The SHA-256 of the file when it was loaded.
+        The SHA-256 of the file that was loaded.
     classifier : Classifier
     batcher : Batcher
     """
@@ -163,7 +167,7 @@ class ModelRegistry:
                 opened.append(run_at_lower_priority(self._open, source, old))
                 _refuse_duplicate(opened)
         except BaseException:
-            _close(opened)
+            self._retire(opened)
             raise
         else:
             self._swap(tuple(opened))
@@ -211,6 +215,7 @@ class ModelRegistry:
         """Replace engine threads that hang; to be called several times a second."""
         for served in [s for s in self._closing if s.batcher.ended]:
             self._closing.remove(served)  # in place: a loading thread may be adding others
+            _close_engine(served)
         for served in (*self._served, *self._closing):
             served.batcher.check()
 
@@ -222,23 +227,38 @@ class ModelRegistry:
     def close(self) -> None:
         """Stop serving, and wait until every model has answered what it accepted."""
         self._swap(())
-        for served in self._closing:
+        while self._closing:
+            served = self._closing.pop()
             served.batcher.wait()
+            if served.batcher.ended:
+                _close_engine(served).join(MIN_STALL_S)
         self._decoders.shutdown(wait=False)
 
     def _swap(self, served: tuple[ServedModel, ...]) -> None:
         with self._swapping:
             replaced, self._served = self._served, served
-        self._closing += replaced
-        _close(replaced)
+        self._retire(replaced)
+
+    def _retire(self, models: Sequence[ServedModel]) -> None:
+        """Let models end once they have answered; `check` then closes their engines."""
+        self._closing += models
+        for served in models:
+            served.batcher.close()
 
     def _open(self, source: ModelSource, old: ServedModel | None) -> ServedModel:
         file = model_file(source.path)
+        digest = digest_if_readable(file)
         classifier = load(source.path, **asdict(applicable_options(source.path, self._options)))
-        digest = digest_of(file)
-        _refuse_other_classes(old, classifier)
-        slowest = _warm_up(classifier, self._limits.batch)
-        self._refuse_wrong(classifier)
+        try:
+            refuse_changed(file, digest)
+            if old is not None:
+                refuse_other_classes(old.name, old.classifier.classes, classifier)
+            slowest = warm_up(classifier, self._limits.batch)
+            if self._golden is not None:
+                refuse_wrong(classifier, self._golden, self._limits.batch)
+        except BaseException:
+            classifier.close()
+            raise
         batcher = Batcher(
             functools.partial(
                 decode, preprocess=classifier.spec.preprocess, formats=self._limits.formats
@@ -253,28 +273,6 @@ class ModelRegistry:
         version = source.version or digest[:12]
         return ServedModel(source.name, version, file, digest, classifier, batcher)
 
-    def _refuse_wrong(self, classifier: Classifier) -> None:
-        """Raise for a model that gets a golden picture wrong."""
-        if self._golden is None:
-            return
-        pictures = [p for p in self._golden.pictures if p.label is not None]
-        wrong: list[str] = []
-        read = 0
-        for batch in Stream(pictures, classifier.spec.preprocess, batch=self._limits.batch):
-            labels = classifier.predict_batch(batch.pixels).labels if batch.indices else []
-            for index, label in zip(batch.indices, labels, strict=True):
-                picture = pictures[index]
-                if label != picture.label:
-                    wrong.append(f"{escaped(picture.path)} is {picture.label}, not {label}")
-            read += len(batch.indices)
-        if not read:
-            raise UsageError("--golden has no labelled picture that can be read.")
-        if wrong:
-            raise ModelError(
-                f"{escaped(classifier.source)} is not served: it gets {len(wrong)} of {read} "
-                f"golden pictures wrong ({'; '.join(wrong[:3])})."
-            )
-
 
 def _refuse_duplicate(opened: Sequence[ServedModel]) -> None:
     last = opened[-1]
@@ -285,26 +283,8 @@ def _refuse_duplicate(opened: Sequence[ServedModel]) -> None:
         )
 
 
-def _refuse_other_classes(old: ServedModel | None, classifier: Classifier) -> None:
-    """Raise if a model would replace one with other classes, which clients do not expect."""
-    if old is not None and old.classifier.classes != classifier.classes:
-        raise ModelError(
-            f"{escaped(classifier.source)} has other classes than '{old.name}', which it would "
-            "replace; serve it under another name."
-        )
-
-
-def _warm_up(classifier: Classifier, batch: int) -> float:
-    """Run one black picture and a full batch; return the seconds that a full batch takes."""
-    side = classifier.spec.preprocess.imgsz
-    classifier.predict_batch(np.zeros((1, side, side, 3), np.uint8))
-    many = np.zeros((batch, side, side, 3), np.uint8)
-    classifier.predict_batch(many)
-    began = time.perf_counter()
-    classifier.predict_batch(many)
-    return time.perf_counter() - began
-
-
-def _close(models: Sequence[ServedModel]) -> None:
-    for served in models:
-        served.batcher.close()
+def _close_engine(served: ServedModel) -> threading.Thread:
+    """Close a model's engine in a thread, as one that hangs may never close."""
+    thread = threading.Thread(target=served.classifier.close, name="ilk-close", daemon=True)
+    thread.start()
+    return thread

@@ -174,15 +174,15 @@ def router(service: Service, store: Feedback | None) -> APIRouter:
         The class is the most probable one unless `label` names another.
         """
         with service.models.lease(model, version) as served:
+            if not served.explains:
+                raise HTTPException(
+                    409, f"{served.name} was exported and cannot explain its predictions."
+                )
+            if label is not None:
+                _check_label(served, label, 404)
             async with read_body(request, service) as body:
                 limit = service.limits.files
                 part = single(await service.offload(body, parse_pictures, request, body, limit))
-                if not served.explains:
-                    raise HTTPException(
-                        409, f"{served.name} was exported and cannot explain its predictions."
-                    )
-                if label is not None:
-                    _check_label(served, label, 404)
                 try:
                     image = await service.explain(request, served, part.content, label)
                 except DecodeError as error:

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 import uvicorn
@@ -179,9 +179,11 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UsageError(f"--port {port}: give 0 to {MAX_PORT}; 0 takes any free port.")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(found[0], socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(found[4])
+        with ExitStack() as opened:
+            bound = opened.enter_context(socket.socket(found[0], socket.SOCK_STREAM))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(found[4])
+            opened.pop_all()  # it stays open
     except OSError as error:
         raise UsageError(
             f"Cannot listen on {host}:{port}: {error.strerror}. Give another --port; --port 0 "

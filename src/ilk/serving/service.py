@@ -72,6 +72,12 @@ class Service:
         """Whether requests are welcome: models are loaded, none is broken, and it is not ending."""
         return bool(self.models.all) and not self.draining and not self.models.broken
 
+    def close(self) -> None:
+        """Stop serving, and end all threads once they have done what was accepted."""
+        self.models.close()
+        for threads in (self._parsing, self._explaining):
+            threads.shutdown(wait=False, cancel_futures=True)
+
     async def predict(
         self, request: Request, served: ServedModel, pictures: Sequence[Content]
     ) -> list[Answer | DecodeError]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from ilk.errors import UsageError
 from ilk.recipe import Recipe
-from ilk.runtime import pick_device
+from ilk.runtime import pick_device, world_size
 
 T = TypeVar("T")
 log = logging.getLogger("ilk")
@@ -97,12 +97,7 @@ SINGLE_PROCESS = World()
 
 def launched_by_torchrun() -> bool:
     """Return whether torchrun started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def is_main_process() -> bool:
-    """Return whether this process prints; also known before the processes have joined."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return world_size() > 1
 
 
 @contextmanager
@@ -120,7 +115,7 @@ def process_group(recipe: Recipe) -> Iterator[World]:
     import torch
     import torch.distributed as dist
 
-    world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    world = World(int(os.environ["RANK"]), world_size())
     if not recipe.uses_loop:
         raise UsageError(
             f"--mode {recipe.mode} runs in a single process; start it without torchrun."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import threading
@@ -12,12 +11,13 @@ from pathlib import Path
 from types import FrameType
 
 from ilk.errors import Interrupted
+from ilk.runtime import world_size
 from ilk.text import escaped
 
 
 def how_to_resume(folder: Path) -> str:
     """Return the sentence that tells how to resume a run."""
-    processes = int(os.environ.get("WORLD_SIZE") or 1)
+    processes = world_size()
     start = f"torchrun --nproc-per-node={processes} -m ilk" if processes > 1 else "ilk"
     return f"Resume with: {start} train --resume {shlex.quote(escaped(folder))}"
 

@@ -126,8 +126,11 @@ def open_pixels(
         return StreamedPixels(pictures, preprocess, workers)
     pixels = np.empty(shape, np.uint8) if cache == "memory" else _mapped(shape)
     errors: dict[int, str] = {}
-    with progress("decoding pictures", len(pictures)) as tick:
-        for chunk in Stream(pictures, preprocess, workers=workers):
+    with (
+        progress("decoding pictures", len(pictures)) as tick,
+        Stream(pictures, preprocess, workers=workers) as stream,
+    ):
+        for chunk in stream:
             pixels[chunk.indices] = chunk.pixels
             errors |= chunk.errors
             tick(len(chunk.indices) + len(chunk.errors))

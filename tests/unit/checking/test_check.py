@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -124,6 +126,30 @@ def test_a_check_writes_its_report_to_a_folder(clean, tmp_path):
     ilk.check(data, quick=True, out=out, exist_ok=True)
     with pytest.raises(UsageError, match="out or runs"):
         ilk.check(data, out=out, runs=tmp_path)
+    with pytest.raises(UsageError, match="exist_ok does not apply without out"):
+        ilk.check(data, quick=True, exist_ok=True)
+
+
+@pytest.mark.parametrize("full", ["check.json", "check.html"])
+def test_a_report_that_cannot_be_written_is_named_and_leaves_the_earlier_one(
+    clean, tmp_path, monkeypatch, full
+):
+    out, fsync, left = tmp_path / "out", os.fsync, [0 if full == "check.json" else 2]
+    ilk.check(Catalog(clean), quick=True, out=out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def failing(descriptor):
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= 1
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", failing)
+    with pytest.raises(OutputError, match="out cannot be written: No space left"):
+        ilk.check(Catalog(clean[:2]), quick=True, out=out, exist_ok=True)
+    after = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert after[full] == before[full]
+    assert after.keys() == before.keys()
 
 
 def test_a_check_of_an_unknown_backbone_fails_before_anything_is_written(clean, tmp_path):

@@ -11,7 +11,7 @@ from ilk.checking.quarantine import files
 from ilk.checking.quarantine.move import move_files, refuse_folder
 from ilk.checking.quarantine.plan import chosen_files
 from ilk.checking.quarantine.undo import undo_quarantine as undo
-from ilk.errors import ManifestError, OutputError, UsageError
+from ilk.errors import Interrupted, ManifestError, OutputError, UsageError
 
 NAMES = (b"plain.png", b"deep/er/sp ace.png", b"odd\xff.png", b"new\nline.png", b"x" * 255)
 
@@ -123,6 +123,25 @@ def test_whoever_is_killed_in_the_middle_can_undo(
             pass
     if (away / "manifest.json").exists():
         assert undo(away / "manifest.json").failed == {}
+    assert tree(data) == before
+
+
+def test_whoever_interrupts_is_told_how_to_undo(data, everything, tree, tmp_path, monkeypatch):
+    before = tree(data)
+    real, calls = os.link, []
+
+    def interrupted(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    away = tmp_path / "far away"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", interrupted)
+        with pytest.raises(Interrupted, match=f"2 of 6 files .* --undo '{away}'"):
+            move_files(everything, away)
+    assert undo(away).failed == {}
     assert tree(data) == before
 
 

@@ -100,6 +100,16 @@ def test_an_existing_file_or_one_that_is_not_csv_is_refused(checked, tmp_path):
     refuse_table(tmp_path / "new.CSV")
 
 
+def test_an_interrupted_table_leaves_no_file(checked, tmp_path, monkeypatch):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ilk.checking.write_catalog.place", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_catalog(checked, tmp_path / "table.csv", gone=["moved"])
+    assert [p.name for p in tmp_path.iterdir()] == ["cat"]
+
+
 def test_pictures_in_memory_are_refused(noise):
     import numpy as np
 

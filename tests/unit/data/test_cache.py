@@ -167,6 +167,12 @@ def test_a_limit_that_is_no_number_is_refused(monkeypatch, text):
         limit_bytes()
 
 
+def test_a_limit_that_is_no_number_is_refused_before_the_work(monkeypatch):
+    monkeypatch.setenv("ILK_CACHE_GB", "lots")
+    with pytest.raises(UsageError, match="ILK_CACHE_GB"):
+        FeatureCache("net")
+
+
 def test_a_shard_that_cannot_be_opened_for_a_moment_is_kept(cache, monkeypatch):
     store = FeatureCache("net")
     store.add(digests(1), features(1))

@@ -118,32 +118,30 @@ def test_large_batches_still_overlap_with_their_use(monkeypatch):
     stream.close()
 
 
-def threads():
-    return [t for t in threading.enumerate() if t.name.startswith("ilk-decode")]
-
-
-def gone(deadline=5.0):
-    end = time.monotonic() + deadline
-    while threads() and time.monotonic() < end:
-        time.sleep(0.01)
-    return not threads()
-
-
-def test_threads_end_with_the_stream(pictures):
+def test_threads_end_with_the_stream(pictures, no_decoders):
     stream = Stream(pictures, PREPROCESS)
     list(stream)
-    assert gone()
+    assert no_decoders()
 
 
-def test_threads_end_if_the_consumer_stops_early(pictures):
+def test_threads_end_if_the_consumer_stops_early(pictures, no_decoders):
     stream = Stream(pictures, PREPROCESS, batch=1)
     batches = iter(stream)
     next(batches)
     batches.close()
-    assert gone()
+    assert no_decoders()
 
 
-def test_close_drops_what_is_pending(monkeypatch):
+def test_threads_end_with_the_block_even_if_it_fails(no_decoders):
+    counting = Counting(10**6)
+    with pytest.raises(ZeroDivisionError), Stream(counting, PREPROCESS, batch=1) as stream:
+        next(iter(stream))
+        raise ZeroDivisionError
+    assert no_decoders()
+    assert counting.read < 10**6
+
+
+def test_close_drops_what_is_pending(monkeypatch, no_decoders):
     started, release = threading.Event(), threading.Event()
 
     def slow(content, preprocess):
@@ -157,5 +155,5 @@ def test_close_drops_what_is_pending(monkeypatch):
     started.wait(5)
     stream.close()
     release.set()
-    assert gone()
+    assert no_decoders()
     assert counting.read == 1

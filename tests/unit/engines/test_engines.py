@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ilk import engines
-from ilk.engines import Options, open_engine, openvino
+from ilk.engines import Options, find_prepared, open_backbone, open_engine, openvino
 from ilk.errors import EngineError, UsageError
+from ilk.models.bundle import Bundle
+from ilk.spec import Preprocess
 
 
 def test_options_resolve_to_openvino_on_a_cpu_where_it_is_installed(monkeypatch):
@@ -75,6 +79,37 @@ def test_a_graph_in_a_read_only_cache_counts(bundle, monkeypatch):
 
     monkeypatch.setattr("os.utime", refuse)
     assert openvino.has_graph(bundle)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The files that bundles were read from; every graph is there, and engines start at once."""
+    files, load = [], Bundle.load
+    monkeypatch.setattr(Bundle, "load", lambda path: files.append(path) or load(path))
+    monkeypatch.setattr(openvino, "has_graph", lambda _: True)
+    monkeypatch.setattr(engines, "_start", lambda bundle, options: options.engine)
+    return files
+
+
+@pytest.mark.parametrize("engine", ["openvino", "pytorch"])
+def test_a_backbone_that_is_prepared_is_read_once(bare_bundle, reads, engine):
+    arguments = ("resnet18", None, Preprocess(imgsz=8), Options("cpu", engine))
+    assert find_prepared(*arguments) is None
+    file = Path(engines.backbone_job(*arguments[:3]).path)
+    bare_bundle.save(file)
+    found = find_prepared(*arguments)
+    bundle, started = open_backbone(*arguments, found=found)
+    assert (bundle.spec, started) == (bare_bundle.spec, engine)
+    assert reads == [file]
+    open_backbone(*arguments)
+    assert reads == [file, file]
+
+
+def test_a_model_that_was_read_is_not_read_again(bundle, tmp_path, reads):
+    file = tmp_path / "model.safetensors"
+    bundle.save(file)
+    assert open_engine(bundle, file, Options("cpu", "openvino")) == "openvino"
+    assert reads == []
 
 
 def test_the_pytorch_engine_takes_any_pixels(monkeypatch):

@@ -46,19 +46,19 @@ def test_a_weights_file_that_is_not_there_is_named(tmp_path):
 
 def test_a_job_is_done_when_its_file_is_there(bare_bundle, tmp_path):
     job = PrepareJob(str(tmp_path / "b.safetensors"), graph=False)
-    assert not job.is_done()
+    assert job.done() is None
     bare_bundle.save(tmp_path / "b.safetensors")
-    assert job.is_done()
-    assert not PrepareJob(job.path, graph=True).is_done()
+    assert job.done().spec == bare_bundle.spec
+    assert PrepareJob(job.path, graph=True).done() is None
 
 
 def test_a_damaged_file_is_dropped_from_the_cache_but_never_a_users(tmp_path):
     file = tmp_path / "b.safetensors"
     file.write_bytes(b"damaged")
     with pytest.raises(ModelError):
-        PrepareJob(str(file), graph=False).is_done()
+        PrepareJob(str(file), graph=False).done()
     assert file.exists()
-    assert not PrepareJob(str(file), graph=False, name="resnet18").is_done()
+    assert PrepareJob(str(file), graph=False, name="resnet18").done() is None
     assert not file.exists()
 
 
@@ -114,7 +114,7 @@ def test_modules_in_the_current_folder_are_not_imported(bare_bundle, tmp_path, m
     for name in ("ilk", "numpy", "pydantic"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('hijacked')")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(PrepareJob, "is_done", lambda _: False)
+    monkeypatch.setattr(PrepareJob, "done", lambda *_: None)
     bare_bundle.save(tmp_path / "b.safetensors")
     prepare_in_subprocess(PrepareJob(str(tmp_path / "b.safetensors"), graph=False))
 

@@ -199,6 +199,36 @@ def test_an_evaluation_writes_its_report_to_a_numbered_folder(train, loaded, col
         ilk.evaluate(classifier, data, runs=runs, name="evaluate")
     with pytest.raises(UsageError, match="does not apply without runs"):
         ilk.evaluate(classifier, data, name="evaluate")
+    with pytest.raises(UsageError, match="exist_ok does not apply without runs"):
+        ilk.evaluate(classifier, data, exist_ok=True)
+
+
+def test_an_evaluation_decodes_with_the_given_number_of_threads(
+    train, loaded, colours, tmp_path, monkeypatch
+):
+    pictures, labels = colours(60)
+    classifier = loaded(train((pictures, labels)))
+    told = []
+    monkeypatch.setattr(
+        "ilk.evaluation.explain.explain", lambda *_, workers: told.append(workers) or []
+    )
+    wrong = (pictures, [*labels[1:], labels[0]])
+    ilk.evaluate(classifier, wrong, runs=tmp_path / "runs", split="all", workers=3)
+    assert told == [3]
+
+
+def test_explaining_leaves_no_thread_if_it_fails_or_is_not_begun(
+    train, loaded, colours, monkeypatch, no_decoders
+):
+    pictures, labels = colours(60)
+    classifier = loaded(train((pictures, labels)))
+    monkeypatch.setattr("ilk.evaluation.explain.Explainer", lambda _: None)
+    found = ilk.explain(classifier, pictures, labels)
+    assert no_decoders()
+    with pytest.raises(AttributeError) as caught:
+        next(found)
+    assert no_decoders()
+    del caught
 
 
 def test_a_failed_evaluation_leaves_no_folder(train, loaded, colours, tmp_path):

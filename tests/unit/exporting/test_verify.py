@@ -79,6 +79,18 @@ def test_numbers_that_are_not_finite_are_seen_in_any_output(engine, pixels, expe
     assert math.isnan(compare_outputs(Broken(engine), pixels, expected).largest)
 
 
+@pytest.mark.parametrize("wrong", [1, 2, 7, 32])
+def test_probabilities_that_are_not_finite_are_seen_at_any_batch_size(
+    engine, pixels, expected, wrong
+):
+    class Broken(Quarters):
+        def run_chunk(self, pixels):
+            found = super().run_chunk(pixels)
+            return [found[0] * (np.nan if len(pixels) == wrong else 1), *found[1:]]
+
+    assert math.isnan(compare_outputs(Broken(engine), pixels, expected).largest)
+
+
 def test_few_pictures_are_tried_as_far_as_they_go(engine, pixels, expected):
     assert compare_outputs(Quarters(engine), pixels[:3], expected[:3]).batch_sizes == (1, 2, 3)
 

@@ -93,6 +93,22 @@ def test_a_network_that_fails_is_refused(exported, as_engine):
         load(exported.path)
 
 
+def test_a_network_that_fails_is_closed(exported, as_engine):
+    class Broken(as_engine):
+        closed = 0
+
+        def run(self, pixels):
+            raise RuntimeError("no such operator")
+
+        def close(self):
+            self.closed += 1
+
+    exported.form.engine = Broken(None)
+    with pytest.raises(ModelError):
+        load(exported.path)
+    assert exported.form.engine.closed == 1
+
+
 def test_what_runs_elsewhere_says_where(tmp_path):
     (tmp_path / "m.mlpackage").mkdir()
     with pytest.raises(EngineError, match="Core ML runs it, on iOS and macOS only"):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -100,13 +101,45 @@ def test_it_is_benchmarked(receipt, data):
     assert row.load_s > 0
 
 
+def test_engines_are_closed_after_a_benchmark(receipt, data, monkeypatch):
+    closed = []
+
+    def close(self):
+        closed.append(self)
+
+    monkeypatch.setattr("toy.ToyEngine.close", close)
+    ilk.benchmark([receipt.path], data=data)
+    assert len(closed) == 1
+    with pytest.raises(ModelError, match=r"There is no model none\.npz"):
+        ilk.benchmark([receipt.path, "none.npz"], data=data)
+    assert len(closed) == 2
+
+
 def test_the_search_for_the_smallest_tries_it(toy, model, data, monkeypatch):
     monkeypatch.setattr(formats, "FORMATS", (toy,))
     monkeypatch.setattr("ilk.exporting.fastest.benchmark_interleaved", fake_timing)
-    monkeypatch.setattr("ilk.exporting.fastest.load", lambda path, **_: path)
+    loaded, closed = [], []
+    fake = SimpleNamespace(close=lambda: closed.append(True))
+    monkeypatch.setattr("ilk.exporting.fastest.load", lambda path, **_: loaded.append(path) or fake)
     choice = export_fastest(model, goal="size", data=data)
     assert choice.chosen.name == "toy"
     assert Path(choice.receipt.path).name == "model.npz"
+    assert len(closed) == len(loaded) == 2  # the candidate, and the model unexported
+
+
+def test_the_search_names_no_file_that_is_gone(toy, model, data, monkeypatch):
+    class Twin(type(toy)):
+        name, suffix, size_rank = "twin", "-twin.npz", 1
+
+    monkeypatch.setattr(formats, "FORMATS", (toy, Twin()))
+    monkeypatch.setattr("ilk.exporting.fastest.benchmark_interleaved", fake_timing)
+    fake = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr("ilk.exporting.fastest.load", lambda *_, **__: fake)
+    choice = export_fastest(model, goal="size", data=data)
+    assert choice.chosen.path == Path(choice.receipt.path)
+    assert choice.chosen.receipt == choice.receipt
+    [other] = (c for c in choice.candidates if c is not choice.chosen)
+    assert (other.path, other.receipt.path) == (None, "")
 
 
 def fake_timing(classifiers, *_):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import os
+import tarfile
 import threading
 from types import SimpleNamespace
 
@@ -102,3 +105,24 @@ def test_without_a_browser_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(web.shutil, "which", lambda name: None)
     with pytest.raises(EngineError, match="no Chromium on this machine"):
         ChromiumEngine(tmp_path)
+
+
+def test_a_runtime_that_another_process_fetched_meanwhile_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "cache_dir", lambda kind: tmp_path)
+    folder = tmp_path / f"{web.PACKAGE}-{web.VERSION}"
+
+    def fetched(place):
+        folder.mkdir()
+        for name in web.RUNTIME:
+            (folder / name).write_text("theirs")
+            (place / name).write_text("ours")
+        with tarfile.open(place / "package.tgz", "w:gz") as archive:
+            for name in web.RUNTIME:
+                archive.add(place / name, f"package/dist/{name}")
+        digest = hashlib.sha512((place / "package.tgz").read_bytes()).digest()
+        monkeypatch.setattr(web, "INTEGRITY", base64.b64encode(digest).decode())
+        return place / "package.tgz"
+
+    monkeypatch.setattr(web, "_fetched", fetched)
+    assert web.runtime_folder() == folder
+    assert {(folder / name).read_text() for name in web.RUNTIME} == {"theirs"}

@@ -276,3 +276,18 @@ def test_a_backbone_that_fails_ends_the_decoding(catalog):
     opening = Failing()
     with pytest.raises(ModelError, match="no backbone"):
         extract(catalog.digested().pictures, opening, PREPROCESS)
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_failure_before_the_first_batch_ends_the_decoding(
+    bare_bundle, as_engine, catalog, monkeypatch, no_decoders, done
+):
+    def fail(what, total):
+        raise ZeroDivisionError
+
+    opening = ready(bare_bundle, as_engine(bare_bundle))
+    monkeypatch.setattr(opening, "done", lambda: done)
+    with pytest.raises(ZeroDivisionError) as caught:
+        extract(catalog.digested().pictures, opening, PREPROCESS, progress=fail)
+    assert no_decoders()
+    del caught  # it held everything

@@ -25,12 +25,12 @@ def answering():
     """Return ``answering(*answers)``: a client of a server that gives these to what it is sent."""
     servers = []
 
-    def make(*answers):
+    def make(*answers, models=MODELS):
         left = deque(answers)
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                self._reply(200, json.dumps(MODELS))
+                self._reply(200, json.dumps(models))
 
             def do_POST(self):
                 self.rfile.read(int(self.headers["content-length"]))
@@ -65,6 +65,32 @@ def picture(content=b"x"):
 def test_a_busy_server_is_tried_again(answering, status):
     (found,) = answering((status, "<html>"), OK).stream([picture()])
     assert (found.path, found.label) == ("a.jpg", "cat")
+
+
+def test_a_server_that_would_be_asked_again_at_once_is_given_time(answering, monkeypatch):
+    waits = []
+    monkeypatch.setattr("ilk.inference.remote.time.sleep", waits.append)
+    list(answering(*[(503, "")] * 3, OK).stream([picture()]))
+    assert waits == [0.1, 0.2, 0.4]
+
+
+@pytest.mark.parametrize(
+    "models", [[], {"models": []}, {"models": [{"id": "m"}]}, {"models": {"m": []}},
+               {"models": [{"name": "m", "classes": None}]}, {"predictions": []}],
+)  # fmt: skip
+def test_another_kind_of_server_is_refused(answering, models):
+    with pytest.raises(RemoteError, match=r"127\.0\.0\.1"):
+        answering(models=models)
+
+
+@pytest.mark.parametrize(
+    "record", [{"predictions": []}, {"predictions": [{}]}, {"predictions": [PREDICTION] * 2},
+               {"predictions": None}, {"predictions": ["cat"]}, {"models": []},
+               {"predictions": [PREDICTION | {"top": [{"class": "cat"}]}]}],
+)  # fmt: skip
+def test_an_answer_of_another_kind_is_refused(answering, record):
+    with pytest.raises(RemoteError, match="not as 'ilk serve' does"):
+        list(answering((200, json.dumps(record))).stream([picture()]))
 
 
 @pytest.mark.parametrize(

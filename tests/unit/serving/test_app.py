@@ -1,5 +1,51 @@
 from __future__ import annotations
 
+import asyncio
+import threading
+
+from starlette.testclient import TestClient
+
+from ilk.errors import ModelError
+from ilk.serving import app
+from ilk.serving.middleware import AccessPolicy
+from ilk.serving.service import LARGE_BODY
+
+
+def test_a_check_that_fails_is_not_the_last_one(ask, make_service, monkeypatch, caplog):
+    service, again = make_service(), threading.Event()
+    outcomes = iter([RuntimeError("no more threads")])
+
+    def check():
+        for error in outcomes:
+            raise error
+        again.set()
+
+    monkeypatch.setattr(app, "CHECK_S", 0.01)
+    monkeypatch.setattr(service.models, "check", check)
+    ask(service)
+    assert again.wait(10)
+    assert "no more threads" in caplog.text
+
+
+def test_no_thread_is_left_of_a_service_that_ended(make_service, png):
+    service, threads = make_service(), []
+
+    def note(*_):
+        threads.append(threading.current_thread())
+        raise ModelError("It cannot be read.")
+
+    def parse():
+        threads.append(threading.current_thread())
+
+    service.open_explainer = note
+    with TestClient(app.build_app(service, AccessPolicy()), "http://ilk.test") as client:
+        assert client.post("/explain", content=png()).status_code == 503
+        asyncio.run(service.offload(bytes(LARGE_BODY), parse))
+    assert len(threads) == 2
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
 
 def test_it_is_ready_once_the_models_are_loaded(ask, make_service, png):
     service = make_service(load=False)

@@ -86,6 +86,17 @@ def test_an_export_holds_one_picture_in_memory_at_a_time(tmp_path):
         tracemalloc.stop()
 
 
+def test_an_interrupted_export_leaves_no_catalog(tmp_path, monkeypatch):
+    def interrupted(descriptor):
+        raise KeyboardInterrupt
+
+    Feedback(tmp_path / "c").add(Correction(b"x", "m", "1", "cat", "dog"))
+    monkeypatch.setattr("os.fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_feedback(tmp_path / "c", tmp_path / "new")
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["pictures"]
+
+
 def test_corrections_are_exported_in_the_order_in_which_they_were_made(tmp_path):
     store = Feedback(tmp_path / "c")
     for content in (b"b", b"a"):

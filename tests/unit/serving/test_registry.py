@@ -11,6 +11,17 @@ from ilk.inference.classifier import Classifier
 from ilk.serving.registry import ModelSource
 
 
+class Closing(Classifier):
+    """A classifier that notes when it is closed."""
+
+    def __init__(self, classifier):
+        super().__init__(classifier.spec, classifier.engine, classifier.source)
+        self.closed = threading.Event()
+
+    def close(self):
+        self.closed.set()
+
+
 @pytest.mark.parametrize(
     "text, name, version",
     [("cats@2=x/model.safetensors", "cats", "2"), ("a@=../x", "a", ""), ("cats=x", "cats", ""),
@@ -67,6 +78,23 @@ def test_a_reload_swaps_and_a_bad_file_changes_nothing(ask, make_service, loaded
     after = client.post("/reload").json()["models"]
     assert after != [f"a@{before}"]
     assert client.post("/predict", content=png()).json()["version"] == after[0].split("@")[1]
+
+
+@pytest.mark.parametrize("change", [lambda f: f.write_bytes(b"more"), lambda f: f.unlink()])
+def test_a_file_that_changes_while_it_is_loaded_is_not_served(
+    ask, make_service, loaded, model, png, change
+):
+    client = ask(make_service(f"a={model}"))
+    before, good = client.post("/predict", content=png()).json()["version"], loaded.found
+
+    def changing(path):
+        change(model)
+        return good(path)
+
+    loaded.found = changing
+    found = client.post("/reload")
+    assert (found.status_code, "changed while it was loaded" in found.text) == (422, True)
+    assert client.post("/predict", content=png()).json()["version"] == before
 
 
 def test_a_second_reload_at_the_same_time_is_refused(ask, make_service, loaded):
@@ -132,6 +160,48 @@ def test_golden_pictures_go_through_the_network_in_batches(make_service, classif
     )
     make_service(golden=from_arrays(pictures, labels), batch=4)
     assert max(sizes) == 4
+
+
+def test_a_replaced_model_is_closed_once_it_has_answered(make_service, model, loaded, classifier):
+    old = Closing(classifier)
+    loaded.found = lambda _: old
+    service = make_service(f"a={model}")
+    loaded.found = lambda _: classifier
+    with service.models.lease(None, None) as served:
+        service.models.load()
+        service.models.check()
+        assert not old.closed.is_set()
+    served.batcher.wait()
+    service.models.check()
+    assert old.closed.wait(10)
+
+
+def test_models_that_are_not_served_after_all_are_closed(make_service, model, loaded, classifier):
+    first, second = Closing(classifier), Closing(classifier)
+    loaded.found = {model: first, model.parent: second}.get
+    service = make_service(f"a@1={model}", f"a@1={model.parent}", load=False)
+    with pytest.raises(UsageError, match="Two models are called a@1"):
+        service.models.load()
+    service.models.close()
+    assert first.closed.wait(10)
+    assert second.closed.wait(10)
+
+
+def test_a_model_that_is_refused_is_closed(make_service, loaded, classifier):
+    service = make_service()
+    spec = classifier.spec.model_copy(update={"classes": ("ant", "bee", "cow")})
+    other = Closing(Classifier(spec, classifier.engine))
+    loaded.found = lambda _: other
+    with pytest.raises(ModelError, match="has other classes"):
+        service.models.load()
+    assert other.closed.is_set()
+
+
+def test_a_service_that_ends_closes_its_models(make_service, loaded, classifier):
+    served = Closing(classifier)
+    loaded.found = lambda _: served
+    make_service().models.close()
+    assert served.closed.is_set()
 
 
 def test_a_request_is_answered_by_the_model_that_it_asked_for_despite_a_reload(

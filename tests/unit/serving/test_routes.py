@@ -145,7 +145,7 @@ def test_a_full_queue_is_refused_at_once_and_empties_again(ask, make_service, cl
     for thread in asking:
         thread.join(10)
     assert [answer.status_code for answer in done] == [200, 200]
-    assert service.queue.held == 0
+    until(lambda: service.queue.held == 0)  # the decoding threads come to it after the answer
     assert client.post("/predict", files={"image": png()}).status_code == 200
     assert b"ilk_shed_total 1.0" in client.get("/metrics").content
 
@@ -283,4 +283,6 @@ def test_an_exported_model_cannot_be_explained(ask, make_service, loaded, classi
     client = ask(make_service())
     found = client.post("/explain", content=png())
     assert (found.status_code, "was exported" in found.text) == (409, True)
+    found = client.post("/explain", content=bytes(20_000_000))  # whose body is not waited for
+    assert found.status_code == 409
     assert not client.get("/about").json()["models"][0]["explains"]

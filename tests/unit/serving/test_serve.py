@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import socket
 import threading
 
 import httpx2
@@ -57,6 +58,23 @@ def test_it_serves_outside_the_main_thread(answered):
 
 def test_the_limit_of_pixels_applies(answered):
     assert answered(pixels=10) == [422]
+
+
+def test_an_address_that_is_in_use_leaves_no_open_socket(loaded, model, monkeypatch):
+    opened, real = [], socket.socket
+
+    def noted(*arguments):
+        opened.append(real(*arguments))
+        return opened[-1]
+
+    with real() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr("ilk.serving.server.socket.socket", noted)
+        with pytest.raises(UsageError, match="Cannot listen on"):
+            serve([model], port=taken.getsockname()[1])
+    (tried,) = opened
+    assert tried.fileno() == -1
 
 
 @pytest.mark.parametrize(

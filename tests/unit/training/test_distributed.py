@@ -11,11 +11,11 @@ import torch.distributed as dist
 
 from ilk.errors import UsageError
 from ilk.recipe import Recipe
+from ilk.runtime import is_main_process
 from ilk.training import distributed as module
 from ilk.training.distributed import (
     SINGLE_PROCESS,
     World,
-    is_main_process,
     launched_by_torchrun,
     process_group,
 )

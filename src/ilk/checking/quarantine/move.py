@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from ilk.checking.quarantine.files import digest, make_folder, move
 from ilk.checking.quarantine.manifest import FILES, Entry, Manifest
 from ilk.checking.quarantine.plan import chosen_files
 from ilk.data.catalog import Catalog
-from ilk.errors import OutputError, UsageError
+from ilk.errors import Interrupted, OutputError, UsageError
 from ilk.runtime import Progress, silent
 from ilk.text import escaped
 
@@ -104,6 +105,8 @@ def quarantine(
         A kind is not known, the folder is inside the data, or the pictures are not files.
     OutputError
         The folder is not empty or cannot be written.
+    Interrupted
+        By Ctrl-C; the message tells how to move the files back.
     """
     folder = Path(folder)
     selection = select(kinds)
@@ -129,6 +132,8 @@ def move_files(
     ------
     OutputError
         The folder cannot be written.
+    Interrupted
+        By Ctrl-C; the message tells how to move the files back.
     """
     try:
         make_folder(folder)
@@ -138,14 +143,20 @@ def move_files(
     except OSError as error:
         raise OutputError(f"{escaped(folder)} cannot be written: {error.strerror}.") from None
     done: list[str] = []
-    with progress("moving files", len(manifest.entries)) as tick:
-        for entry in manifest.entries:
-            try:
-                move(Path(entry.original), folder / entry.now, entry.sha256)
-                done.append(entry.original)
-            except OSError as error:
-                failed[entry.original] = error.strerror or str(error)
-            tick(1)
+    try:
+        with progress("moving files", len(manifest.entries)) as tick:
+            for entry in manifest.entries:
+                try:
+                    move(Path(entry.original), folder / entry.now, entry.sha256)
+                    done.append(entry.original)
+                except OSError as error:
+                    failed[entry.original] = error.strerror or str(error)
+                tick(1)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Interrupted; {len(done):,} of {len(manifest.entries):,} files were moved. To move "
+            f"them back: ilk check --undo {shlex.quote(escaped(folder))}"
+        ) from None
     return MoveResult(path, tuple(done), failed)
 
 

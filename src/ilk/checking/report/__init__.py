@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from ilk.checking.findings.kinds import SEVERITIES, Severity, title
 from ilk.checking.findings.records import Finding, Findings
 from ilk.data.catalog import Picture
 from ilk.evaluation.thumbnails import Thumbnails
+from ilk.folder import write_json
 from ilk.runtime import versions
 from ilk.text import escaped
 
@@ -55,14 +55,13 @@ class Section:
 
 
 def write(folder: Path, findings: Findings) -> None:
-    """Write ``check.json`` and ``check.html`` to an existing folder.
+    """Write ``check.json`` and ``check.html`` to an existing folder, each completely or not at all.
 
     The page is a single file below 5 MB: it shows the first findings of each kind with thumbnails,
     more of them by name, and counts the rest, which are in check.json.
     """
     lacking = [f"{title(kind)} ({why})" for kind, why in findings.not_looked_for.items()]
-    record = json.dumps(findings.to_dict(), indent=2) + "\n"
-    (folder / "check.json").write_text(record, encoding="utf-8")
+    write_json(folder / "check.json", findings.to_dict())
     page.write(
         folder / "check.html",
         __name__,
