@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ilk.data.catalog import OWN_COLUMNS, Catalog, LeftOut, Picture, from_arrays
+from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
 from ilk.data.named import NAMED
+from ilk.data.names import (
+    NOT_READ,
+    PICTURE_SUFFIXES,
+    SPLIT_NAMES,
+    has_picture_suffix,
+    is_system_folder,
+)
+from ilk.data.tables import TABLE_READERS, from_table
 from ilk.errors import DataError, UsageError
 from ilk.text import escaped, join_limited
 
-PICTURE_SUFFIXES = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
-    *(".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"),
-    *(".heic", ".heif"),  # cannot be read, but must be reported: phones write them
-}
-NOT_READ = {".heic", ".heif"}
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
+Contents = Callable[[Path], tuple[list[str], list[str]]]
 
 
 def open_catalog(data: Any) -> Catalog:
@@ -82,12 +77,16 @@ def _nothing_at(path: Path) -> str:
 def from_folder(root: Path) -> Catalog:
     """Make a Catalog of ``root/{train,val,test}/class/*`` or of ``root/class/*``.
 
-    Hidden files and folders are skipped; class folders are searched recursively. A symlink to a
-    folder is followed if it is a split or a class, but not below that. Other files, broken links
-    and class folders without pictures are left out, each with the reason.
+    A folder around all of them, as archives have, is looked into. Hidden files, and the folders
+    that systems and tools leave behind, are skipped; class folders are searched recursively. A
+    symlink to a folder is followed if it is a split or a class, but not below that. Other files,
+    broken links and class folders without pictures are left out, each with the reason.
     """
-    folders, files = _contents(root)
-    splits = {name: _contents(root / name) for name in folders if name.lower() in SPLIT_NAMES}
+    contents = cache(_contents)
+    root = _unwrapped(root, contents)
+    folders, files = contents(root)
+    places = {name: _unwrapped(root / name, contents, name) for name in folders if _split_of(name)}
+    splits = {name: contents(place) for name, place in places.items()}
     if not any(inner for inner, _ in splits.values()):  # a class may be called 'test' too
         return _complete(root, [*_class_folders(root, folders, None), *_loose(files, None)])
     others = [name for name in folders if name not in splits]
@@ -95,15 +94,37 @@ def from_folder(root: Path) -> Catalog:
         raise DataError(
             f"{escaped(root)} has split folders and other folders next to them: "
             f"{join_limited(others)}. "
-            "Only train, val (or valid, validation) and test are allowed, each with class folders."
+            f"Only splits are allowed ({', '.join(SPLIT_NAMES)}), each with class folders."
         )
     found: list[Picture | LeftOut] = list(_loose(files, None))
     for name, (inner, loose) in splits.items():
-        split = SPLIT_NAMES[name.lower()]
-        found += [*_class_folders(root / name, inner, split), *_loose(loose, split)]
+        split = _split_of(name)
+        found += [*_class_folders(places[name], inner, split), *_loose(loose, split)]
         if not inner:
             found.append(_empty(root / name, None, split))
     return _complete(root, found)
+
+
+def _split_of(name: str) -> str | None:
+    return SPLIT_NAMES.get(name.lower())
+
+
+def _unwrapped(folder: Path, contents: Contents, name: str | None = None) -> Path:
+    """Return the folder in which the classes or splits lie, where others are around it.
+
+    A folder is around the data if it holds no picture but one folder, which holds no picture but
+    folders. A split is looked into only if the folder in it has the same ``name``.
+    """
+    folders, files = contents(folder)
+    if len(folders) != 1 or name not in {None, folders[0]} or any(map(has_picture_suffix, files)):
+        return folder
+    inner, pictures = contents(folder / folders[0])
+    if not inner or any(map(has_picture_suffix, pictures)):
+        return folder
+    if name is None and len(inner) == 1 and not _split_of(inner[0]):  # one class, or another around
+        deeper = _unwrapped(folder / folders[0], contents)
+        return folder if deeper == folder / folders[0] else deeper
+    return folder / folders[0]
 
 
 def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
@@ -131,8 +152,9 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if _is_folder(entry) and not entry.name.startswith("."):
-                    folders.append(entry.name)
+                if _is_folder(entry):
+                    if not _is_hidden_folder(entry):
+                        folders.append(entry.name)
                 elif not _is_hidden(entry.name):
                     files.append(entry.path)
     except OSError as error:
@@ -147,12 +169,20 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def _is_hidden_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether a folder is no class: a class may begin with a dot, such as '.22 LR'."""
+    if is_system_folder(entry.name):
+        return True
+    if not entry.name.startswith("."):
+        return False
+    try:
+        return not any(map(has_picture_suffix, os.listdir(entry.path)))  # noqa: PTH208
+    except OSError:
+        return True
+
+
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in {"Thumbs.db", "desktop.ini"}
-
-
-def _has_picture_suffix(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122 -- Path is 10 times slower, 60,000 times
 
 
 def _class_folders(
@@ -177,7 +207,7 @@ def _empty(folder: Path, label: str | None, split: str | None) -> LeftOut:
 
 def _loose(files: Sequence[str], split: str | None) -> Iterator[LeftOut]:
     for file in files:
-        if _has_picture_suffix(file):
+        if has_picture_suffix(file):
             reason = "has no label: not in a class folder"
             yield LeftOut(file, reason, None, split, False, "file.unlabelled")
         else:
@@ -195,7 +225,7 @@ def _not_a_picture(path: str, label: str | None, split: str | None) -> LeftOut:
 def _files(folder: Path, label: str, split: str | None) -> Iterator[Picture | LeftOut]:
     errors: list[OSError] = []
     for place, inner, names in os.walk(folder, onerror=errors.append):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        inner[:] = sorted(n for n in inner if not (n.startswith(".") or is_system_folder(n)))
         for name in inner:
             path = os.path.join(place, name)  # noqa: PTH118 -- as in _has_picture_suffix
             if os.path.islink(path):  # noqa: PTH114
@@ -205,7 +235,7 @@ def _files(folder: Path, label: str, split: str | None) -> Iterator[Picture | Le
             if _is_hidden(name):
                 continue
             path = os.path.join(place, name)  # noqa: PTH118
-            if _has_picture_suffix(name):
+            if has_picture_suffix(name):
                 yield Picture(path, label, split)
             else:
                 yield _not_a_picture(path, label, split)
@@ -235,102 +265,3 @@ def find_pictures(paths: Sequence[str], stdin: str = "") -> list[Picture]:
             files = [Picture(m) for m in matches if os.path.isfile(m)]  # noqa: PTH113
             found += files or [Picture(path)]
     return found
-
-
-# --- tables -------------------------------------------------------------------------------------
-
-
-def from_table(path: Path) -> Catalog:
-    """Make a Catalog of a table with the columns ``path,label[,split]``.
-
-    Paths are relative to the table. Rows whose file is missing are left out; a column ``left_out``
-    with text in it (as in a run's catalog.csv) leaves a row out too.
-    """
-    header, rows = TABLE_READERS[path.suffix.lower()](path)
-    missing = [name for name in ("path", "label") if name not in header]
-    if missing:
-        raise DataError(
-            f"{escaped(path)} lacks the column {' and '.join(missing)}; it has "
-            f"{join_limited(header)}. Expected path,label and optionally split."
-        )
-    pictures: list[Picture] = []
-    left_out: list[LeftOut] = []
-    for row in rows:
-        file = str(path.parent / row["path"])
-        label = row["label"] or None
-        split = _split_name(row.get("split"), path)
-        columns = {k: v for k, v in row.items() if k not in OWN_COLUMNS and v}
-        reason = row.get("left_out") or _row_trouble(file, label)
-        if reason:
-            # A file that exists was left out on purpose, by the user or by ilk: it does not
-            # count as unreadable, even if it is a folder or a broken link.
-            there = os.path.lexists if row.get("left_out") else os.path.isfile
-            gone = not there(file)
-            unlabelled = not (gone or label) and _has_picture_suffix(file)
-            kind = "file.unlabelled" if unlabelled else ""
-            left_out.append(LeftOut(file, reason, label, split, gone, kind, columns))
-        else:
-            pictures.append(Picture(file, label, split, columns=columns))
-    if not pictures:
-        first = left_out[0] if left_out else None
-        why = f" The first: {escaped(first.path)} {first.reason}." if first else ""
-        raise DataError(f"{escaped(path)} lists no usable picture.{why}")
-    if any(p.split for p in pictures) and not all(p.split for p in pictures):
-        bare = next(p.path for p in pictures if not p.split)
-        raise DataError(
-            f"{escaped(path)} gives a split for some rows only (the first without: "
-            f"{escaped(bare)}). Fill in the split column everywhere, or drop it."
-        )
-    return Catalog(tuple(pictures), tuple(left_out), source=str(path))
-
-
-def _row_trouble(file: str, label: str | None) -> str:
-    if Path(file).is_dir():
-        return "is a folder, where the table should name a file"
-    if not Path(file).is_file():
-        return "is named in the table but is not there"
-    return "" if label else "has no label in the table"
-
-
-def _split_name(text: str | None, table: Path) -> str | None:
-    if not text:
-        return None
-    if text.lower() not in SPLIT_NAMES:
-        raise DataError(
-            f"{escaped(table)} has the unknown split '{escaped(text)}'. "
-            "Allowed: train, val (or valid, validation) and test."
-        )
-    return SPLIT_NAMES[text.lower()]
-
-
-Table = tuple[list[str], list[dict[str, str]]]
-
-
-def _read_csv(path: Path) -> Table:
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file, restval="", strict=True)
-            header = list(reader.fieldnames or [])
-            return header, [{k: v for k, v in row.items() if k is not None} for row in reader]
-    except (OSError, csv.Error) as error:
-        raise DataError(f"{escaped(path)} cannot be read as CSV: {error}.") from None
-
-
-def _read_parquet(path: Path) -> Table:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise DataError(
-            f"Reading {escaped(path)} needs pyarrow: pip install 'ilk[parquet]'."
-        ) from None
-    try:
-        table = parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        first = str(error).splitlines()[0]
-        raise DataError(f"{escaped(path)} cannot be read as Parquet: {first}.") from None
-    rows = [{k: "" if v is None else str(v) for k, v in r.items()} for r in table.to_pylist()]
-    return list(table.column_names), rows
-
-
-TABLE_READERS: dict[str, Callable[[Path], Table]] = {".csv": _read_csv, ".parquet": _read_parquet}

@@ -1,0 +1,35 @@
+"""Names of files and folders: what a picture's name ends in, and what splits are called."""
+
+from __future__ import annotations
+
+import os
+
+PICTURE_SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
+    *(".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"),
+    *(".heic", ".heif"),  # cannot be read, but must be reported: phones write them
+}
+NOT_READ = {".heic", ".heif"}
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training", "seg_train"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "seg_val"), "val"),
+    **dict.fromkeys(("test", "testing", "seg_test"), "test"),
+}
+# What systems, cloud drives, NAS boxes and notebooks leave behind; some hold copies of pictures.
+SYSTEM_FOLDERS = {
+    *("__macosx", "__pycache__", "$recycle.bin", "system volume information", "lost+found"),
+    *("@eadir", "@tmp", "#recycle", "@recycle", ".ipynb_checkpoints", ".git", ".svn", ".idea"),
+    *(".vscode", ".cache", ".venv", ".thumbnails", ".thumbs", ".trash", ".trashes", ".appledouble"),
+    *(".spotlight-v100", ".fseventsd", ".documentrevisions-v100", ".temporaryitems", ".sync"),
+    *(".stfolder", ".stversions", ".dropbox.cache", ".tmp.drivedownload", ".tmp.driveupload"),
+}
+
+
+def is_system_folder(name: str) -> bool:
+    """Return whether a folder belongs to a system or a tool, and not to the data."""
+    return name.lower() in SYSTEM_FOLDERS or name.lower().startswith(".trash-")
+
+
+def has_picture_suffix(name: str) -> bool:
+    """Return whether a file's name ends as a picture's does."""
+    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122 -- Path is 10 times slower, 60,000 times
