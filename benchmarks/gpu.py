@@ -15,7 +15,7 @@ from common import arguments, headline, ilk, scratch
 from torch import nn
 
 from ilk import recipes
-from ilk.data.catalog import from_arrays
+from ilk.data.in_memory import from_arrays
 from ilk.data.split import ensure_splits
 from ilk.models.backbones import create
 from ilk.runtime import pick_device

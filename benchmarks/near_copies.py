@@ -20,7 +20,8 @@ from common import arguments, headline
 from PIL import Image, ImageDraw
 from planted import WAYS, changed
 
-from ilk.data.catalog import Catalog, Picture, from_arrays
+from ilk.data.catalog import Catalog, Picture
+from ilk.data.in_memory import from_arrays
 from ilk.data.inspection.copies import grouped, leaks
 from ilk.data.inspection.inspect import inspect
 from ilk.data.inspection.near import near_pairs

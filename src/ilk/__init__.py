@@ -37,7 +37,7 @@ _HOMES = {
     "export_fastest": "ilk.exporting.fastest",
     "export_feedback": "ilk.serving.feedback",
     "find_rate": "ilk.training.find_rate",
-    "from_arrays": "ilk.data.catalog",
+    "from_arrays": "ilk.data.in_memory",
     "load": "ilk.inference.classifier",
     "open_catalog": "ilk.data.sources",
     "quarantine": "ilk.checking.quarantine.move",
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from ilk.checking.quarantine.undo import undo_quarantine as undo_quarantine
     from ilk.checking.write_catalog import write_catalog as write_catalog
     from ilk.data.catalog import Catalog as Catalog
-    from ilk.data.catalog import from_arrays as from_arrays
+    from ilk.data.in_memory import from_arrays as from_arrays
     from ilk.data.sources import open_catalog as open_catalog
     from ilk.errors import IlkError as IlkError
     from ilk.evaluation.compare import compare as compare

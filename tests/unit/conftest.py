@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from ilk.data.catalog import from_arrays
+from ilk.data.in_memory import from_arrays
 from ilk.engines.base import Engine, Outputs
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.spec import Backbone, Preprocess, Spec

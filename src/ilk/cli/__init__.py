@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ilk.errors import IlkError, Interrupted
@@ -71,6 +72,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     from cyclopts import CycloptsError
 
+    if sys.stdout is None:  # it was closed: nobody wants the results
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- until the end
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # any file name can be printed
             stream.reconfigure(errors="backslashreplace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -152,4 +153,5 @@ def _print_receipt(receipt: Receipt) -> None:
     print(f"the model's    {receipt.reference_accuracy}")
     print(f"probabilities  differ by at most {receipt.max_probability_difference:.2g}")
     print(f"SHA-256        {receipt.sha256}")
-    print(f"use it         {format_named(receipt.format).use.format(path=escaped(receipt.path))}")
+    path = shlex.quote(escaped(receipt.path))
+    print(f"use it         {format_named(receipt.format).use.format(path=path)}")

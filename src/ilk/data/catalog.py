@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -248,82 +248,6 @@ def digest_of(content: Content) -> str:
     pixels = np.asarray(content)
     shape = str(pixels.shape).encode()
     return hashlib.blake2b(pixels.tobytes() + shape, digest_size=16).hexdigest()
-
-
-def from_arrays(
-    images: Sequence[Pixels] | Pixels,
-    labels: Iterable[str] | None = None,
-    *,
-    splits: Iterable[str] | None = None,
-    name: str = "arrays",
-) -> Catalog:
-    """Make a catalog from pictures held in memory.
-
-    Parameters
-    ----------
-    images : sequence of arrays, or one array
-        ``uint8``, each ``[H, W, 3]`` RGB or ``[H, W]`` grey.
-    labels, splits : iterables of str, optional
-        One entry a picture. Labels that are numbers are turned into names.
-    name : str
-        What messages and reports call the data.
-
-    Returns
-    -------
-    Catalog
-
-    Raises
-    ------
-    DataError
-        An array is of another type or shape, the lengths differ, or a split is unknown.
-    """
-    number = len(images)
-    given_labels = [None] * number if labels is None else [_name(label) for label in labels]
-    given_splits: list[str | None] = [None] * number if splits is None else list(splits)
-    if not len(given_labels) == len(given_splits) == number:
-        raise DataError(
-            f"{number} pictures came with {len(given_labels)} labels and {len(given_splits)} "
-            "splits; give one of each a picture."
-        )
-    unknown = [] if splits is None else [s for s in given_splits if s not in SPLITS]
-    if unknown:
-        raise DataError(
-            f"Unknown split {unknown[0]!r}; give each picture one of: {', '.join(SPLITS)}."
-        )
-    width = len(str(number))
-    return Catalog(
-        tuple(
-            Picture(f"{name}/{i:0{width}d}", label, split, content=rgb(image, i))
-            for i, (image, label, split) in enumerate(
-                zip(images, given_labels, given_splits, strict=True)
-            )
-        ),
-        source=name,
-    )
-
-
-def _name(label: object) -> str | None:
-    return None if label is None else str(label)
-
-
-def rgb(image: Any, index: int) -> Pixels:
-    """Return pixels ``[H, W, 3]``, grey repeated over the channels.
-
-    Raises
-    ------
-    DataError
-        The array is of another type or shape; ``index`` names it in the message.
-    """
-    if not isinstance(image, np.ndarray):
-        raise DataError(f"Picture {index} is a {type(image).__name__}; give a NumPy array.")
-    grey = image.ndim == 2
-    shaped = grey or (image.ndim == 3 and image.shape[2] == 3)
-    if image.dtype != np.uint8 or not shaped or not image.size:
-        raise DataError(
-            f"Picture {index} is {image.dtype} {list(image.shape)}; "
-            "give uint8 [H, W, 3] in RGB, or uint8 [H, W] in grey, with values 0 to 255."
-        )
-    return np.repeat(image[:, :, None], 3, axis=2) if grey else image
 
 
 def describe_left_out(left_out: Sequence[LeftOut], limit: int = 5) -> list[str]:

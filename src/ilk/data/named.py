@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ilk.data.catalog import Catalog, Picture, from_arrays
+from ilk.data.catalog import Catalog, Picture
+from ilk.data.in_memory import from_arrays
 from ilk.errors import DataError
 from ilk.text import error_text
 

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
+from ilk.data.catalog import Catalog, LeftOut, Picture
+from ilk.data.in_memory import from_arrays
 from ilk.data.named import NAMED
 from ilk.data.names import (
     NOT_READ,

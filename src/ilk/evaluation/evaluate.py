@@ -13,6 +13,7 @@ import numpy as np
 
 from ilk.arrays import Floats, Pixels
 from ilk.data.catalog import Catalog, Picture, class_indices
+from ilk.data.inputs import pictures_of
 from ilk.data.sources import open_catalog
 from ilk.data.stream import decoded
 from ilk.errors import DataError, UsageError
@@ -29,7 +30,7 @@ from ilk.evaluation.thresholds import (
 )
 from ilk.evaluation.writing import write_evaluation
 from ilk.folder import new_folder
-from ilk.inference.classifier import Classifier, as_pictures, load
+from ilk.inference.classifier import Classifier, load
 from ilk.inference.predictions import Predictions, concatenate
 from ilk.runtime import Progress, silent
 from ilk.text import escaped
@@ -153,7 +154,7 @@ def _ood_pictures(classifier: Classifier, unknown: Any) -> Sequence[Picture]:
             "training. Train it again with more pictures."
         )
     is_folder = isinstance(unknown, str | PathLike) and Path(unknown).is_dir()
-    found = as_pictures(unknown) if is_folder else open_catalog(unknown).pictures
+    found = pictures_of(unknown) if is_folder else open_catalog(unknown).pictures
     if not found:
         raise DataError(f"There are no pictures in {escaped(str(unknown))}, given as --unknown.")
     return found

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ilk.data.catalog import Picture
+from ilk.data.inputs import pictures_of
 from ilk.data.stream import Stream
 from ilk.errors import UsageError
 from ilk.evaluation.mistakes import MAX_IN_REPORT
 from ilk.evaluation.result import Evaluation
 from ilk.evaluation.thumbnails import as_data_uri
 from ilk.folder import readable_errors
-from ilk.inference.classifier import Classifier, as_pictures
+from ilk.inference.classifier import Classifier
 from ilk.inference.explain import Explainer, overlay
 from ilk.models.bundle import Bundle
 from ilk.runtime import Progress, silent
@@ -62,7 +63,7 @@ def explain(
     -----
     By Grad-CAM or, where a network has no feature map, SmoothGrad: see `ilk.inference.explain`.
     """
-    found = as_pictures(pictures)
+    found = pictures_of(pictures)
     if isinstance(labels, str) or len(labels) != len(found):
         raise UsageError(f"Give a list of {len(found):,} labels, one for each picture.")
     index = {name: k for k, name in enumerate(classifier.classes)}
@@ -123,7 +124,7 @@ def save_explanations(
     OutputError
         The folder cannot be written.
     """
-    pictures, folder = as_pictures(pictures), Path(folder)
+    pictures, folder = pictures_of(pictures), Path(folder)
     with readable_errors(folder, "--explain"):
         folder.mkdir(parents=True, exist_ok=True)
     written: dict[Path, None] = {}  # in order

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.arrays import Floats, Pixels
-from ilk.data.catalog import Picture, rgb
-from ilk.data.sources import find_pictures
+from ilk.data.catalog import Picture
+from ilk.data.inputs import pictures_of
 from ilk.data.stream import Batch, Stream
 from ilk.engines import EngineName, Options, open_engine
 from ilk.engines.base import Engine, Precision
@@ -140,7 +139,7 @@ class Classifier:
             A picture that cannot be read has an error in its row; the others are unaffected.
         """
         return concatenate(
-            self.stream(as_pictures(pictures), batch=batch, workers=workers), self.classes
+            self.stream(pictures_of(pictures), batch=batch, workers=workers), self.classes
         )
 
     def stream(
@@ -286,37 +285,3 @@ def _exported(file: Path, form: Format, options: Options) -> Classifier:
         raise UsageError(f"{file} brings its own runtime; drop --engine and --device.")
     bundle, engine = form.load(file, options.precision, options.trust)
     return Classifier(bundle.spec, engine, str(file), Records.of(bundle), exported=True)
-
-
-def as_pictures(inputs: Any) -> list[Picture]:
-    """Coerce paths, arrays, PIL images or bytes to Pictures."""
-    inputs = getattr(inputs, "pictures", inputs)
-    single = isinstance(inputs, (str, *ENCODED)) or not isinstance(inputs, Iterable)
-    if single or (isinstance(inputs, np.ndarray) and inputs.ndim < 4):
-        inputs = [inputs]
-    return [picture for i, item in enumerate(inputs) for picture in _as_pictures(item, i)]
-
-
-def _as_pictures(item: Any, index: int) -> list[Picture]:
-    """Return the picture, or the pictures in it if the item is a folder."""
-    if isinstance(item, str | PathLike) and Path(item).is_dir():
-        return find_pictures([os.fspath(item)])
-    return [_as_picture(item, index)]
-
-
-def _as_picture(item: Any, index: int) -> Picture:
-    if isinstance(item, Picture):
-        return item
-    if isinstance(item, str | PathLike):
-        return Picture(str(item))
-    name = f"picture {index}"
-    if isinstance(item, ENCODED):
-        return Picture(name, content=bytes(item))
-    if isinstance(item, np.ndarray):
-        return Picture(name, content=rgb(item, index))
-    if hasattr(item, "getexif"):  # a PIL image
-        return Picture(name, content=item)
-    raise UsageError(
-        f"Picture {index} is a {type(item).__name__}; give a path, encoded bytes, a PIL image, or "
-        "a uint8 array [H, W, 3]."
-    )

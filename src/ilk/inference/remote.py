@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ilk.data.catalog import Picture
+from ilk.data.inputs import pictures_of
 from ilk.errors import RemoteError, UsageError
-from ilk.inference.classifier import as_pictures
 from ilk.inference.predictions import Prediction
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Remote:
         RemoteError
             The server no longer answers.
         """
-        return list(self.stream(as_pictures(pictures), top))
+        return list(self.stream(pictures_of(pictures), top))
 
     def stream(self, pictures: Sequence[Picture], top: int = 5) -> Iterator[Prediction]:
         """Yield predictions in the order of the pictures; only a few pictures are in memory.

@@ -9,7 +9,8 @@ import ilk
 from ilk.checking.findings.records import Findings
 from ilk.checking.quarantine.move import refuse_memory
 from ilk.checking.write_catalog import refuse_table, write_catalog
-from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
+from ilk.data.catalog import Catalog, LeftOut, Picture
+from ilk.data.in_memory import from_arrays
 from ilk.data.sources import open_catalog
 from ilk.errors import OutputError, UsageError
 

@@ -6,7 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from ilk.data.catalog import Catalog, LeftOut, Picture, describe_left_out, from_arrays, rgb
+from ilk.data.catalog import Catalog, LeftOut, Picture, describe_left_out
+from ilk.data.in_memory import from_arrays, rgb
 from ilk.data.sources import open_catalog
 from ilk.errors import DataError
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ilk.data.catalog import Picture, from_arrays
+from ilk.data.catalog import Picture
+from ilk.data.in_memory import from_arrays
+from ilk.data.inputs import pictures_of
 from ilk.errors import DataError, ModelError, UsageError
-from ilk.inference.classifier import Classifier, as_pictures, load, softmax
+from ilk.inference.classifier import Classifier, load, softmax
 from ilk.inference.features import extract
 from ilk.inference.predictions import Predictions
 from ilk.spec import Preprocess
@@ -113,7 +115,7 @@ def test_arrays_of_other_shapes_are_refused(classifier, shape):
 
 
 def test_a_generator_of_paths_is_taken():
-    pictures = as_pictures(Path(name) for name in ("a", "b"))
+    pictures = pictures_of(Path(name) for name in ("a", "b"))
     assert pictures == [Picture("a"), Picture("b")]
 
 
@@ -132,7 +134,7 @@ def test_the_temperature_softens_and_changes_no_label(bundle, as_engine, array):
 
 
 def test_pictures_are_run_batch_by_batch_in_order(classifier, engine):
-    pictures = as_pictures(RNG.integers(0, 256, (10, 8, 8, 3)).astype(np.uint8))
+    pictures = pictures_of(RNG.integers(0, 256, (10, 8, 8, 3)).astype(np.uint8))
     parts = list(classifier.stream(pictures, batch=4))
     assert [len(part) for part in parts] == [4, 4, 2]
     joined = np.concatenate([part.probabilities for part in parts])

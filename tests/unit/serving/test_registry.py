@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from ilk.data.catalog import from_arrays
+from ilk.data.in_memory import from_arrays
 from ilk.errors import ModelError, UsageError
 from ilk.inference.classifier import Classifier
 from ilk.serving.registry import ModelSource

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ilk.data.catalog import from_arrays
+from ilk.data.in_memory import from_arrays
 from ilk.models import network as networks
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT
 from ilk.models.network import build, bundle_of

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from ilk.data.catalog import Catalog, Picture, from_arrays
+from ilk.data.catalog import Catalog, Picture
+from ilk.data.in_memory import from_arrays
 from ilk.data.split import ensure_splits, roles
 from ilk.errors import DataError
 from ilk.spec import Preprocess

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ilk.data.catalog import Catalog, Picture, from_arrays
+from ilk.data.catalog import Catalog, Picture
+from ilk.data.in_memory import from_arrays
 from ilk.errors import UsageError
 from ilk.models import network as networks
 from ilk.models.network import build

@@ -9,8 +9,9 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from ilk.data.catalog import Picture, from_arrays
+from ilk.data.catalog import Picture
 from ilk.data.decode import decode
+from ilk.data.in_memory import from_arrays
 from ilk.errors import DataError
 from ilk.spec import Preprocess
 from ilk.training import pixels as module

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
+from ilk.data.catalog import Catalog, LeftOut, Picture
+from ilk.data.in_memory import from_arrays
 from ilk.data.split import ensure_splits
 from ilk.errors import DataError
 from ilk.models.bundle import Bundle

@@ -11,7 +11,8 @@ from ilk.checking.findings import files
 from ilk.checking.findings.common import COMMON_NUMBER
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.kinds import GROUPS, KINDS
-from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
+from ilk.data.catalog import Catalog, LeftOut, Picture
+from ilk.data.in_memory import from_arrays
 from ilk.data.inspection.facts import Facts
 from ilk.data.inspection.inspect import Inspection, inspect
 from ilk.data.sources import open_catalog

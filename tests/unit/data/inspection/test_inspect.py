@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ilk.data.catalog import Catalog, LeftOut, Picture, from_arrays
+from ilk.data.catalog import Catalog, LeftOut, Picture
+from ilk.data.in_memory import from_arrays
 from ilk.data.inspection import inspect as module
 from ilk.data.inspection.facts import facts_of
 from ilk.data.inspection.inspect import inspect

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from ilk.data.catalog import Catalog, Picture, from_arrays
+from ilk.data.catalog import Catalog, Picture
+from ilk.data.in_memory import from_arrays
 from ilk.data.inspection import near
 from ilk.data.inspection.inspect import inspect
 from ilk.data.inspection.near import connected, near_pairs
