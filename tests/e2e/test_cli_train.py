@@ -135,12 +135,12 @@ def test_a_class_with_fewer_pictures_than_splits(tiny, refused, tmp_path):
     ("text", "expected"),
     [
         ("file,label\na.png,x\n", "lacks the column path; it has file, label"),
-        ("", "lacks the column path and label"),
+        ("", "table.csv is empty. Expected a line path,label"),
         (
             "path,label\nno\x1b.png,x\n",
             r"first: data/no\x1b.png is named in the table but is not there",
         ),
-        ("path,label,split\nred/red00.png,red,dev\n", "has the unknown split 'dev'"),
+        ("path,label,split\nred/red00.png,red,held\n", "has the unknown split 'held'"),
         ("path,label,split\nred/red00.png,red,train\nred/red01.jpg,red,\n", "for some rows only"),
         ("path,label,split\nred/red00.png,red,val\nblue/blue00.png,blue,val\n", "no train split"),
         ('path,label\n"red', "cannot be read as CSV"),
