@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
 from ilk.errors import OutputError, UsageError
@@ -138,6 +138,8 @@ def installed(module: str) -> bool:
 
 def versions(*more: str) -> dict[str, str]:
     """Return the versions of what decides the numbers, and of ``more`` packages that are there."""
+    from importlib import metadata  # late, as it takes longer than the rest of this module
+
     found = {"python": platform.python_version()}
     for package in (*PACKAGES, *more):
         try:

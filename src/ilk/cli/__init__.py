@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ilk.errors import IlkError, Interrupted
-from ilk.runtime import is_main_process
 from ilk.text import escaped
 
 if TYPE_CHECKING:
@@ -84,9 +83,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(_usage_message(error), USAGE) if is_main_process() else USAGE
+        return _fail(_usage_message(error), USAGE) if _is_main_process() else USAGE
     except IlkError as error:
-        said_once = isinstance(error, Interrupted) and not is_main_process()
+        said_once = isinstance(error, Interrupted) and not _is_main_process()
         return error.exit_code if said_once else _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
@@ -102,6 +101,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def main() -> None:
     """Run the command that the process was started with, and exit with its code."""
     sys.exit(run())
+
+
+def _is_main_process() -> bool:
+    from ilk.runtime import is_main_process  # late: --help does not need it
+
+    return is_main_process()
 
 
 def _fail(message: str, code: int) -> int:
