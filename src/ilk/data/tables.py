@@ -17,6 +17,7 @@ from ilk.errors import DataError
 from ilk.text import escaped, join_limited
 
 Table = tuple[list[str], list[dict[str, str]]]
+Stems = Callable[[str], dict[str, list[str]]]
 SEPARATORS = ",;\t|"
 BYTE_ORDER_MARKS = (  # UTF-32 first: it begins as UTF-16 does
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -43,8 +44,9 @@ def from_table(path: Path) -> Catalog:
         raise DataError(_lacking(path, header, missing))
     pictures: list[Picture] = []
     left_out: list[LeftOut] = []
+    stems = cache(_stems)  # each folder is listed once, and anew for the next table
     for row in rows:
-        file = _resolved(path.parent, row["path"])
+        file = _resolved(path.parent, row["path"], stems)
         label = row["label"] or None
         split = _split_name(row.get("split"), path)
         columns = {k: v for k, v in row.items() if k not in OWN_COLUMNS and v}
@@ -88,7 +90,7 @@ def _lacking(path: Path, header: list[str], missing: list[str]) -> str:
 # --- files --------------------------------------------------------------------------------------
 
 
-def _resolved(folder: Path, name: str) -> str:
+def _resolved(folder: Path, name: str, stems: Stems) -> str:
     """Return the file that a cell names: as it stands if that is there, else as it may be meant.
 
     Tables are written on other systems and by other tools: with ``file://``, with backslashes,
@@ -97,11 +99,11 @@ def _resolved(folder: Path, name: str) -> str:
     asked = str(folder / name)
     if os.path.lexists(asked):
         return asked
-    found = next((file for file in _meanings(folder, name) if os.path.isfile(file)), None)  # noqa: PTH113
+    found = next((file for file in _meanings(folder, name, stems) if os.path.isfile(file)), None)  # noqa: PTH113
     return found or asked
 
 
-def _meanings(folder: Path, name: str) -> Iterator[str]:
+def _meanings(folder: Path, name: str, stems: Stems) -> Iterator[str]:
     names = [name.strip()]
     if names[0].lower().startswith("file:"):
         names.append(unquote(urlsplit(names[0]).path))
@@ -111,12 +113,11 @@ def _meanings(folder: Path, name: str) -> Iterator[str]:
     for other in names:
         file = folder / other
         if not has_picture_suffix(other) and other and other[-1] not in "/\\":
-            alike = _stems(str(file.parent)).get(file.name, ())
+            alike = stems(str(file.parent)).get(file.name, ())
             if len(alike) == 1:  # of several it cannot be said which
                 yield str(file.parent / alike[0])
 
 
-@cache
 def _stems(folder: str) -> dict[str, list[str]]:
     """Return the pictures of a folder by their names without the endings."""
     stems: dict[str, list[str]] = {}

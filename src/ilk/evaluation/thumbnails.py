@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 
 from PIL import Image
 
@@ -30,12 +29,7 @@ class Thumbnails:
     def __enter__(self) -> Thumbnails:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def prepare(self, pictures: Iterable[Picture]) -> None:

@@ -20,7 +20,7 @@ RETRY_S = 60.0  # for how long a busy or unreachable server is tried again
 MAX_WAIT_S = 5.0  # between two attempts
 TIMEOUT_S = 60.0
 BUSY = {429, 502, 503, 504}
-FOREIGN = (IndexError, KeyError, TypeError, ValueError)  # what another kind of JSON leads to
+MALFORMED = (IndexError, KeyError, TypeError, ValueError)  # raised by JSON of another shape
 BAD_PICTURE = {400, 413, 415}  # statuses that concern one picture, not the client
 
 
@@ -67,7 +67,7 @@ class Remote:
             record = self._json(self._request(client, "GET", "/v2/models"))
         try:
             classes = {model["name"]: tuple(model["classes"]) for model in record["models"]}
-        except FOREIGN:
+        except MALFORMED:
             raise self._foreign() from None
         if not classes:
             raise RemoteError(f"{self._url.host} is still loading its models; try again.")
@@ -154,7 +154,7 @@ class Remote:
                 top=tuple((rank["label"], rank["probability"]) for rank in row["top"]),
                 **{k: row[k] for k in ("label", "probability", "accepted", "unknown", "error")},
             )
-        except FOREIGN:
+        except MALFORMED:
             raise self._foreign() from None
 
     def _request(

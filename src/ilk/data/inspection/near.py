@@ -9,7 +9,8 @@ cats_dogs and CIFAR-10, and on digits and drawings (benchmarks/near_copies.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -95,7 +96,11 @@ def near_pairs(
         for batch, found in zip(batches, pool.map(compared.confirm, batches), strict=True):
             tick(len(batch))
             _keep_best(best, found)
-    pairs = [pair for component in connected(best) for pair in _stars(component, best, compared)]
+    like: dict[int, set[int]] = defaultdict(set)
+    for one, other in best:
+        like[one].add(other)
+        like[other].add(one)
+    pairs = [pair for rows in connected(best) for pair in _stars(rows, best, like, compared)]
     ordered = (
         pair._replace(first=int(compared.rows[pair.first]), second=int(compared.rows[pair.second]))
         for pair in pairs
@@ -127,7 +132,10 @@ def connected(ends: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 
 def _stars(
-    component: Sequence[int], best: dict[tuple[int, int], Pair], compared: _Compared
+    component: Sequence[int],
+    best: dict[tuple[int, int], Pair],
+    like: Mapping[int, set[int]],
+    compared: _Compared,
 ) -> Iterator[Pair]:
     """Yield the pairs within the groups that connected pictures form.
 
@@ -136,9 +144,8 @@ def _stars(
     """
     left = set(component)
     while len(left) > 1:
-        like = {row: {r for r in left if (min(row, r), max(row, r)) in best} for row in left}
-        centre = max(sorted(left), key=lambda row: len(like[row]))
-        if not like[centre]:
+        centre = max(sorted(left), key=lambda row: len(like[row] & left))
+        if not like[centre] & left:
             return
         unknown = sorted(left - like[centre] - {centre})
         ends = [(min(centre, row), max(centre, row), flip) for row in unknown for flip in (0, 1)]
