@@ -22,7 +22,7 @@ from planted import WAYS, changed
 
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.in_memory import from_arrays
-from ilk.data.inspection.copies import grouped, leaks
+from ilk.data.inspection.copies import spanning, with_copies
 from ilk.data.inspection.inspect import inspect
 from ilk.data.inspection.near import near_pairs
 from ilk.data.named import digits
@@ -128,7 +128,7 @@ def main() -> None:
     ]
     inspection = inspect(Catalog(tuple(files)))
     began = time.perf_counter()
-    found = leaks(grouped(inspection.catalog, near_pairs(inspection)))
+    found = spanning(with_copies(inspection.catalog, near_pairs(inspection)))
     seconds = time.perf_counter() - began
     test = sum(p.split == "test" for group in found for p in group)
     print(

@@ -163,6 +163,18 @@ class Recipe(BaseModel):
     test_share: float = Field(
         0.25, ge=0, lt=1, description="Share held out for testing if the data has no splits."
     )
+    group_by: str | None = Field(
+        None,
+        min_length=1,
+        description="Keep pictures of one patient, animal or session in one split: a column, "
+        "folder, camera+day, or a regular expression such as '(P[0-9]+)_'; default: the table's "
+        "column 'group', if it has one.",
+    )
+    not_copies: Path | None = Field(
+        None,
+        description="File of pictures that you have looked at and that are no copies of each "
+        "other: one line per group, with their paths separated by commas.",
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of the split and of all random numbers.")
     max_unreadable: float = Field(
         0.05, ge=0, le=1, description="Stop if more than this share of the files cannot be read."

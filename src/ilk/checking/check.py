@@ -17,7 +17,9 @@ from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.kinds import SEVERITIES
 from ilk.checking.findings.records import Findings
 from ilk.checking.out_of_fold import out_of_fold
-from ilk.data.inspection.copies import grouped
+from ilk.data.groups import with_groups
+from ilk.data.inspection.cleared import read_cleared
+from ilk.data.inspection.copies import with_copies
 from ilk.data.inspection.inspect import Inspection, inspect
 from ilk.data.inspection.near import Pair, near_pairs
 from ilk.data.sources import open_catalog
@@ -38,6 +40,8 @@ def check(
     *,
     quick: bool = False,
     model: str | None = None,
+    group_by: str | None = None,
+    not_copies: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
     runs: str | PathLike[str] | None = None,
     exist_ok: bool = False,
@@ -56,6 +60,11 @@ def check(
         Whether to run no backbone, and so skip wrong labels and outliers.
     model : str, optional
         The backbone; default: that of `ilk.train`.
+    group_by : str, optional
+        What pictures that belong together have in common, as for `ilk.train`.
+    not_copies : str or Path, optional
+        A file of pictures that are no copies of each other: a line for each group, with paths
+        separated by commas.
     out : str or Path, optional
         The folder to write ``check.json`` and ``check.html`` to.
     runs : str or Path, optional
@@ -92,8 +101,12 @@ def check(
         features, reason = None, "--quick"
         if not quick:
             inspection, features, reason = _with_features(inspection, name, workers, progress)
-        pairs = near_pairs(inspection, workers, progress)
-        catalog = grouped(inspection.catalog, pairs)
+        cleared = read_cleared(
+            Path(not_copies) if not_copies is not None else None,
+            {p.absolute for p in inspection.catalog.pictures},
+        )
+        pairs = near_pairs(inspection, workers, progress, cleared)
+        catalog = with_copies(with_groups(inspection.catalog, group_by), pairs)
         evidence = Evidence(replace(inspection, catalog=catalog), features)
         missing = dict.fromkeys(NEED_NETWORK, reason) if reason else {}
         if features is not None:

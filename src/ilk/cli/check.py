@@ -25,6 +25,8 @@ def check(
     *,
     quick: bool = False,
     model: str | None = None,
+    group_by: str | None = None,
+    not_copies: Path | None = None,
     json: bool = False,
     out: Path | None = None,
     exist_ok: bool = False,
@@ -49,6 +51,12 @@ def check(
     model
         Backbone to compute features with; default: that of 'ilk train', which then finds them in
         the cache.
+    group_by
+        What pictures have in common that belong together, such as a column 'patient', as for
+        'ilk train'.
+    not_copies
+        File of pictures that you have looked at and that are no copies of each other: one line per
+        group, with their paths in quotation marks or separated by commas.
     json
         Print JSON instead of text.
     out
@@ -76,7 +84,10 @@ def check(
     from ilk.cli.findings import print_findings
 
     if undo is not None:
-        others = (data, model, out, fail_on, quarantine, kinds, write_catalog, workers)
+        others = (
+            *(data, model, group_by, not_copies, out),
+            *(fail_on, quarantine, kinds, write_catalog, workers),
+        )
         if quick or json or exist_ok or any(x is not None for x in others):
             raise UsageError("--undo takes only a manifest: ilk check --undo MANIFEST.")
         return _undo(undo)
@@ -99,6 +110,8 @@ def check(
         catalog,
         quick=quick,
         model=model,
+        group_by=group_by,
+        not_copies=not_copies,
         out=out,
         runs=Path("runs") if out is None else None,
         exist_ok=exist_ok,

@@ -18,6 +18,7 @@ def compare(
     /,
     *,
     split: str | None = None,
+    group_by: str | None = None,
     json: bool = False,
     max_unreadable: float = 0.05,
     batch: Count = 32,
@@ -36,6 +37,8 @@ def compare(
         Folder, table or name of a data set, as for 'ilk evaluate'.
     split
         train, val, test or all; default: what was held out from both trainings.
+    group_by
+        As for 'ilk evaluate'.
     json
         Print JSON instead of text.
     max_unreadable
@@ -53,6 +56,7 @@ def compare(
         second,
         data,
         split=split,
+        group_by=group_by,
         max_unreadable=max_unreadable,
         batch=batch,
         workers=workers,
@@ -80,7 +84,7 @@ def compare(
                 f"{100 * c.difference.low:+.1f} to {100 * c.difference.high:+.1f}",
                 f"{c.only_a:,}",
                 f"{c.only_b:,}",
-                f"{c.difference.n:,}",
+                f"{c.pictures:,}",
             )
             for name, c in order[:MAX_CLASSES]
         ],

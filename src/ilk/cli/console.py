@@ -66,7 +66,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_scores(evaluation: Evaluation) -> None:
     """Print the three scores, one per line."""
-    print(f"accuracy           {evaluation.accuracy}  on {evaluation.scored_on}")
+    counted = "" if evaluation.units is None else f": {evaluation.counted}"
+    print(f"accuracy           {evaluation.accuracy}  on {evaluation.scored_on}{counted}")
     print(f"balanced accuracy  {evaluation.balanced_accuracy}")
     print(f"macro F1           {evaluation.macro_f1}")
 

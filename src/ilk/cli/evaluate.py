@@ -35,6 +35,7 @@ def evaluate(
     target_precision: float | None = None,
     target_coverage: float | None = None,
     slices: list[str] | None = None,
+    group_by: str | None = None,
     unknown: str | None = None,
     corruptions: bool = False,
     corrupted: Count | None = None,
@@ -66,6 +67,9 @@ def evaluate(
     slices
         Columns to slice the accuracy by, separated by commas: of the table, or size, shape, format,
         camera, day, folder. Columns of a table with up to 20 values are always used.
+    group_by
+        What pictures have in common that are not independent, such as a column 'patient', as for
+        'ilk train': intervals then count groups. Default: as in the training.
     unknown
         Folder or table of out-of-distribution pictures, to measure whether the model detects them.
     corruptions
@@ -101,6 +105,7 @@ def evaluate(
         data,
         split=split,
         slices=split_commas(slices or ()),
+        group_by=group_by,
         unknown=unknown,
         corruptions=(corrupted or CORRUPTED) if corruptions else 0,
         target_precision=target_precision,

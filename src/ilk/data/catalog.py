@@ -34,8 +34,9 @@ Content: TypeAlias = "Pixels | bytes | Image"
 class Picture:
     """One picture: a file, or in memory pixels ``uint8 [H, W, 3]``, a file's bytes or an image.
 
-    ``group`` is what its near copies share, once they are known: see
-    `ilk.data.inspection.copies`. ``columns`` is what else a table says of it.
+    ``near`` is what its near copies share, once they are known (`ilk.data.inspection.copies`), and
+    ``group`` what pictures share that are never separated, such as those of a patient
+    (`ilk.data.groups`). ``columns`` is what else a table says of it.
     """
 
     path: str
@@ -43,13 +44,19 @@ class Picture:
     split: str | None = None
     digest: str = ""
     content: Content | None = field(default=None, repr=False, compare=False)
+    near: str = ""
     group: str = ""
     columns: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
-    def origin(self) -> str:
+    def distinct(self) -> str:
         """What copies of one picture have in common, whether exact or near."""
-        return self.group or self.digest
+        return self.near or self.digest
+
+    @property
+    def origin(self) -> str:
+        """What pictures have in common that are not independent: a group, or copies."""
+        return self.group or self.distinct
 
     @property
     def absolute(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,8 +20,8 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
 
     Existing splits are kept. Otherwise pictures are assigned at random, stratified by class. The
     assignment depends on content and seed only, not on names or the order of files. Copies always
-    share a split: byte-identical files, and near copies
-    where the catalog knows them (`ilk.data.inspection.copies.grouped`).
+    share a split: byte-identical files, and near copies where the catalog knows them
+    (`ilk.data.inspection.copies.with_copies`). So do the pictures of a group (`ilk.data.groups`).
 
     Raises
     ------
@@ -48,18 +48,17 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
 
 def _assigned(catalog: Catalog, shares: dict[str, float], seed: int) -> Catalog:
     split_of: dict[str, str] = {}
+    noun = "group" if any(p.group for p in catalog.pictures) else "distinct picture"
     for label, groups in _groups_by_class(catalog, seed):
         # Copies of a picture that was assigned with an earlier class stay where they are.
         free = [origin for origin in groups if origin not in split_of]
-        _refuse_if_too_small(label, len(groups), len(shares) + 1)
+        _refuse_if_too_small(label, len(groups), noun, len(shares) + 1)
         total = sum(groups.values())
         for done, (split, share) in enumerate(shares.items()):
-            quota = max(1, round(share * total))
             others = len(shares) - done  # the remaining splits, train included, need one each
-            while quota > 0 and len(free) > others:
-                origin = free.pop(0)
-                split_of[origin] = split
-                quota -= groups[origin]
+            taken = _taken(free, groups, max(1, round(share * total)), len(free) - others)
+            split_of.update(dict.fromkeys(taken, split))
+            free = [origin for origin in free if origin not in split_of]
         split_of.update(dict.fromkeys(free, "train"))
     return replace(
         catalog,
@@ -67,15 +66,36 @@ def _assigned(catalog: Catalog, shares: dict[str, float], seed: int) -> Catalog:
     )
 
 
+def _taken(free: Sequence[str], sizes: Mapping[str, int], quota: int, most: int) -> list[str]:
+    """Return the first groups that fill a quota of pictures, at most so many groups.
+
+    A group that would exceed the quota by more than is missing without it is passed over. If all
+    are so large, the smallest is taken.
+    """
+    taken: list[str] = []
+    for origin in free:
+        if quota <= 0 or len(taken) >= most:
+            break
+        if sizes[origin] <= 2 * quota:
+            taken.append(origin)
+            quota -= sizes[origin]
+    if not taken and most > 0:
+        return [min(free, key=sizes.__getitem__)]
+    return taken
+
+
 def _groups_by_class(catalog: Catalog, seed: int) -> Iterator[tuple[str, dict[str, int]]]:
-    """Yield each class with its distinct pictures in seeded order, as origin: number of copies."""
+    """Yield each class with its groups in seeded order, as origin: number of pictures.
+
+    Classes with few groups come first, as those that they share with other classes are then free.
+    """
     classes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for picture in catalog.pictures:
         if picture.label is not None:
             classes[picture.label][picture.origin] += 1
-    for label in sorted(classes):
-        copies = classes[label]
-        yield label, {origin: copies[origin] for origin in _shuffled(copies, seed)}
+    for label in sorted(classes, key=lambda label: (len(classes[label]), label)):
+        sizes = classes[label]
+        yield label, {origin: sizes[origin] for origin in _shuffled(sizes, seed)}
 
 
 def _shuffled(digests: Iterable[str], seed: int) -> list[str]:
@@ -94,10 +114,10 @@ def _refuse_if_unwritable(classes: Iterable[str]) -> None:
             raise DataError(f"The class name '{escaped(label)}' is not UTF-8; rename it.") from None
 
 
-def _refuse_if_too_small(label: str, distinct: int, splits: int) -> None:
-    if distinct < splits:
+def _refuse_if_too_small(label: str, number: int, noun: str, splits: int) -> None:
+    if number < splits:
         raise DataError(
-            f"Class '{label}' has {pluralize(distinct, 'distinct picture')}, fewer than "
+            f"Class '{label}' has {pluralize(number, noun)}, fewer than "
             f"the {splits} splits. Add pictures, drop the class, or give the splits yourself."
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 from ilk.arrays import Mask, Reals
 from ilk.errors import DataError, UsageError
 from ilk.evaluation.intervals import Measured, share, wilson
+from ilk.evaluation.units import Units
 
 CURVE_POINTS = 200
 
@@ -142,10 +143,11 @@ def threshold_for_precision(confidence: Reals, right: Mask, wanted: float) -> Th
     return at(float(sorted_confidence[last]), confidence, right)
 
 
-def at(value: float, confidence: Reals, right: Mask) -> Threshold:
+def at(value: float, confidence: Reals, right: Mask, units: Units | None = None) -> Threshold:
     """Return a threshold with its precision and coverage on these predictions."""
     accepted = confidence >= value
-    return Threshold(value, share(right[accepted]), share(accepted))
+    precision = share(right[accepted], units[accepted] if units else None)
+    return Threshold(value, precision, share(accepted, units))
 
 
 def _steps(least: int, most: int) -> Iterator[int]:

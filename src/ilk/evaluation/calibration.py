@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ilk.arrays import Reals, Targets
 from ilk.evaluation.intervals import Measured, around, resamples
+from ilk.evaluation.units import Units
 
 BINS = 15
 PRIOR_STD = 0.5  # of the log temperature
@@ -95,7 +96,12 @@ class Reliability:
 
 
 def reliability(
-    probabilities: Reals, targets: Targets, *, bins: int = BINS, seed: int = 0
+    probabilities: Reals,
+    targets: Targets,
+    *,
+    bins: int = BINS,
+    seed: int = 0,
+    units: Units | None = None,
 ) -> Reliability:
     """Measure calibration in bins of equal width by the confidence of predictions.
 
@@ -109,6 +115,8 @@ def reliability(
     targets : int64 array [N]
     seed : int
         Seed of the bootstrap.
+    units : Units, optional
+        Which pictures are not independent.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = (probabilities.argmax(axis=1) == targets).astype(np.float64)
@@ -119,12 +127,14 @@ def reliability(
     with np.errstate(invalid="ignore"):
         mean_confidence, accuracy = sums[0] / counts, sums[1] / counts
     return Reliability(
-        edges, mean_confidence, accuracy, counts, _error(confidence, right, of, bins, seed)
+        edges, mean_confidence, accuracy, counts, _error(confidence, right, of, bins, seed, units)
     )
 
 
-def _error(confidence: Reals, right: Reals, of: Targets, bins: int, seed: int) -> Measured:
-    """Return the expected calibration error with its interval by a bootstrap over pictures."""
+def _error(
+    confidence: Reals, right: Reals, of: Targets, bins: int, seed: int, units: Units | None
+) -> Measured:
+    """Return the expected calibration error with its interval by a bootstrap over units."""
     number = len(confidence)
     if not number:
         return Measured(float("nan"), 0.0, 1.0, 0)
@@ -132,6 +142,7 @@ def _error(confidence: Reals, right: Reals, of: Targets, bins: int, seed: int) -
     value = float(np.abs(np.bincount(of, gap, bins)).sum() / number)
     found = [
         np.abs(np.bincount(of, gap * weights, bins)).sum() / number
-        for weights in resamples(number, seed)
+        for weights in resamples(number, seed, units=units)
     ]
-    return around(value, found, number)  # resampling adds noise that biases the error upwards
+    distinct = number if units is None else len(units)
+    return around(value, found, distinct)  # resampling adds noise that biases the error upwards

@@ -6,10 +6,12 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any
 
+from ilk.data.groups import with_groups
+from ilk.data.inspection.copies import find_copies
 from ilk.data.sources import open_catalog
 from ilk.errors import DataError, UsageError
 from ilk.evaluation.comparison import PairwiseComparison, compare_evaluations
-from ilk.evaluation.evaluate import Runner
+from ilk.evaluation.evaluate import Runner, trained_groups
 from ilk.evaluation.held_out import evaluation_pictures
 from ilk.inference.classifier import Classifier, SplitLookup, load
 from ilk.runtime import Progress, silent
@@ -23,6 +25,7 @@ def compare(
     data: Any,
     *,
     split: str | None = None,
+    group_by: str | None = None,
     max_unreadable: float = 0.05,
     batch: int = 32,
     workers: int | None = None,
@@ -38,7 +41,7 @@ def compare(
         Labelled pictures; see `ilk.open_catalog`.
     split : {"train", "val", "test", "all"}, optional
         Which pictures; by default those that were held out from both trainings.
-    max_unreadable, batch, workers, progress
+    group_by, max_unreadable, batch, workers, progress
         As for `ilk.evaluate`.
 
     Returns
@@ -69,6 +72,8 @@ def compare(
         if len(pictures) < len(catalog.pictures):
             words = f"{len(pictures):,} pictures of {words} that are new to both"
         catalog = replace(catalog, pictures=pictures)
+    catalog = with_groups(catalog, group_by or trained_groups(first, catalog))
+    catalog = find_copies(catalog, workers, progress)
     return compare_evaluations(
         *(
             Runner(model, batch, workers, progress).score(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ilk.arrays import Mask
 from ilk.errors import DataError
 from ilk.evaluation.intervals import Z95, Measured, wilson
 from ilk.evaluation.result import Evaluation
+from ilk.evaluation.units import Units
 
 Z_POWER = 0.8416  # of a power of 80 %
 SIGNIFICANCE = 0.05
@@ -28,6 +29,8 @@ class Comparison:
         Accuracy of B minus that of A, with its 95 % interval.
     only_a, only_b : int
         Pictures that only one of the two classifies correctly.
+    pictures : int
+        All of them, including copies; ``difference.n`` counts independent ones.
     p_value : float
         Of McNemar's exact test.
     """
@@ -35,6 +38,7 @@ class Comparison:
     difference: Measured
     only_a: int
     only_b: int
+    pictures: int
     p_value: float
 
     @property
@@ -49,10 +53,10 @@ class Comparison:
 
         By the usual formula for paired proportions (Connor 1987); None if the difference is zero.
         """
-        n, gap = self.difference.n, abs(self.difference.value)
+        gap = abs(self.difference.value)
         if gap == 0:
             return None
-        discordant = (self.only_a + self.only_b) / n
+        discordant = (self.only_a + self.only_b) / self.pictures
         spread = Z95 * math.sqrt(discordant) + Z_POWER * math.sqrt(max(0.0, discordant - gap**2))
         return math.ceil((spread / gap) ** 2)
 
@@ -85,25 +89,33 @@ class Comparison:
         )
 
 
-def compared(right_a: Mask, right_b: Mask) -> Comparison:
+def compared(right_a: Mask, right_b: Mask, units: Units | None = None) -> Comparison:
     """Compare two models by which of the same pictures, ``bool [N]``, each classifies correctly.
 
     The interval of the difference is Newcombe's (1998, Statistics in Medicine 17, 2635: method 10):
     Wilson's intervals of both, combined with their correlation. The test is McNemar's (1947),
-    exact.
+    exact. With ``units`` both take the counts of as many independent pictures as would be as
+    informative.
     """
     from scipy.stats import binomtest
 
-    n = len(right_a)
-    both = int((right_a & right_b).sum())
-    only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
-    neither = n - both - only_a - only_b
-    p = binomtest(only_b, only_a + only_b).pvalue if only_a + only_b else 1.0
-    difference = _newcombe(both, only_a, only_b, neither)
-    return Comparison(difference, only_a, only_b, float(p))
+    number = len(right_a)
+    counts = np.array([
+        (right_a & right_b).sum(), (right_a & ~right_b).sum(),
+        (~right_a & right_b).sum(), (~right_a & ~right_b).sum(),
+    ])  # fmt: skip
+    only_a, only_b = int(counts[1]), int(counts[2])
+    if units is None:
+        difference, few_a, few_b = _newcombe(*map(float, counts)), only_a, only_b
+    else:
+        effective = units.effective_number(right_b.astype(np.float64) - right_a) / number
+        difference = replace(_newcombe(*(counts * effective)), n=len(units))
+        few_a, few_b = round(only_a * effective), round(only_b * effective)
+    p = binomtest(few_b, few_a + few_b).pvalue if few_a + few_b else 1.0
+    return Comparison(difference, only_a, only_b, number, float(p))
 
 
-def _newcombe(both: int, only_a: int, only_b: int, neither: int) -> Measured:
+def _newcombe(both: float, only_a: float, only_b: float, neither: float) -> Measured:
     n = both + only_a + only_b + neither
     a, b = wilson(both + only_a, n), wilson(both + only_b, n)
     phi = _phi(both, only_a, only_b, neither)
@@ -114,10 +126,10 @@ def _newcombe(both: int, only_a: int, only_b: int, neither: int) -> Measured:
     gap = b.value - a.value
     low = gap - reach(b.value - b.low, a.high - a.value)
     high = gap + reach(b.high - b.value, a.value - a.low)
-    return Measured(gap, max(-1.0, low), min(1.0, high), n)
+    return Measured(gap, max(-1.0, low), min(1.0, high), round(n))
 
 
-def _phi(both: int, only_a: int, only_b: int, neither: int) -> float:
+def _phi(both: float, only_a: float, only_b: float, neither: float) -> float:
     """Return the correlation of the two, with Newcombe's continuity correction."""
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     if margins == 0:
@@ -183,7 +195,10 @@ def compare_evaluations(a: Evaluation, b: Evaluation) -> PairwiseComparison:
     # By label: the order of the classes may differ.
     labels = np.array([p.label for p in a.pictures])
     by_class = {
-        str(name): compared(right_a[labels == name], right_b[labels == name])
+        str(name): compared(
+            right_a[mine], right_b[mine], a.units[mine] if a.units is not None else None
+        )
         for name in np.unique(labels)
+        if (mine := labels == name).any()
     }
-    return PairwiseComparison(a, b, compared(right_a, right_b), by_class)
+    return PairwiseComparison(a, b, compared(right_a, right_b, a.units), by_class)

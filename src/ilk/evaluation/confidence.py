@@ -13,6 +13,7 @@ from ilk.evaluation.abstention import RiskCoverage, risk_coverage
 from ilk.evaluation.calibration import Reliability, reliability
 from ilk.evaluation.intervals import Measured, mean, share
 from ilk.evaluation.metrics import brier_scores, log_losses
+from ilk.evaluation.units import Units
 
 TOP = (2, 3, 5)
 
@@ -63,7 +64,11 @@ class Confidence:
 
 
 def confidence(
-    probabilities: Reals, targets: Targets, classes: tuple[str, ...], temperature: float = 1.0
+    probabilities: Reals,
+    targets: Targets,
+    classes: tuple[str, ...],
+    temperature: float = 1.0,
+    units: Units | None = None,
 ) -> Confidence:
     """Score the probabilities of a classifier.
 
@@ -72,17 +77,19 @@ def confidence(
     probabilities : float array [N, K]
         Calibrated with ``temperature``.
     targets : int64 array [N]
+    units : Units, optional
+        Which pictures are not independent.
     """
     precision, area = _by_class(probabilities, targets, classes)
     return Confidence(
-        log_loss=mean(log_losses(targets, probabilities)),
-        brier=mean(brier_scores(targets, probabilities)),
-        top=_top(probabilities, targets),
+        log_loss=mean(log_losses(targets, probabilities), units=units),
+        brier=mean(brier_scores(targets, probabilities), units=units),
+        top=_top(probabilities, targets, units),
         average_precision=precision,
         roc_auc=area,
         temperature=temperature,
-        before=reliability(uncalibrated(probabilities, temperature), targets),
-        after=reliability(probabilities, targets),
+        before=reliability(uncalibrated(probabilities, temperature), targets, units=units),
+        after=reliability(probabilities, targets, units=units),
         risk_coverage=risk_coverage(
             probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
         ),
@@ -104,10 +111,11 @@ def uncalibrated(probabilities: Reals, temperature: float) -> Reals:
     return result
 
 
-def _top(probabilities: Reals, targets: Targets) -> dict[int, Measured]:
+def _top(probabilities: Reals, targets: Targets, units: Units | None) -> dict[int, Measured]:
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(TOP)]
     hits = order == targets[:, None]
-    return {k: share(hits[:, :k].any(axis=1)) for k in TOP if k < probabilities.shape[1]}
+    classes = probabilities.shape[1]
+    return {k: share(hits[:, :k].any(axis=1), units) for k in TOP if k < classes}
 
 
 def _by_class(

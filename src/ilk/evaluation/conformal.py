@@ -18,6 +18,7 @@ import numpy as np
 from ilk.arrays import Mask, Reals, Targets
 from ilk.errors import DataError
 from ilk.evaluation.intervals import Measured, share
+from ilk.evaluation.units import Units
 
 Method = Literal["lac", "raps"]
 # RAPS: the penalty of each class beyond the first few (Angelopoulos et al. 2021, arXiv 2009.14193,
@@ -129,6 +130,7 @@ def set_scores(
     held_out: tuple[Reals, Targets],
     classes: tuple[str, ...],
     promised: float = COVERAGE,
+    units: Units | None = None,
 ) -> list[SetScores]:
     """Score the sets of each method; none where too few pictures were held out.
 
@@ -140,6 +142,8 @@ def set_scores(
         The same of the calibration set.
     promised : float
         The coverage to calibrate for.
+    units : Units, optional
+        Which of the evaluated pictures are not independent.
     """
     if not enough(len(held_out[1]), promised):
         return []
@@ -152,14 +156,14 @@ def set_scores(
                 method,
                 promised,
                 len(held_out[1]),
-                share(hits),
+                share(hits, units),
                 {
-                    name: share(hits[targets == k])
+                    name: share(hits[mine], units[mine] if units else None)
                     for k, name in enumerate(classes)
-                    if (targets == k).any()
+                    if (mine := targets == k).any()
                 },
                 float(sizes.mean()) if len(sizes) else math.nan,
-                share(sizes == 1),
+                share(sizes == 1, units),
             )
         )
     return scores

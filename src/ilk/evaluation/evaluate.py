@@ -13,11 +13,13 @@ import numpy as np
 
 from ilk.arrays import Floats, Pixels
 from ilk.data.catalog import Catalog, Picture, class_indices
+from ilk.data.columns import refuse_unknown_columns
+from ilk.data.groups import groups_any, with_groups
 from ilk.data.inputs import pictures_of
+from ilk.data.inspection.copies import find_copies
 from ilk.data.sources import open_catalog
 from ilk.data.stream import decoded
 from ilk.errors import DataError, UsageError
-from ilk.evaluation.columns import refuse_unknown_columns
 from ilk.evaluation.corruptions import Corruptions, score_corrupted
 from ilk.evaluation.explain import explained_mistakes
 from ilk.evaluation.held_out import evaluation_pictures
@@ -42,6 +44,7 @@ def evaluate(
     *,
     split: str | None = None,
     slices: Sequence[str] = (),
+    group_by: str | None = None,
     unknown: Any = None,
     corruptions: int = 0,
     target_precision: float | None = None,
@@ -69,6 +72,9 @@ def evaluate(
     slices : sequence of str
         Columns to slice the accuracy by: of the table, or size, shape, format, camera, day,
         folder. Columns of a table with up to 20 values are always used.
+    group_by : str, optional
+        What pictures have in common that are not independent, as for `ilk.train`, so that
+        intervals count groups. Default: as in the training, where the data has it.
     unknown : folder or data, optional
         Out-of-distribution pictures, to measure how well the model detects them. A folder may have
         any structure.
@@ -128,6 +134,8 @@ def evaluate(
         catalog, chosen, words = evaluation_pictures(
             catalog, classifier.records.split_of, split, workers
         )
+        catalog = with_groups(catalog, group_by or trained_groups(classifier, catalog))
+        catalog = find_copies(catalog, workers, progress)
         evaluation = Runner(classifier, batch, workers, progress).score(
             catalog,
             split=chosen,
@@ -144,6 +152,12 @@ def evaluate(
         if threshold is not None:
             store_threshold(classifier.weights_file(), threshold)
     return evaluation
+
+
+def trained_groups(classifier: Classifier, catalog: Catalog) -> str | None:
+    """Return what the training grouped pictures by, if the catalog has it too."""
+    by = classifier.spec.provenance.get("recipe", {}).get("group_by")
+    return by if by and groups_any(catalog.pictures, by) else None
 
 
 def _ood_pictures(classifier: Classifier, unknown: Any) -> Sequence[Picture]:

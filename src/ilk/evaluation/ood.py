@@ -9,6 +9,7 @@ import numpy as np
 
 from ilk.arrays import Reals
 from ilk.evaluation.intervals import Z95, Measured, share
+from ilk.evaluation.units import Units
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,16 @@ class OodMetrics:
 
 
 def ood_metrics(
-    in_distribution: Reals, threshold: float, out_of_distribution: Reals | None = None
+    in_distribution: Reals,
+    threshold: float,
+    out_of_distribution: Reals | None = None,
+    units: Units | None = None,
 ) -> OodMetrics:
-    """Measure OOD detection by the novelty scores, ``float [N]`` and ``[M]``, of both kinds."""
-    flagged = share(in_distribution > threshold)
+    """Measure OOD detection by the novelty scores, ``float [N]`` and ``[M]``, of both kinds.
+
+    ``units`` says which in-distribution pictures are not independent.
+    """
+    flagged = share(in_distribution > threshold, units)
     if out_of_distribution is None or not len(out_of_distribution):
         return OodMetrics(threshold, flagged)
     found = share(out_of_distribution > threshold)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,21 @@ import numpy as np
 
 from ilk.arrays import Floats, Mask, Targets
 from ilk.data.catalog import LeftOut, Picture, class_indices
+from ilk.data.columns import column, default_columns
 from ilk.errors import DataError
 from ilk.evaluation.abstention import Threshold, at
-from ilk.evaluation.columns import column, default_columns
 from ilk.evaluation.confidence import Confidence, confidence
 from ilk.evaluation.conformal import SetScores, set_scores
 from ilk.evaluation.corruptions import Corruptions
-from ilk.evaluation.intervals import Measured, bootstrap, share, wilson
+from ilk.evaluation.intervals import Measured, bootstrap, share
 from ilk.evaluation.metrics import Confusion, confusion_matrix, f1, mean_f1, mean_recall, recall
 from ilk.evaluation.mistakes import Mistakes, find_mistakes
 from ilk.evaluation.ood import OodMetrics, ood_metrics
 from ilk.evaluation.slices import Slice, all_sliced
+from ilk.evaluation.units import Units
 from ilk.inference.classifier import Records, softmax
 from ilk.spec import Spec
-from ilk.text import join_limited
+from ilk.text import join_limited, pluralize
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,6 +43,9 @@ class Evaluation:
         The model's classes, K of them.
     pictures : tuple of Picture
         The N pictures scored.
+    units : Units or None
+        Which of them are copies or of one group; None if all are independent. The ``n`` and the
+        interval of each score count units.
     targets : int64 array [N]
     probabilities : float32 array [N, K]
         Calibrated.
@@ -84,6 +88,7 @@ class Evaluation:
     scored_on: str
     classes: tuple[str, ...]
     pictures: tuple[Picture, ...]
+    units: Units | None
     targets: Targets
     probabilities: Floats
     novelty: Floats
@@ -114,6 +119,16 @@ class Evaluation:
         return len(self.pictures)
 
     @property
+    def distinct(self) -> int:
+        """The number of independent pictures or groups among them."""
+        return self.n if self.units is None else len(self.units)
+
+    @property
+    def counted(self) -> str:
+        """Both numbers in words: "496 pictures, 63 distinct"."""
+        return pluralize(self.n, "picture") if self.units is None else str(self.units)
+
+    @property
     def right(self) -> Mask:
         """Which predictions are correct, ``bool [N]``."""
         return np.asarray(self.probabilities.argmax(axis=1) == self.targets)
@@ -137,6 +152,7 @@ class Evaluation:
             "macro_f1": self.macro_f1.to_dict(),
             "per_class": self.per_class,
             "confusion": self.confusion.tolist(),
+            "distinct": self.distinct,
             "most_confused": self.most_confused,
             "unknown_classes": dict(self.unknown),
             "missing_classes": list(self.missing),
@@ -204,7 +220,7 @@ def score(
     records : Records
         The model's own predictions on its held-out pictures, which calibrate prediction sets.
     slices : sequence of str
-        Columns to slice by besides the default ones: see `ilk.evaluation.columns`.
+        Columns to slice by besides the default ones: see `ilk.data.columns`.
     ood_novelty : float32 array [M], optional
         The same score of out-of-distribution pictures.
     model, data, split, scored_on, unknown, left_out, corruptions, folder
@@ -217,6 +233,12 @@ def score(
     confusion = confusion_matrix(targets, predicted, len(classes))
     held_out = softmax(records.logits, spec.temperature), records.targets
     accept = spec.thresholds.get("accept")
+    units = Units.of(pictures)
+    number, effective = len(pictures), None
+    if units is not None:
+        number = len(units)
+        of_class = [np.flatnonzero(targets == k) for k in range(len(classes))]
+        effective = np.array([units[mine].effective_number(right[mine]) for mine in of_class])
     names = dict.fromkeys([*default_columns(pictures), *slices])
     return Evaluation(
         model=model,
@@ -228,45 +250,58 @@ def score(
         targets=targets,
         probabilities=probabilities,
         novelty=novelty,
+        units=units,
         confusion=confusion,
-        accuracy=share(right),
-        balanced_accuracy=bootstrap(confusion, mean_recall),
-        macro_f1=bootstrap(confusion, mean_f1),
-        per_class=_per_class(confusion, classes),
+        accuracy=share(right, units),
+        balanced_accuracy=replace(bootstrap(confusion, mean_recall, effective=effective), n=number),
+        macro_f1=replace(bootstrap(confusion, mean_f1, effective=effective), n=number),
+        per_class=_per_class(confusion, targets, predicted, classes, units),
         most_confused=_most_confused(confusion, classes),
         unknown=unknown or {},
         missing=tuple(c for c, n in zip(classes, confusion.sum(axis=1), strict=True) if n == 0),
         left_out=tuple(left_out),
-        confidence=confidence(probabilities, targets, classes, spec.temperature),
+        confidence=confidence(probabilities, targets, classes, spec.temperature, units),
         mistakes=find_mistakes(pictures, probabilities, targets, classes),
-        sets=tuple(set_scores(probabilities, targets, held_out, classes)),
-        abstention=at(accept, probabilities.max(axis=1), right) if accept is not None else None,
-        ood=ood_metrics(novelty, spec.novelty.threshold, ood_novelty) if spec.novelty else None,
-        slices=all_sliced({name: column(pictures, name) for name in names}, right),
+        sets=tuple(set_scores(probabilities, targets, held_out, classes, units=units)),
+        abstention=at(accept, probabilities.max(axis=1), right, units)
+        if accept is not None
+        else None,
+        ood=ood_metrics(novelty, spec.novelty.threshold, ood_novelty, units)
+        if spec.novelty
+        else None,
+        slices=all_sliced({name: column(pictures, name) for name in names}, right, units),
         corruptions=corruptions,
         folder=folder,
     )
 
 
-def _per_class(confusion: Confusion, classes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def _per_class(
+    confusion: Confusion,
+    targets: Targets,
+    predicted: Targets,
+    classes: tuple[str, ...],
+    units: Units | None,
+) -> dict[str, dict[str, Any]]:
     matrix = confusion.astype(np.float64)
     recalls, precisions, f1s = recall(matrix), recall(matrix.T), f1(matrix)
-    hits, support, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    support = confusion.sum(axis=1)
+
+    def ends(k: int, among: Targets) -> list[float]:
+        chosen = among == k
+        found = share((targets == predicted)[chosen], units[chosen] if units else None)
+        return [found.low, found.high]
+
     return {
         name: {
             "precision": float(precisions[k]),
             "recall": float(recalls[k]),
             "f1": float(f1s[k]),
             "support": int(support[k]),
-            "precision_interval": _ends(wilson(int(hits[k]), int(predicted[k]))),
-            "recall_interval": _ends(wilson(int(hits[k]), int(support[k]))),
+            "precision_interval": ends(k, predicted),
+            "recall_interval": ends(k, targets),
         }
         for k, name in enumerate(classes)
     }
-
-
-def _ends(measured: Measured) -> list[float]:
-    return [measured.low, measured.high]
 
 
 def _most_confused(

@@ -10,7 +10,8 @@ import numpy as np
 
 from ilk.arrays import Mask
 from ilk.errors import UsageError
-from ilk.evaluation.intervals import Measured, wilson
+from ilk.evaluation.intervals import Measured, share
+from ilk.evaluation.units import Units
 from ilk.text import escaped
 
 SIGNIFICANCE = 0.05
@@ -38,7 +39,9 @@ class Slice:
         }
 
 
-def all_sliced(columns: Mapping[str, Sequence[str]], right: Mask) -> dict[str, list[Slice]]:
+def all_sliced(
+    columns: Mapping[str, Sequence[str]], right: Mask, units: Units | None = None
+) -> dict[str, list[Slice]]:
     """Return the accuracy by value for each column.
 
     Parameters
@@ -47,6 +50,8 @@ def all_sliced(columns: Mapping[str, Sequence[str]], right: Mask) -> dict[str, l
         A value for each picture, such as its camera.
     right : bool array [N]
         Whether its prediction is correct.
+    units : Units, optional
+        Which pictures are not independent.
 
     Raises
     ------
@@ -62,10 +67,12 @@ def all_sliced(columns: Mapping[str, Sequence[str]], right: Mask) -> dict[str, l
                 f"{MAX_VALUES}."
             )
         tests += number
-    return {name: sliced(values, right, tests) for name, values in columns.items()}
+    return {name: sliced(values, right, tests, units) for name, values in columns.items()}
 
 
-def sliced(values: Sequence[str], right: Mask, tests: int | None = None) -> list[Slice]:
+def sliced(
+    values: Sequence[str], right: Mask, tests: int | None = None, units: Units | None = None
+) -> list[Slice]:
     """Return the accuracy by value, lowest first; of equal ones, that of fewer pictures first.
 
     ``tests`` is the total number of slices tested; default: the number of values.
@@ -73,12 +80,20 @@ def sliced(values: Sequence[str], right: Mask, tests: int | None = None) -> list
     from scipy.stats import fisher_exact
 
     names, of = np.unique(np.array(values, dtype=object).astype(str), return_inverse=True)
-    hits, counts = np.bincount(of, right).astype(int), np.bincount(of)
     level = SIGNIFICANCE / (tests or len(names))
     slices = []
-    for name, mine, number in zip(names, hits, counts, strict=True):
-        others = right.sum() - mine, len(right) - number
-        table = [[mine, number - mine], [others[0], others[1] - others[0]]]
+    for k, name in enumerate(names):
+        mine = of == k
+        table = [_effective_counts(right, chosen, units) for chosen in (mine, ~mine)]
         differs = len(names) > 1 and fisher_exact(table).pvalue < level
-        slices.append(Slice(str(name), wilson(int(mine), int(number)), bool(differs)))
+        measured = share(right[mine], units[mine] if units else None)
+        slices.append(Slice(str(name), measured, bool(differs)))
     return sorted(slices, key=lambda s: (s.accuracy.value, s.accuracy.n))
+
+
+def _effective_counts(right: Mask, chosen: Mask, units: Units | None) -> tuple[int, int]:
+    """Return how many of the chosen predictions are correct and wrong, of independent ones."""
+    flags = right[chosen]
+    number = units[chosen].effective_number(flags) if units else len(flags)
+    correct = round(flags.mean() * number) if len(flags) else 0
+    return correct, round(number) - correct

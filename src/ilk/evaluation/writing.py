@@ -13,7 +13,7 @@ from ilk.evaluation.result import Evaluation
 from ilk.folder import readable_errors, write_csv, write_json
 from ilk.inference.classifier import Classifier
 from ilk.spec import Spec
-from ilk.text import escaped, pluralize
+from ilk.text import escaped
 
 PLOTS = ("confusion", "calibration", "corruptions")
 RESIZING = {  # for reports
@@ -93,7 +93,7 @@ def _facts(evaluation: Evaluation, spec: Spec, facts: Mapping[str, str]) -> dict
     side = spec.preprocess.imgsz
     return {
         "Data": escaped(evaluation.data),
-        "Scored on": f"{evaluation.scored_on}: {pluralize(evaluation.n, 'picture')}, "
+        "Scored on": f"{evaluation.scored_on}: {evaluation.counted}, "
         f"{len(evaluation.left_out):,} left out",
         "Backbone": f"{spec.backbone.name}, weights from {spec.backbone.weights}",
         "Input": f"{side} x {side} pixels, {RESIZING[spec.preprocess.resize]}",

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.arrays import Floats, Indices, Targets
+from ilk.checking.out_of_fold import assign_folds
 from ilk.runtime import cores
 
 # Weight of L2 against the summed log loss of standardised features, weakest last: a prior on the
@@ -62,6 +63,7 @@ def solve(
     *,
     balanced: bool = False,
     strength: float | None = None,
+    copies: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Head:
@@ -70,8 +72,8 @@ def solve(
     Features are partly standardised (see `_scale`); the scaling is then folded into the layer. If
     ``strength`` is None, it is chosen by stratified cross-validation on these pictures (at most
     ``ENOUGH`` of them), by log loss: it rewards calibrated probabilities, not only correct labels.
-    Of pictures with the same entry in ``groups``, such as copies, one per class takes part: the
-    others would leak between folds.
+    Of pictures with the same entry in ``copies``, one per class takes part: the others would leak
+    between folds. Pictures with the same entry in ``groups`` stay in one fold.
     """
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = _scale(features)
@@ -79,11 +81,14 @@ def solve(
     inputs /= scale
     weighting = "balanced" if balanced else None
     tried = STRENGTHS if strength is None else (strength,)
-    group = np.unique(np.arange(len(targets)) if groups is None else groups, return_inverse=True)[1]
-    _, first = np.unique(group * (targets.max() + 1) + targets, return_index=True)
+    each = np.arange(len(targets))
+    copy = np.unique(each if copies is None else copies, return_inverse=True)[1]
+    group = np.unique(copy if groups is None else groups, return_inverse=True)[1]
+    _, first = np.unique(copy * (targets.max() + 1) + targets, return_index=True)
     chosen = _enough(targets, np.sort(first), seed)
     with _quietly_on_one_blas_thread():
-        search = _cross_validate(inputs[chosen], targets[chosen], tried, weighting, seed)
+        folds = _folds(targets[chosen], group[chosen], seed)
+        search = _cross_validate(inputs[chosen], targets[chosen], folds, tried, weighting)
         strength = strength or search.best or DEFAULT_STRENGTH
         others = np.flatnonzero(~np.isin(group, group[chosen]))
         search = _refit_on_others(search, inputs, targets, chosen, others, strength, weighting)
@@ -96,7 +101,7 @@ def solve(
         bias.astype(np.float32),
         strength,
         search.scores,
-        chosen[: len(search.logits)],
+        chosen[search.indices],
         search.logits,
     )
 
@@ -120,11 +125,12 @@ class Search:
     """The result of cross-validation.
 
     Log losses by strength, the initial solution for a final fit, and out-of-fold logits ``[M, K]``
-    at the best strength; all empty if nothing was tried.
+    of the pictures at ``indices`` at the best strength; all empty if nothing was tried.
     """
 
     scores: dict[float, float]
     start: Linear | None
+    indices: Indices
     logits: Floats
 
     @property
@@ -133,25 +139,44 @@ class Search:
         return min(self.scores, key=self.scores.__getitem__) if self.scores else None
 
 
-def _cross_validate(
-    inputs: Floats, targets: Targets, strengths: Sequence[float], weighting: str | None, seed: int
-) -> Search:
-    """Score ever weaker strengths out of fold, until the log loss has risen twice.
+def _folds(targets: Targets, groups: Indices, seed: int) -> list[Fold]:
+    """Return the stratified folds of cross-validation, as the indices to train on and held out.
 
-    Nothing is tried if a class has only one picture. The folds run in parallel, each fit starting
-    from the previous one's solution, which had a stronger penalty.
+    There are none if a class has only one group. A class whose groups cannot be spread over
+    several folds is never held out, so that each fold trains on every class.
     """
     from sklearn.model_selection import StratifiedKFold
 
+    if len(np.unique(groups)) == len(groups):
+        number = min(FOLDS, int(np.bincount(targets).min()))
+        if number < 2:
+            return []
+        splitter = StratifiedKFold(number, shuffle=True, random_state=seed)
+        return list(splitter.split(targets, targets))
+    fold = assign_folds(targets, groups, seed)
+    each = np.arange(len(targets))
+    return [(each[fold != k], each[fold == k]) for k in range(FOLDS) if (fold == k).any()]
+
+
+def _cross_validate(
+    inputs: Floats,
+    targets: Targets,
+    folds: Sequence[Fold],
+    strengths: Sequence[float],
+    weighting: str | None,
+) -> Search:
+    """Score ever weaker strengths out of fold, until the log loss has risen twice.
+
+    The folds run in parallel, each fit starting from the previous one's solution, which had a
+    stronger penalty.
+    """
     classes = int(targets.max()) + 1
-    number = min(FOLDS, int(np.bincount(targets).min()))
-    if number < 2:
-        return Search({}, None, np.zeros((0, classes), np.float32))
-    splitter = StratifiedKFold(number, shuffle=True, random_state=seed)
-    folds = list(splitter.split(inputs, targets))
-    weights = _sample_weights(targets, weighting)
+    if not folds:
+        return Search({}, None, np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
+    used = np.sort(np.concatenate([held_out for _, held_out in folds]))
+    weights = _sample_weights(targets, weighting)[used]
     scores: dict[float, float] = {}
-    models: list[Linear | None] = [None] * number
+    models: list[Linear | None] = [None] * len(folds)
     best: Sequence[Linear | None] = models
     logits = np.empty((len(targets), classes), np.float32)
     kept = logits
@@ -165,12 +190,13 @@ def _cross_validate(
                 return model
 
             models = list(pool.map(fit_and_apply, folds, models))
-            scores[strength] = float(_log_losses(logits, targets) @ weights / weights.sum())
+            losses = _log_losses(logits[used], targets[used])
+            scores[strength] = float(losses @ weights / weights.sum())
             if scores[strength] == min(scores.values()):
-                best, kept = models, logits.copy()
+                best, kept = models, logits[used]
             elif min(list(scores.values())[:-2], default=np.inf) < min(list(scores.values())[-2:]):
                 break
-    return Search(scores, _mean([model for model in best if model]), kept)
+    return Search(scores, _mean([model for model in best if model]), used, kept)
 
 
 def _refit_on_others(
@@ -190,7 +216,7 @@ def _refit_on_others(
     if len(others) < len(chosen) or len(np.unique(targets[others])) <= targets.max():
         return search
     model = _fit(inputs[others], targets[others], strength, weighting, search.start)
-    return Search(search.scores, model, _logits(model, inputs[chosen]))
+    return Search(search.scores, model, np.arange(len(chosen)), _logits(model, inputs[chosen]))
 
 
 def _logits(model: Linear, inputs: Floats) -> Floats:

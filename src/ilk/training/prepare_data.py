@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 from ilk.data.catalog import Catalog
-from ilk.data.inspection.copies import count_redundant, grouped, leaks
+from ilk.data.groups import with_groups
+from ilk.data.inspection.cleared import read_cleared
+from ilk.data.inspection.copies import count_redundant, with_copies
 from ilk.data.inspection.inspect import inspect
 from ilk.data.inspection.near import near_pairs
 from ilk.data.sources import open_catalog
@@ -18,32 +20,32 @@ from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
 from ilk.spec import SPLITS
 from ilk.text import escaped, join_limited, pluralize
+from ilk.training.leakage import without_leaks
 
 log = logging.getLogger("ilk")
 FEW_PICTURES = 5  # of a class
-FEW_LEAKS = 0.01  # of a held-out split: so many are left out of it, more stop the training
 
 
 def prepare_data(
     data: Any, recipe: Recipe, changes: Mapping[str, Any], progress: Progress = silent
 ) -> Catalog:
-    """Open the data, read every picture once, and assign splits; copies share a split.
+    """Open the data, read every picture once, and assign splits; copies and groups share a split.
 
     Raises
     ------
     DataError
         Too many files cannot be read, there are no labels, a class is too small to split, or more
-        than ``FEW_LEAKS`` of a split are copies of pictures in another of the data's own splits.
+        than 1 % of a split depend on pictures in another of the data's own splits.
     UsageError
         ``changes`` ask for a share that cannot be held out, as the data has splits of its own.
     """
     inspection = inspect(open_catalog(data).labelled(), recipe.workers, progress)
     inspection.catalog.refuse_unreadable(recipe.max_unreadable)
     _refuse_unused_shares(inspection.catalog, recipe, changes)
-    pairs = near_pairs(inspection, workers=recipe.workers, progress=progress)
-    catalog = grouped(inspection.catalog, pairs)
-    if len(catalog.splits) > 1:
-        catalog = _without_leaks(catalog, recipe)
+    cleared = read_cleared(recipe.not_copies, {p.absolute for p in inspection.catalog.pictures})
+    pairs = near_pairs(inspection, recipe.workers, progress, cleared)
+    catalog = with_copies(with_groups(inspection.catalog, recipe.group_by), pairs)
+    catalog = without_leaks(catalog, recipe.allow_leakage)
     return ensure_splits(
         catalog,
         val_share=recipe.val_share,
@@ -95,44 +97,6 @@ def drop_unreadable(catalog: Catalog, errors: Mapping[int, str], limit: float) -
             f"{escaped(first.path)}, {first.reason}. Repair them, or remove the class."
         )
     return checked(rest)
-
-
-def _without_leaks(catalog: Catalog, recipe: Recipe) -> Catalog:
-    """Return the catalog less the held-out pictures that are copies of pictures in another split.
-
-    Each group of copies stays in one split: train if it is there, else val.
-    """
-    found = leaks(catalog)
-    if not found:
-        return catalog
-    reasons = {}
-    for group in found:
-        kept = min(group, key=lambda p: SPLITS.index(p.split or ""))
-        for picture in group:
-            if picture.split != kept.split:
-                near = "nearly " * (picture.digest != kept.digest)
-                reasons[picture.path] = f"is {near}the same as {kept.path} in {kept.split}"
-    gone = [p for p in catalog.pictures if p.path in reasons]
-    counts = Counter(p.split for p in gone)
-    what = " and ".join(
-        f"{pluralize(number, 'picture')} of {len(catalog.of(split or '')):,} in {split}"
-        for split, number in sorted(counts.items())
-    )
-    copies = "is a copy" if len(gone) == 1 else "are copies"
-    first = f"{escaped(gone[0].path)} {escaped(reasons[gone[0].path])}"
-    said = f"{what} {copies} of pictures in another split: {first}{', …' * (len(gone) > 1)}"
-    if recipe.allow_leakage:
-        log.warning("%s. The scores will be too high.", said)
-        return catalog
-    if all(n <= FEW_LEAKS * len(catalog.of(split or "")) for split, n in counts.items()):
-        names = join_limited([escaped(p.path) for p in gone])
-        log.warning("Left out of the scores, as copies of pictures in another split: %s", names)
-        return catalog.without(reasons, unreadable=False)
-    raise DataError(
-        f"{said}. That is more than the {FEW_LEAKS:.0%} of a split that would be left out of the "
-        "scores. 'ilk check' lists them, and 'ilk check --quarantine DIR --kinds leakage' moves "
-        "the copies away; --allow-leakage trains anyway."
-    )
 
 
 def _refuse_unused_shares(catalog: Catalog, recipe: Recipe, changes: Mapping[str, Any]) -> None:

@@ -95,6 +95,7 @@ def _solve(
         class_indices(pictures, classes),
         balanced=recipe.class_weights == "balanced",
         strength=recipe.regularisation,
+        copies=[p.distinct for p in pictures],
         groups=[p.origin for p in pictures],
         seed=recipe.seed,
     )

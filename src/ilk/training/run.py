@@ -133,7 +133,7 @@ def _with_provenance(bundle: Bundle, recipe: Recipe, run: Run, catalog: Catalog)
 
     It also remembers which pictures it has seen: those of ``catalog``, decodable or not.
     """
-    machine = {"weights", "device", "workers"}
+    machine = {"weights", "not_copies", "device", "workers"}
     provenance = {
         "data": escaped(Path(catalog.source).name),
         "pictures": dict(Counter(p.split for p in run.catalog.pictures)),

@@ -82,8 +82,9 @@ def train(
         raise UsageError("Give DATA: a folder, a table or the name of a data set.")
     else:
         chosen = recipe_of(data, recipe, changes)
-    if chosen.weights is not None:  # a run may be resumed from another directory
-        chosen = chosen.model_copy(update={"weights": chosen.weights.absolute()})
+    files = {"weights": chosen.weights, "not_copies": chosen.not_copies}
+    # A run may be resumed from another directory.
+    chosen = chosen.model_copy(update={name: f.absolute() for name, f in files.items() if f})
 
     with process_group(chosen) as world, _run_folder(resume, runs, name, exist_ok, world) as folder:
         progress = progress if world.is_main_process else silent

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ilk.data.catalog import SPLITS, Catalog, Picture
 from ilk.data.split import ensure_splits, evaluation_split, roles
@@ -178,13 +180,38 @@ def test_a_class_without_training_pictures_is_refused_by_name():
         dealt(data)
 
 
-def test_a_class_of_copies_that_all_went_elsewhere_is_refused():
+def test_a_class_of_copies_of_another_class_has_training_pictures_too():
     data = catalog(cat=8, dog=9)
     held_out = {p.digest for p in dealt(data).of("test") if p.label == "cat"}
     eels = tuple(replace(p, label="eel") for p in data.pictures if p.digest in held_out)
-    assert len(eels) == 2
-    with pytest.raises(DataError, match="No training pictures for the class eel"):
-        dealt(replace(data, pictures=data.pictures + eels))
+    found = dealt(replace(data, pictures=data.pictures + eels))
+    assert {p.split for p in found.pictures if p.label == "eel"} == {"train", "test"}
+
+
+def in_groups(data, sizes):
+    """Give the pictures groups of such sizes, over and over."""
+    names = [f"g{i}" for i, n in enumerate(sizes * len(data)) for _ in range(n)]
+    pairs = zip(data.pictures, names, strict=False)
+    return replace(data, pictures=tuple(replace(p, group=name) for p, name in pairs))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=6),
+    test=st.sampled_from([0.1, 0.25, 0.5]),
+    seed=st.integers(0, 99),
+)
+def test_a_group_is_never_divided_and_shares_are_kept_roughly(sizes, test, seed):
+    found = dealt(in_groups(catalog(cat=60, dog=60), sizes), test=test, seed=seed)
+    splits = defaultdict(set)
+    for picture in found.pictures:
+        splits[picture.group].add(picture.split)
+    assert all(len(names) == 1 for names in splits.values())
+    assert abs(len(found.of("test")) / 120 - test) <= 2 * max(sizes) / 60
+
+
+def test_a_class_with_too_few_groups_is_refused_as_such():
+    with pytest.raises(DataError, match="Class 'dog' has 1 group, fewer than the 2 splits"):
+        dealt(in_groups(catalog(cat=40, dog=20), [20]))
 
 
 def test_a_class_name_that_cannot_be_written_is_refused_before_training():

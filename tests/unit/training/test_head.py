@@ -152,7 +152,7 @@ def test_held_out_logits_are_those_of_models_that_did_not_learn_from_the_picture
 def test_copies_take_no_part_in_the_cross_validation():
     features, targets = blobs(n=60)
     twice, labels = np.tile(features, (2, 1)), np.tile(targets, 2)
-    found = solve(twice, labels, groups=[str(i % 60) for i in range(120)])
+    found = solve(twice, labels, copies=[str(i % 60) for i in range(120)])
     assert found.indices.max() < 60
     assert found.logits.shape == (60, 3)
 
@@ -162,7 +162,7 @@ def test_copies_teach_no_model_about_pictures_that_are_held_out():
     rng = np.random.default_rng(0)
     features = np.tile(rng.normal(size=(150, 300)).astype(np.float32), (3, 1))
     targets = np.tile(rng.integers(0, 3, 150), 3)
-    found = solve(features, targets, strength=1e-3, groups=[str(i % 150) for i in range(450)])
+    found = solve(features, targets, strength=1e-3, copies=[str(i % 150) for i in range(450)])
     assert (found.logits.argmax(axis=1) == targets[found.indices]).mean() < 0.5
 
 
@@ -171,7 +171,7 @@ def test_a_class_of_copies_of_another_class_is_solved_too(label):
     features, targets = blobs(n=90)
     features = np.concatenate([features, features[:5]])
     targets = np.concatenate([targets + (label == 0), np.full(5, label)])
-    found = solve(features, targets, groups=[*map(str, range(90)), *map(str, range(5))])
+    found = solve(features, targets, copies=[*map(str, range(90)), *map(str, range(5))])
     assert found.weight.shape == (4, 8)
     assert found.logits.shape[1] == 4
     assert len(found.indices) == 95
@@ -224,3 +224,28 @@ def test_a_fit_that_is_cut_short_warns_nobody(monkeypatch):
     features = (rng.normal(size=(200, 50)) * np.logspace(-4, 4, 50)).astype(np.float32)
     targets = (rng.random(200) < 0.5).astype(np.int64)
     solve(features, targets, strength=1e-9)
+
+
+def test_a_group_is_held_out_as_a_whole():
+    """Pictures of a group look alike, and its label is random: who has not seen it guesses."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(40, 30))
+    groups = np.repeat(np.arange(40), 8)
+    features = (centres[groups] + 0.01 * rng.normal(size=(320, 30))).astype(np.float32)
+    targets = (np.arange(40) % 2)[groups]
+
+    def held_out_accuracy(**options):
+        found = solve(features, targets, strength=1e-3, **options)
+        return (found.logits.argmax(axis=1) == targets[found.indices]).mean()
+
+    assert held_out_accuracy() > 0.95
+    assert held_out_accuracy(groups=[str(g) for g in groups]) < 0.75
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_class_of_few_groups_does_not_stop_the_fit(number):
+    features, targets = blobs(n=60)
+    groups = [f"{t}-{i % (number if t == 0 else 9)}" for i, t in enumerate(targets)]
+    found = solve(features, targets, groups=groups)
+    assert found.weight.shape == (3, features.shape[1])
+    assert set(targets[found.indices]) == ({1, 2} if number == 1 else {0, 1, 2})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -198,6 +199,24 @@ def test_a_few_leaked_pictures_are_left_out_of_the_scores(colours, caplog, copie
     assert left_out.reason == "is the same as arrays/160 in train"
     assert "Left out of the scores, as copies of pictures in another split" in caplog.text
     assert "arrays/000" in caplog.text
+
+
+def test_groups_in_two_of_the_data_s_own_splits_stop_a_training(colours):
+    images, labels = colours(60)
+    data = ilk.from_arrays(images, labels, splits=["test"] * 20 + ["train"] * 40)
+    patients = [{"patient": f"P{i % 15}"} for i in range(60)]
+    rows = zip(data.pictures, patients, strict=True)
+    data = replace(data, pictures=tuple(replace(p, columns=row) for p, row in rows))
+    message = (
+        r"20 pictures of 20 in test are of groups .* \(15 groups\): arrays/00 is of the group P0"
+    )
+    with pytest.raises(DataError, match=message):
+        prepare_data(data, recipes.load("probe", group_by="patient"), {})
+    prepare_data(data, recipes.load("probe"), {})
+    unsplit = replace(data, pictures=tuple(replace(p, split=None) for p in data.pictures))
+    found = prepare_data(unsplit, recipes.load("probe", group_by="patient"), {})
+    of = {split: {p.columns["patient"] for p in found.of(split)} for split in ("train", "test")}
+    assert of["train"].isdisjoint(of["test"])
 
 
 def test_copies_land_in_one_split_and_that_is_said(train, colours, caplog):

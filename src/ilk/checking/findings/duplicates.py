@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.kinds import Severity
 from ilk.checking.findings.records import Finding
-from ilk.data.inspection.copies import groups
+from ilk.data.inspection.copies import groups, spanning
 from ilk.data.inspection.near import Pair
 from ilk.spec import SPLITS
 from ilk.text import escaped, join_limited
@@ -24,6 +24,9 @@ LEFT = "Keep one, or leave them: when ilk splits the data, near copies go to the
 LEAKS = (
     "Keep only the first, so that the test data stays the same "
     "(--quarantine DIR --kinds leakage moves the others)."
+)
+GROUP_LEAKS = (
+    "Give splits that keep groups together, or none: ilk train --group-by then makes such splits."
 )
 CONFLICT = "Decide which label is right, and remove the picture from the other class."
 
@@ -45,6 +48,19 @@ def find(evidence: Evidence, pairs: Sequence[Pair]) -> Iterator[Finding]:
         indices = [i for one in group for i in same[pictures[one].digest]]
         what = "near copies" + ", some of them mirrored" * (not mirrored.isdisjoint(group))
         yield from _found(evidence, indices, "near", what)
+    yield from _divided_groups(evidence)
+
+
+def _divided_groups(evidence: Evidence) -> Iterator[Finding]:
+    """Find groups of pictures, such as those of a patient, that several splits share."""
+    if any(p.group for p in evidence.catalog.pictures):
+        for pictures in spanning(evidence.catalog, lambda p: p.origin):
+            if len({p.distinct for p in pictures}) > 1:
+                splits = [name for name in SPLITS if any(p.split == name for p in pictures)]
+                name = escaped(pictures[0].group)
+                detail = f"group {name}: {len(pictures)} pictures in {' and '.join(splits)}"
+                paths = tuple(p.path for p in pictures)
+                yield Finding("leakage.group", "error", paths, detail, GROUP_LEAKS)
 
 
 def _found(evidence: Evidence, indices: Sequence[int], how: str, what: str) -> Iterator[Finding]:

@@ -39,6 +39,7 @@ KINDS = {
     "duplicate.near": "Near copies",
     "leakage.exact": "Exact copies in several splits",
     "leakage.near": "Near copies in several splits",
+    "leakage.group": "Groups in several splits",
     "label.conflict": "The same picture under several labels",
     "label.suspect": "Labels that are likely wrong",
     "label.names": "Class names that are nearly the same",

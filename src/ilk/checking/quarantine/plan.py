@@ -13,6 +13,7 @@ from ilk.checking.findings.records import Finding
 COPIES = ("duplicate.exact", "duplicate.near", "leakage.exact", "leakage.near")
 # These findings are about classes, even if they name files.
 ABOUT_CLASSES = ("balance",)
+ABOUT_SPLITS = ("leakage.group",)  # good pictures, badly divided
 
 
 def chosen_files(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
@@ -26,7 +27,11 @@ def chosen_files(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
     dict of str to list of Finding
         By absolute path; see `place`.
     """
-    found = [f for f in findings if f.paths and family(f.kind) not in ABOUT_CLASSES]
+    found = [
+        f
+        for f in findings
+        if f.paths and family(f.kind) not in ABOUT_CLASSES and f.kind not in ABOUT_SPLITS
+    ]
     chosen: dict[str, list[Finding]] = {}
     # Copies come last: the copy that stays must not be moved for another reason.
     for finding in sorted(found, key=lambda f: f.kind in COPIES):

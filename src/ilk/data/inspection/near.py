@@ -10,7 +10,7 @@ cats_dogs and CIFAR-10, and on digits and drawings (benchmarks/near_copies.py).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -68,7 +68,10 @@ class Pair(NamedTuple):
 
 
 def near_pairs(
-    inspection: Inspection, workers: int | None = None, progress: Progress = silent
+    inspection: Inspection,
+    workers: int | None = None,
+    progress: Progress = silent,
+    cleared: Iterable[Collection[str]] = (),
 ) -> list[Pair]:
     """Find pictures that are near copies of one another; exact copies are compared once.
 
@@ -84,8 +87,10 @@ def near_pairs(
         Threads; default one a core.
     progress : Progress
         Shows how many candidates were compared.
+    cleared : iterable of collection of str
+        Absolute paths of pictures that are no copies of each other: see `read_cleared`.
     """
-    compared = _Compared.of(inspection)
+    compared = _Compared.of(inspection, cleared)
     candidates = _neighbours(compared.sketches)
     batches = [candidates[at : at + BATCH] for at in range(0, len(candidates), BATCH)]
     best: dict[tuple[int, int], Pair] = {}
@@ -169,9 +174,10 @@ class _Compared:
     sketches: Floats
     evidence: Floats  # that is asked for
     large: NDArray[np.bool_]
+    cleared: frozenset[tuple[int, int]]  # pairs of rows of this table
 
     @classmethod
-    def of(cls, inspection: Inspection) -> _Compared:
+    def of(cls, inspection: Inspection, cleared: Iterable[Collection[str]]) -> _Compared:
         first: dict[str, int] = {}
         for row, picture in enumerate(inspection.catalog.pictures):
             first.setdefault(picture.digest, row)
@@ -181,16 +187,23 @@ class _Compared:
         shorter = np.array([min(f.width, f.height) for f in inspection.facts], np.int64)
         fit = (shorter >= SMALLEST) & (entropy >= PLAINEST) & np.any(inspection.sketches, axis=1)
         rows = rows[fit[rows]]
+        pictures = tuple(inspection.catalog.pictures[row] for row in rows)
         return cls(
             rows,
-            tuple(inspection.catalog.pictures[row] for row in rows),
+            pictures,
             inspection.sketches[rows],
             np.where(plain, PLAIN_EVIDENCE, EVIDENCE)[rows].astype(np.float32),
             (shorter >= LARGE)[rows],
+            _cleared_rows(inspection.catalog.pictures, pictures, cleared),
         )
 
     def confirm(self, candidates: Numbers) -> list[Pair]:
         """Return the candidates [M, 3] that are near copies, as pairs of rows of this table."""
+        if self.cleared:
+            new = [tuple(pair[:2]) not in self.cleared for pair in candidates.tolist()]
+            candidates = candidates[new]
+            if not len(candidates):
+                return []
         one, other, flip = candidates.T
         sketches = self.sketches
         left = _drawn(np.where(flip[:, None] == 1, mirrored(sketches[one]), sketches[one]))
@@ -222,6 +235,22 @@ class _Compared:
         less = self.large[pairs[:, :2]].all(axis=1) & (asked == EVIDENCE)
         sure |= less & (degrees >= DETAIL_THEN) & (deviations >= EVIDENCE_THEN)
         return pairs[sure], place[sure], degrees[sure]
+
+
+def _cleared_rows(
+    every: Sequence[Picture], compared: Sequence[Picture], cleared: Iterable[Collection[str]]
+) -> frozenset[tuple[int, int]]:
+    """Return the pairs of rows that were cleared; what holds for a file holds for its copies."""
+    groups = list(cleared)
+    if not groups:
+        return frozenset()
+    row = {picture.digest: i for i, picture in enumerate(compared)}
+    digest = {picture.absolute: picture.digest for picture in every}
+    pairs: set[tuple[int, int]] = set()
+    for paths in groups:
+        rows = {row[digest[p]] for p in paths if digest.get(p) in row}
+        pairs.update(combinations(sorted(rows), 2))
+    return frozenset(pairs)
 
 
 def _neighbours(sketches: Floats) -> Numbers:

@@ -140,7 +140,7 @@ def verdict(evaluation: Evaluation) -> str:
     """Return what the score means, in a few sentences."""
     accuracy = evaluation.accuracy
     pictures = "held-out picture" if evaluation.split in {"val", "test"} else "picture"
-    wrong = evaluation.n - round(accuracy.value * accuracy.n)
+    wrong = evaluation.n - round(accuracy.value * evaluation.n)
     if wrong == 0:
         text = f"All {pluralize(evaluation.n, pictures)} are classified correctly."
     else:
@@ -152,6 +152,8 @@ def verdict(evaluation: Evaluation) -> str:
         f" The 95 % confidence interval of the accuracy is {100 * accuracy.low:.1f} to "
         f"{100 * accuracy.high:.1f} %."
     )
+    if evaluation.units is not None:
+        text += f" It counts independent pictures: these are {evaluation.counted}."
     if evaluation.guesses:
         text += " The model may be no better than guessing."
     worst = min(_rows(evaluation), key=lambda row: row["recall"])

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ilk.checking.findings.duplicates import find
 from ilk.checking.findings.evidence import Evidence
+from ilk.checking.quarantine.plan import chosen_files
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.inspection.inspect import Facts, Inspection
 from ilk.data.inspection.near import Pair
@@ -100,3 +103,14 @@ def test_copies_may_leak_and_be_in_conflict():
 def test_exact_copies_come_first():
     data = evidence(*((name, "cat", None) for name in "abcc"))
     assert kinds(data, (0, 1)) == [("duplicate.exact", "warning"), ("duplicate.near", "warning")]
+
+
+def test_a_group_in_several_splits_leaks_but_its_pictures_are_not_moved():
+    data = evidence(("a", "cat", "train"), ("b", "cat", "test"), ("c", "dog", "test"))
+    pictures = [replace(p, group="P1" * (i < 2)) for i, p in enumerate(data.catalog.pictures)]
+    catalog = replace(data.catalog, pictures=tuple(pictures))
+    data = replace(data, inspection=replace(data.inspection, catalog=catalog))
+    (finding,) = found(data)
+    assert (finding.kind, finding.severity) == ("leakage.group", "error")
+    assert finding.detail == "group P1: 2 pictures in train and test"
+    assert chosen_files([finding]) == {}

@@ -134,6 +134,15 @@ def test_like_things_before_a_plain_ground_are_no_copies():
     assert found(*garments, WAYS["mirrored"](garments[3])) == [(3, 6)]
 
 
+def test_pictures_that_were_cleared_are_no_copies():
+    image = photo(1)
+    data = inspected(image, jpeg(image, 60), jpeg(image, 40))
+    first, second, third = (p.absolute for p in data.catalog.pictures)
+    assert len(near_pairs(data)) == 3
+    assert near_pairs(data, cleared=[{first, second, third}]) == []
+    assert [p[:2] for p in near_pairs(data, cleared=[{first, second}])] == [(0, 2), (1, 2)]
+
+
 def test_of_exact_copies_one_stands_for_all():
     original = jpeg(photo(0))
     assert found(original, original, jpeg(photo(0), 40), original) == [(0, 2)]

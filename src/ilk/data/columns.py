@@ -1,4 +1,4 @@
-"""Columns: attributes of pictures that scores can be sliced by."""
+"""Columns: attributes of pictures that they can be grouped and scores be sliced by."""
 
 from __future__ import annotations
 

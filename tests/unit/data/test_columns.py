@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from ilk.data.catalog import Picture
+from ilk.data.columns import column, default_columns
 from ilk.errors import UsageError
-from ilk.evaluation.columns import column, default_columns
 
 
 def jpeg(width, height, camera="", taken="", orientation=1):
