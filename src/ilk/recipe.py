@@ -170,6 +170,15 @@ class Recipe(BaseModel):
         "folder, camera+day, or a regular expression such as '(P[0-9]+)_'; default: the table's "
         "column 'group', if it has one.",
     )
+    columns: str | None = Field(
+        None,
+        description="What a table calls its columns, as in path=image,label=choice.",
+    )
+    merge_alike: bool | None = Field(
+        None,
+        description="Whether class names that hardly differ (case, spaces, accents, 0 and 0.0) are "
+        "one class; default: stop and ask.",
+    )
     not_copies: Path | None = Field(
         None,
         description="File of pictures that you have looked at and that are no copies of each "

@@ -40,6 +40,7 @@ def check(
     *,
     quick: bool = False,
     model: str | None = None,
+    columns: Mapping[str, str] | str | None = None,
     group_by: str | None = None,
     not_copies: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
@@ -60,6 +61,8 @@ def check(
         Whether to run no backbone, and so skip wrong labels and outliers.
     model : str, optional
         The backbone; default: that of `ilk.train`.
+    columns : mapping or str, optional
+        What a table calls its columns: see `ilk.open_catalog`.
     group_by : str, optional
         What pictures that belong together have in common, as for `ilk.train`.
     not_copies : str or Path, optional
@@ -97,7 +100,7 @@ def check(
     name = model or DEFAULT
     describe(name)  # raises for an unknown name before the work begins
     with _report_folder(out, runs, exist_ok) as folder:
-        inspection = inspect(open_catalog(data), workers, progress)
+        inspection = inspect(open_catalog(data, columns), workers, progress)
         features, reason = None, "--quick"
         if not quick:
             inspection, features, reason = _with_features(inspection, name, workers, progress)

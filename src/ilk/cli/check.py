@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilk.cli.console import Count, print_json, progress, say
+from ilk.cli.console import Count, given_sources, print_json, progress, say
 from ilk.errors import UsageError
 from ilk.text import escaped, pluralize
 
@@ -20,11 +21,10 @@ MAX_FAILURES = 20
 
 
 def check(
-    data: str | None = None,
-    /,
-    *,
+    *data: str,
     quick: bool = False,
     model: str | None = None,
+    columns: str | None = None,
     group_by: str | None = None,
     not_copies: Path | None = None,
     json: bool = False,
@@ -45,12 +45,14 @@ def check(
     Parameters
     ----------
     data
-        Folder, table or name of a data set, as for 'ilk train'.
+        Folders, tables or the name of a data set, as for 'ilk train'.
     quick
         Run no network, and so skip wrong labels and outliers.
     model
         Backbone to compute features with; default: that of 'ilk train', which then finds them in
         the cache.
+    columns
+        What a table calls its columns, as in path=image,label=choice.
     group_by
         What pictures have in common that belong together, such as a column 'patient', as for
         'ilk train'.
@@ -85,13 +87,13 @@ def check(
 
     if undo is not None:
         others = (
-            *(data, model, group_by, not_copies, out),
+            *(model, columns, group_by, not_copies, out),
             *(fail_on, quarantine, kinds, write_catalog, workers),
         )
-        if quick or json or exist_ok or any(x is not None for x in others):
+        if quick or json or exist_ok or data or any(x is not None for x in others):
             raise UsageError("--undo takes only a manifest: ilk check --undo MANIFEST.")
         return _undo(undo)
-    if data is None:
+    if not data:
         raise UsageError("Give DATA: ilk check DATA. See 'ilk check --help'.")
     if (quarantine is None) != (kinds is None):
         raise UsageError("--quarantine DIR and --kinds KINDS go together.")
@@ -99,10 +101,11 @@ def check(
         raise UsageError("--model does not apply to --quick, which runs no network.")
     if exist_ok and out is None:
         raise UsageError("--exist-ok does not apply without --out: each report has a new folder.")
+    sources = given_sources(data)
     gate = select(fail_on, "--fail-on") if fail_on is not None else None
     to_move = select(kinds, "--kinds") if kinds is not None else None
     _refuse_early(data, quick, gate, to_move, quarantine, write_catalog)
-    catalog = ilk.open_catalog(data)
+    catalog = ilk.open_catalog(sources, columns)
     for flag, given in (("--quarantine", quarantine), ("--write-catalog", write_catalog)):
         if given is not None:
             refuse_memory(catalog, flag)
@@ -137,7 +140,7 @@ def check(
 
 
 def _refuse_early(
-    data: str,
+    data: Sequence[str],
     quick: bool,
     gate: Selection | None,
     to_move: Selection | None,
@@ -155,7 +158,8 @@ def _refuse_early(
         # A gate that can never fail would pass everything.
         raise UsageError(f"--quick does not look for {', '.join(skipped)}; drop one of them.")
     if quarantine is not None:
-        refuse_folder(quarantine, Path(data))
+        for source in data:
+            refuse_folder(quarantine, Path(source))
     if write_catalog is not None:
         refuse_table(write_catalog)
 

@@ -18,6 +18,7 @@ def compare(
     /,
     *,
     split: str | None = None,
+    columns: str | None = None,
     group_by: str | None = None,
     json: bool = False,
     max_unreadable: float = 0.05,
@@ -37,6 +38,8 @@ def compare(
         Folder, table or name of a data set, as for 'ilk evaluate'.
     split
         train, val, test or all; default: what was held out from both trainings.
+    columns
+        What a table calls its columns, as in path=image,label=choice.
     group_by
         As for 'ilk evaluate'.
     json
@@ -56,6 +59,7 @@ def compare(
         second,
         data,
         split=split,
+        columns=columns,
         group_by=group_by,
         max_unreadable=max_unreadable,
         batch=batch,

@@ -19,6 +19,11 @@ from ilk.text import escaped, pluralize
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
 
+def given_sources(data: Sequence[str]) -> str | list[str] | None:
+    """Return what was given as DATA: one source as it is, None if there is none."""
+    return list(data) if len(data) > 1 else next(iter(data), None)
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Tick]:
     """Show a progress bar on stderr after a second, if it is a terminal."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ilk.cli.console import (
     Count,
+    given_sources,
     print_caveats,
     print_confidence,
     print_json,
@@ -28,13 +29,13 @@ CORRUPTED = 200  # pictures
 
 def evaluate(
     model: Path,
-    data: str,
     /,
-    *,
+    *data: str,
     split: str | None = None,
     target_precision: float | None = None,
     target_coverage: float | None = None,
     slices: list[str] | None = None,
+    columns: str | None = None,
     group_by: str | None = None,
     unknown: str | None = None,
     corruptions: bool = False,
@@ -56,7 +57,7 @@ def evaluate(
     model
         A model.safetensors, the run folder that holds it, or an exported file.
     data
-        Folder, table or name of a data set, as for 'ilk train'.
+        Folders, tables or the name of a data set, as for 'ilk train'.
     split
         train, val, test or all; default: what was held out from the training.
     target_precision
@@ -67,6 +68,8 @@ def evaluate(
     slices
         Columns to slice the accuracy by, separated by commas: of the table, or size, shape, format,
         camera, day, folder. Columns of a table with up to 20 values are always used.
+    columns
+        What a table calls its columns, as in path=image,label=choice.
     group_by
         What pictures have in common that are not independent, such as a column 'patient', as for
         'ilk train': intervals then count groups. Default: as in the training.
@@ -96,15 +99,18 @@ def evaluate(
     """
     import ilk
 
+    if not data:
+        raise UsageError("Give DATA: ilk evaluate MODEL DATA.")
     if corrupted is not None and not corruptions:
         raise UsageError("--corrupted does not apply without --corruptions.")
     classifier = running.load(model)
     before = classifier.spec.thresholds.get("accept")
     result = ilk.evaluate(
         classifier,
-        data,
+        given_sources(data),
         split=split,
         slices=split_commas(slices or ()),
+        columns=columns,
         group_by=group_by,
         unknown=unknown,
         corruptions=(corrupted or CORRUPTED) if corruptions else 0,

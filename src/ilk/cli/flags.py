@@ -41,10 +41,11 @@ def grouped_flags() -> type[Recipe]:
     for place, (name, field) in enumerate(Recipe.model_fields.items()):
         if name in GROUPS:
             group = Group(GROUPS[name], sort_key=place)
+        is_switch = field.annotation in {bool, bool | None}
         flag = Parameter(
             group=group,
             show_default=None if is_shown(name, field.default) else False,
-            negative="--no-" + name.replace("_", "-") if field.annotation is bool else (),
+            negative="--no-" + name.replace("_", "-") if is_switch else (),
         )
         fields[name] = (Annotated[field.annotation, flag], copy(field))
     for old, new in RENAMED.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ilk.cli.console import Count, print_json, progress, say
+from ilk.cli.console import Count, print_json, print_left_out, progress, say
 from ilk.cli.running import DEFAULT, Running, key_from
 from ilk.errors import UsageError
 from ilk.inference.classifier import model_file
@@ -78,7 +78,7 @@ def predict(
         A file with the server's API key; or set ILK_API_KEY.
     """
     import ilk
-    from ilk.data.sources import find_pictures
+    from ilk.data.folders import find_pictures
 
     if url and model_file(Path(model)).suffix in {".safetensors", ".onnx"}:
         raise UsageError(f"With --url the server has the model: leave {escaped(model)} out.")
@@ -92,8 +92,10 @@ def predict(
         raise UsageError("--connections and --api-key-file do not apply without --url.")
     if json and csv:
         raise UsageError("Give --json or --csv, not both.")
-    pictures = find_pictures(given, sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-                             if "-" in given else "")  # fmt: skip
+    found = find_pictures(given, sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+                          if "-" in given else "")  # fmt: skip
+    print_left_out(found.left_out)
+    pictures = list(found.pictures)
     if not pictures:
         raise UsageError(f"No pictures in {', '.join(escaped(p) for p in given)}.")
     writer = _json_writer if json else _csv_writer if csv else _text_writer

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from ilk.cli.console import print_caveats, print_json, print_left_out, print_scores, progress, say
+from ilk.cli.console import (
+    given_sources,
+    print_caveats,
+    print_json,
+    print_left_out,
+    print_scores,
+    progress,
+    say,
+)
 from ilk.cli.flags import grouped_flags
 from ilk.errors import UsageError
 from ilk.recipe import Recipe
@@ -24,9 +32,7 @@ else:
 
 
 def train(
-    data: str | None = None,
-    /,
-    *,
+    *data: str,
     recipe: str | None = None,
     resume: Path | None = None,
     name: str | None = None,
@@ -44,6 +50,7 @@ def train(
         Folder with CLASS/picture.jpg, optionally in train/, val/, test/;
         .csv or .parquet table with the columns path,label[,split];
         or the name of a data set: digits, cifar10, fashion-mnist.
+        Of several, a later one corrects the labels of files that an earlier one has too.
     recipe
         A YAML file, or a shipped recipe (probe, finetune, scratch, guide, case-study, cifar10,
         digits); flags override it.
@@ -70,11 +77,11 @@ def train(
         "progress": progress,
     }
     if lr_find:
-        if resume is not None or data is None:
+        if resume is not None or not data:
             raise UsageError("--lr-find needs DATA and cannot be combined with --resume.")
-        print_rates(*ilk.find_rate(data, recipe, **places, **changes), json=json)
+        print_rates(*ilk.find_rate(given_sources(data), recipe, **places, **changes), json=json)
         return
-    run = ilk.train(data, recipe, resume=resume, **places, **changes)
+    run = ilk.train(given_sources(data), recipe, resume=resume, **places, **changes)
     if not is_main_process():
         return
     print_left_out(run.catalog.left_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from os import PathLike
@@ -9,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ilk.data.catalog import Picture
+from ilk.data.catalog import Picture, describe_left_out
+from ilk.data.folders import find_pictures
 from ilk.data.in_memory import rgb, without_torch
-from ilk.data.sources import find_pictures
 from ilk.errors import UsageError
-from ilk.text import join_limited
+from ilk.text import escaped, join_limited, pluralize
 
+log = logging.getLogger("ilk")
 ENCODED = (bytes, bytearray, memoryview)
 
 
@@ -57,7 +59,14 @@ def _items(inputs: Any) -> Iterable[Any]:
 
 def _pictures(item: Any, index: int) -> list[Picture]:
     if isinstance(item, str | PathLike) and os.path.isdir(item):  # noqa: PTH112 -- any length of name
-        return find_pictures([os.fspath(item)])
+        found = find_pictures([os.fspath(item)])
+        if found.left_out:
+            log.warning(
+                "Passed over %s of %s: %s",
+                pluralize(len(found.left_out), "file"), escaped(item),
+                "; ".join(describe_left_out(found.left_out)),
+            )  # fmt: skip
+        return list(found.pictures)
     return [_picture(item, index)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 PICTURE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
@@ -28,6 +29,24 @@ SYSTEM_FOLDERS = {
 def is_system_folder(name: str) -> bool:
     """Return whether a folder belongs to a system or a tool, and not to the data."""
     return name.lower() in SYSTEM_FOLDERS or name.lower().startswith(".trash-")
+
+
+_SIGNATURES = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0|II\*\0|MM\0\*|P[1-6]\s|....ftyp",
+    re.DOTALL,
+)
+
+
+def is_picture_without_suffix(path: str) -> bool:
+    """Return whether a file whose name has no suffix with a letter begins as a picture does."""
+    suffix = os.path.splitext(path)[1]  # noqa: PTH122 -- as below
+    if any(map(str.isalpha, suffix)):
+        return False
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return bool(_SIGNATURES.match(file.read(16)))
+    except OSError:
+        return False
 
 
 def has_picture_suffix(name: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 from ilk.data.catalog import Catalog
 from ilk.errors import DataError
 from ilk.text import escaped, join_limited, pluralize
+
+_PREFIX = re.compile(r"[^\W\d_]{2,}")
+MOST_PREFIXES = 50  # of the names of files, for them to be classes
 
 
 def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed: int) -> Catalog:
@@ -30,10 +35,7 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
         whose name is not UTF-8.
     """
     if len(catalog.classes) < 2:
-        raise DataError(
-            f"{catalog.source} has {len(catalog.classes)} class with pictures "
-            f"({join_limited(catalog.classes)}); a classifier needs at least two."
-        )
+        raise DataError(_too_few_classes(catalog))
     _refuse_if_unwritable(catalog.classes)
     if any(p.split for p in catalog.pictures):
         if "train" not in catalog.splits:
@@ -44,6 +46,30 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
             return checked(catalog)
     shares = {"test": test_share, "val": val_share}
     return checked(_assigned(catalog, {k: v for k, v in shares.items() if v > 0}, seed))
+
+
+def _too_few_classes(catalog: Catalog) -> str:
+    """Say what was seen instead of classes, and what layout it looks like."""
+    name = next(iter(catalog.classes), "")
+    seen = (
+        f"{catalog.source} has only one class with pictures, '{escaped(name)}' "
+        f"({pluralize(len(catalog), 'picture')}); a classifier needs at least two."
+    )
+    counts = Counter(
+        found[0].casefold() if (found := _PREFIX.match(Path(p.path).name)) else ""
+        for p in catalog.pictures
+    )
+    if 1 < len(counts) <= MOST_PREFIXES and "" not in counts and min(counts.values()) > 1:
+        shown = join_limited(f"{prefix} ({n:,})" for prefix, n in counts.most_common())
+        return (
+            f"{seen} The names of the files begin with {shown}: if these are the classes, put the "
+            "pictures of each into a folder of their own, or list them in a table with the columns "
+            "path,label."
+        )
+    return (
+        f"{seen} Each folder counts as a class. Put the pictures of each class into a folder of "
+        "their own, side by side; pictures of none of the classes may be a class 'other'."
+    )
 
 
 def _assigned(catalog: Catalog, shares: dict[str, float], seed: int) -> Catalog:

@@ -6,18 +6,24 @@ import codecs
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ilk.data.catalog import OWN_COLUMNS, Catalog, LeftOut, Picture
 from ilk.data.names import PICTURE_SUFFIXES, SPLIT_NAMES, has_picture_suffix
-from ilk.errors import DataError
+from ilk.errors import DataError, UsageError
 from ilk.text import escaped, join_limited
 
 Table = tuple[list[str], list[dict[str, str]]]
 Stems = Callable[[str], dict[str, list[str]]]
+RENAMABLE = ("path", "label", "split", "group", "left_out")
+LABEL_NAMES = {
+    *("class", "classname", "class_name", "category", "target", "choice", "labels", "species"),
+    *("diagnosis", "breed", "tag", "y"),
+}
 SEPARATORS = ",;\t|"
 BYTE_ORDER_MARKS = (  # UTF-32 first: it begins as UTF-16 does
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -27,29 +33,72 @@ BYTE_ORDER_MARKS = (  # UTF-32 first: it begins as UTF-16 does
 )
 
 
-def from_table(path: Path) -> Catalog:
+def parse_columns(columns: Mapping[str, str] | str | None) -> dict[str, str]:
+    """Return what a table calls ilk's columns, of ``path=image,label=choice``.
+
+    Raises
+    ------
+    UsageError
+        It has another form, or ilk has no such column.
+    """
+    if columns is None:
+        return {}
+    pairs: Iterable[tuple[str, str]]
+    if isinstance(columns, str):
+        parts = (part.partition("=") for part in columns.split(","))
+        pairs = [(ours.strip().lower(), theirs.strip()) for ours, _, theirs in parts]
+    else:
+        pairs = columns.items()
+    for ours, theirs in pairs:
+        if ours not in RENAMABLE or not theirs:
+            raise UsageError(
+                f"--columns: '{escaped(f'{ours}={theirs}')}' is not understood. Give what the "
+                f"table calls {join_limited(RENAMABLE)}, as in --columns path=image,label=choice."
+            )
+    return dict(pairs)
+
+
+def from_table(path: Path, columns: Mapping[str, str] | None = None) -> Catalog:
     """Make a Catalog of a table with the columns ``path,label[,split]``.
 
     Paths are relative to the table. Rows whose file is missing are left out; a column ``left_out``
-    with text in it (as in a run's catalog.csv) leaves a row out too.
+    with text in it (as in a run's catalog.csv) leaves a row out too. ``columns`` says what the
+    table calls these columns.
 
     Raises
     ------
     DataError
         The table cannot be read, lacks a column, or names no picture that is there.
     """
-    header, rows = TABLE_READERS[path.suffix.lower()](path)
+    return _from_rows(str(path), path.parent, TABLE_READERS[path.suffix.lower()](path), columns)
+
+
+def from_frame(frame: Any, columns: Mapping[str, str] | None = None) -> Catalog:
+    """Make a Catalog of a DataFrame, as of a table; paths are relative to the working directory."""
+    names = {name: _column(str(name)) for name in frame.columns}
+    missing = frame.isna()
+    rows = [
+        {names[k]: "" if missing[k].iloc[i] else str(frame[k].iloc[i]) for k in names}
+        for i in range(len(frame))
+    ]
+    return _from_rows("the DataFrame", Path(), (list(names.values()), rows), columns)
+
+
+def _from_rows(
+    source: str, folder: Path, table: Table, columns: Mapping[str, str] | None
+) -> Catalog:
+    header, rows = _renamed(table, columns or {}, source)
     missing = [name for name in ("path", "label") if name not in header]
     if missing:
-        raise DataError(_lacking(path, header, missing))
+        raise DataError(_lacking(source, header, missing, rows, folder))
     pictures: list[Picture] = []
     left_out: list[LeftOut] = []
     stems = cache(_stems)  # each folder is listed once, and anew for the next table
     for row in rows:
-        file = _resolved(path.parent, row["path"], stems)
+        file = _resolved(folder, row["path"], stems)
         label = row["label"] or None
-        split = _split_name(row.get("split"), path)
-        columns = {k: v for k, v in row.items() if k not in OWN_COLUMNS and v}
+        split = _split_name(row.get("split"), source)
+        others = {k: v for k, v in row.items() if k not in OWN_COLUMNS and v}
         reason = row.get("left_out") or _row_trouble(file, label)
         if reason:
             # A file that exists was left out on purpose, by the user or by ilk: it does not
@@ -58,33 +107,91 @@ def from_table(path: Path) -> Catalog:
             gone = not there(file)
             unlabelled = not (gone or label) and has_picture_suffix(file)
             kind = "file.unlabelled" if unlabelled else ""
-            left_out.append(LeftOut(file, reason, label, split, gone, kind, columns))
+            left_out.append(LeftOut(file, reason, label, split, gone, kind, others))
         else:
-            pictures.append(Picture(file, label, split, columns=columns))
+            pictures.append(Picture(file, label, split, columns=others))
     if not pictures:
-        first = left_out[0] if left_out else None
-        why = f" The first: {escaped(first.path)} {first.reason}." if first else ""
-        raise DataError(f"{escaped(path)} lists no usable picture.{why}")
+        raise DataError(f"{escaped(source)} lists no usable picture.{_first_trouble(left_out)}")
     if any(p.split for p in pictures) and not all(p.split for p in pictures):
         bare = next(p.path for p in pictures if not p.split)
         raise DataError(
-            f"{escaped(path)} gives a split for some rows only (the first without: "
+            f"{escaped(source)} gives a split for some rows only (the first without: "
             f"{escaped(bare)}). Fill in the split column everywhere, or drop it."
         )
-    return Catalog(tuple(pictures), tuple(left_out), source=str(path))
+    return Catalog(tuple(pictures), tuple(left_out), source=source)
 
 
-def _lacking(path: Path, header: list[str], missing: list[str]) -> str:
-    """Say which columns are missing, and what the table has instead."""
+def _first_trouble(left_out: Sequence[LeftOut]) -> str:
+    if not left_out:
+        return " It has no rows."
+    first = left_out[0]
+    where = ""
+    if first.unreadable and not os.path.isabs(first.path):  # noqa: PTH117
+        where = f" Paths are relative to the table: that is {escaped(os.path.abspath(first.path))}."  # noqa: PTH100
+    return f" The first: {escaped(first.path)} {first.reason}.{where}"
+
+
+def _renamed(table: Table, columns: Mapping[str, str], source: str) -> Table:
+    """Return a table whose columns are called as ilk calls them."""
+    header, rows = table
+    if not columns:
+        return table
+    known = {name.casefold(): name for name in header}
+    to_ours = {}
+    for ours, theirs in columns.items():
+        name = theirs if theirs in header else known.get(theirs.casefold())
+        if name is None:
+            raise DataError(
+                f"--columns {ours}={escaped(theirs)}: {escaped(source)} has no such column; it has "
+                f"{join_limited(map(escaped, header), 9)}."
+            )
+        to_ours[name] = ours
+    # A column of the table that has the name of one that was renamed gives way.
+    kept = [name for name in header if name in to_ours or name not in columns]
+    names = {name: to_ours.get(name, name) for name in kept}
+    return [names[name] for name in kept], [
+        {names[name]: _cell(names[name], row.get(name, "")) for name in kept} for row in rows
+    ]
+
+
+def _lacking(
+    source: str,
+    header: list[str],
+    missing: list[str],
+    rows: Sequence[Mapping[str, str]],
+    folder: Path,
+) -> str:
+    """Say which columns are missing, what the table has instead, and which may be meant."""
     if not header:
-        return f"{escaped(path)} is empty. Expected a line path,label and a line for each picture."
-    has = f"it has {join_limited(map(escaped, header))}"
+        return (
+            f"{escaped(source)} is empty. Expected a line path,label and a line for each picture."
+        )
+    has = f"it has {join_limited(map(escaped, header), 9)}"
     if len(header) == 1:
         has = f"its first line is '{escaped(header[0])}'"
+    meant = _meant(header, missing, rows, folder)
     return (
-        f"{escaped(path)} lacks the column {' and '.join(missing)}; {has}. "
-        "Expected path,label and optionally split in the first line."
+        f"{escaped(source)} lacks the column {' and '.join(missing)}; {has}. "
+        + (f"Perhaps --columns {meant}. " if meant else "")
+        + "Expected path,label and optionally split in the first line, or --columns "
+        "path=NAME,label=NAME."
     )
+
+
+def _meant(
+    header: list[str], missing: list[str], rows: Sequence[Mapping[str, str]], folder: Path
+) -> str:
+    """Guess which columns are the missing ones: by the files that are there, and common names."""
+    found: dict[str, str] = {}
+    stems = cache(_stems)
+    for name in header:
+        files = [_resolved(folder, cell, stems) for row in rows[:20] if (cell := row.get(name))]
+        if "path" in missing and any(os.path.isfile(file) for file in files):  # noqa: PTH113
+            found.setdefault("path", name)
+        elif "label" in missing and name.casefold() in LABEL_NAMES:
+            found.setdefault("label", name)
+    complete = found.keys() >= set(missing)
+    return ",".join(f"{ours}={theirs}" for ours, theirs in found.items()) if complete else ""
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -140,7 +247,7 @@ def _row_trouble(file: str, label: str | None) -> str:
     return "" if label else "has no label in the table"
 
 
-def _split_name(text: str | None, table: Path) -> str | None:
+def _split_name(text: str | None, table: str) -> str | None:
     if not text:
         return None
     if text.lower() not in SPLIT_NAMES:
@@ -221,4 +328,8 @@ def _read_parquet(path: Path) -> Table:
     return list(names.values()), rows
 
 
-TABLE_READERS: dict[str, Callable[[Path], Table]] = {".csv": _read_csv, ".parquet": _read_parquet}
+TABLE_READERS: dict[str, Callable[[Path], Table]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from typing import Any
 
 from ilk.data.groups import with_groups
 from ilk.data.inspection.copies import find_copies
-from ilk.data.sources import open_catalog
 from ilk.errors import DataError, UsageError
 from ilk.evaluation.comparison import PairwiseComparison, compare_evaluations
-from ilk.evaluation.evaluate import Runner, trained_groups
+from ilk.evaluation.evaluate import Runner, labelled_for, trained_groups
 from ilk.evaluation.held_out import evaluation_pictures
 from ilk.inference.classifier import Classifier, SplitLookup, load
 from ilk.runtime import Progress, silent
@@ -25,6 +25,7 @@ def compare(
     data: Any,
     *,
     split: str | None = None,
+    columns: Mapping[str, str] | str | None = None,
     group_by: str | None = None,
     max_unreadable: float = 0.05,
     batch: int = 32,
@@ -41,7 +42,7 @@ def compare(
         Labelled pictures; see `ilk.open_catalog`.
     split : {"train", "val", "test", "all"}, optional
         Which pictures; by default those that were held out from both trainings.
-    group_by, max_unreadable, batch, workers, progress
+    columns, group_by, max_unreadable, batch, workers, progress
         As for `ilk.evaluate`.
 
     Returns
@@ -60,7 +61,7 @@ def compare(
     _refuse_other_classes(first, second)
     split_of = _split_in_either(first, second)
     catalog, chosen, words = evaluation_pictures(
-        open_catalog(data).labelled(), split_of, split, workers
+        labelled_for(first, data, columns), split_of, split, workers
     )
     if split is None:
         pictures = tuple(p for p in catalog.pictures if split_of(p.digest) != "train")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
@@ -13,6 +13,7 @@ import numpy as np
 
 from ilk.arrays import Floats, Pixels
 from ilk.data.catalog import Catalog, Picture, class_indices
+from ilk.data.class_names import matched
 from ilk.data.columns import refuse_unknown_columns
 from ilk.data.groups import groups_any, with_groups
 from ilk.data.inputs import pictures_of
@@ -44,6 +45,7 @@ def evaluate(
     *,
     split: str | None = None,
     slices: Sequence[str] = (),
+    columns: Mapping[str, str] | str | None = None,
     group_by: str | None = None,
     unknown: Any = None,
     corruptions: int = 0,
@@ -72,6 +74,8 @@ def evaluate(
     slices : sequence of str
         Columns to slice the accuracy by: of the table, or size, shape, format, camera, day,
         folder. Columns of a table with up to 20 values are always used.
+    columns : mapping or str, optional
+        What a table calls its columns: see `ilk.open_catalog`.
     group_by : str, optional
         What pictures have in common that are not independent, as for `ilk.train`, so that
         intervals count groups. Default: as in the training, where the data has it.
@@ -129,7 +133,7 @@ def evaluate(
             refuse_read_only(classifier.weights_file())
             classifier = with_threshold(classifier, threshold)
         ood_pictures = () if unknown is None else _ood_pictures(classifier, unknown)
-        catalog = open_catalog(data).labelled()
+        catalog = labelled_for(classifier, data, columns)
         refuse_unknown_columns(catalog.pictures, slices)
         catalog, chosen, words = evaluation_pictures(
             catalog, classifier.records.split_of, split, workers
@@ -152,6 +156,15 @@ def evaluate(
         if threshold is not None:
             store_threshold(classifier.weights_file(), threshold)
     return evaluation
+
+
+def labelled_for(
+    classifier: Classifier, data: Any, columns: Mapping[str, str] | str | None
+) -> Catalog:
+    """Open labelled data; class names that hardly differ match if they were merged in training."""
+    catalog = open_catalog(data, columns).labelled()
+    merged = classifier.spec.provenance.get("recipe", {}).get("merge_alike")
+    return matched(catalog, classifier.classes) if merged else catalog
 
 
 def trained_groups(classifier: Classifier, catalog: Catalog) -> str | None:

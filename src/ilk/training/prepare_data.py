@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ilk.data.catalog import Catalog
+from ilk.data.class_names import settled
 from ilk.data.groups import with_groups
 from ilk.data.inspection.cleared import read_cleared
 from ilk.data.inspection.copies import count_redundant, with_copies
@@ -39,7 +40,8 @@ def prepare_data(
     UsageError
         ``changes`` ask for a share that cannot be held out, as the data has splits of its own.
     """
-    inspection = inspect(open_catalog(data).labelled(), recipe.workers, progress)
+    catalog = settled(open_catalog(data, recipe.columns).labelled(), recipe.merge_alike)
+    inspection = inspect(catalog, recipe.workers, progress)
     inspection.catalog.refuse_unreadable(recipe.max_unreadable)
     _refuse_unused_shares(inspection.catalog, recipe, changes)
     cleared = read_cleared(recipe.not_copies, {p.absolute for p in inspection.catalog.pictures})

@@ -173,11 +173,13 @@ def reopen(
         raise UsageError(
             f"The run {escaped(folder)} was trained on arrays; pass them again to resume it."
         )
-    if Path(record["data"]).is_absolute() and not Path(record["data"]).exists():
-        raise UsageError(
-            f"The pictures of the run {escaped(folder)} are no longer at "
-            f"{escaped(record['data'])}. Say where they are now: ilk train DATA --resume RUN."
-        )
+    sources = record["data"] if isinstance(record["data"], list) else [record["data"]]
+    for source in sources:
+        if Path(source).is_absolute() and not Path(source).exists():
+            raise UsageError(
+                f"The pictures of the run {escaped(folder)} are no longer at {escaped(source)}. "
+                "Say where they are now: ilk train DATA --resume RUN."
+            )
     return record["data"], wanted
 
 
@@ -282,8 +284,11 @@ def _read(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _reopenable(data: Any) -> str | None:
-    """Return the path or name that opens the data again; None for arrays."""
+def _reopenable(data: Any) -> str | list[str] | None:
+    """Return the path or name that opens the data again, or those of several; None for arrays."""
+    if isinstance(data, list):
+        several = [_reopenable(source) for source in data]
+        return [s for s in several if isinstance(s, str)] if all(several) else None
     if not isinstance(data, str | PathLike):
         return None
     path = Path(data)

@@ -15,7 +15,8 @@ from pyarrow import parquet
 
 from ilk.data import sources
 from ilk.data.catalog import Catalog, Picture
-from ilk.data.sources import find_pictures, open_catalog
+from ilk.data.folders import find_pictures
+from ilk.data.sources import open_catalog
 from ilk.errors import DataError, UsageError
 
 
@@ -200,7 +201,7 @@ def test_a_picture_outside_the_classes_is_left_out_for_want_of_a_label(
 
 
 def test_pictures_a_level_too_high_are_refused_with_a_hint(tree):
-    with pytest.raises(DataError, match=r"1 files, but no class folders.*you mean"):
+    with pytest.raises(DataError, match=r"1 picture, but no class folders.*itself one of the"):
         open_catalog(tree("1.png"))
 
 
@@ -344,7 +345,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
         open_catalog(tmp_path / "x.zip")
 
 
-@pytest.mark.parametrize("data", [None, 3, ["a"], (1, 2, 3)])
+@pytest.mark.parametrize("data", [None, 3, [1], (1, 2, 3)])
 def test_data_of_another_type_is_refused(data):
     with pytest.raises(UsageError, match=f"Data is a {type(data).__name__}"):
         open_catalog(data)
@@ -537,7 +538,7 @@ def test_a_downloaded_data_set_keeps_its_splits_and_names(monkeypatch):
 
 
 def paths(found):
-    return [p.path for p in found]
+    return [p.path for p in found.pictures]
 
 
 def test_files_are_kept_in_order_and_as_they_were_named(tree, root, monkeypatch):
@@ -545,7 +546,7 @@ def test_files_are_kept_in_order_and_as_they_were_named(tree, root, monkeypatch)
     monkeypatch.chdir(root)
     found = find_pictures(["b.png", "./a.png", "notes.txt", "missing.png"])
     assert paths(found) == ["b.png", "./a.png", "notes.txt", "missing.png"]
-    assert {p.label for p in found} == {None}
+    assert {p.label for p in found.pictures} == {None}
 
 
 def test_a_folder_gives_its_pictures_at_any_depth(tree, root):
@@ -680,3 +681,113 @@ def test_folders_of_systems_and_tools_are_skipped(tree, name):
 
 def test_a_class_may_begin_with_a_dot(tree):
     assert open_catalog(tree(".22 LR/1.png", "9 mm/2.png")).classes == (".22 LR", "9 mm")
+
+
+# --- what several sources and renamed columns give ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "columns", ["path=image,label=choice", {"path": "Image", "label": "choice"}]
+)
+def test_columns_that_a_table_calls_otherwise(table, root, columns):
+    path = table("image,choice,label\ncat/1.png,cat,ignored\ndog/2.png,dog,ignored\n")
+    data = open_catalog(path, columns)
+    assert [p.label for p in data.pictures] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "message"),
+    [
+        ("image", UsageError, r"'image=' is not understood. .*path, label, split"),
+        ("file=image", UsageError, "'file=image' is not understood"),
+        ("path=photo", DataError, "has no such column; it has image, choice"),
+    ],
+)
+def test_columns_that_are_not_there_are_refused(table, columns, error, message):
+    with pytest.raises(error, match=message):
+        open_catalog(table("image,choice\ncat/1.png,cat\n"), columns)
+
+
+def test_columns_apply_to_tables_only(tree):
+    with pytest.raises(UsageError, match="--columns path=x applies to tables"):
+        open_catalog(tree("cat/1.png", "dog/1.png"), "path=x")
+
+
+def test_a_table_with_other_column_names_says_which_may_be_meant(table):
+    with pytest.raises(DataError, match="Perhaps --columns path=image,label=class"):
+        open_catalog(table("id,image,class\n1,cat/1.png,cat\n"))
+
+
+def test_a_data_frame_is_a_table(tree, root, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    tree("cat/1.png", "dog/2.png", "dog/3.png")
+    monkeypatch.chdir(root)
+    frame = pandas.DataFrame(
+        {"path": ["cat/1.png", "dog/2.png", "dog/3.png"], "label": ["cat", "dog", None]}
+    )
+    data = open_catalog(frame)
+    assert [(p.path, p.label) for p in data.pictures] == [
+        ("cat/1.png", "cat"),
+        ("dog/2.png", "dog"),
+    ]
+    assert [x.reason for x in data.left_out] == ["has no label in the table"]
+
+
+@pytest.mark.parametrize("container", [list, tuple])
+def test_several_sources_are_opened_together(tree, table, root, container):
+    folder = tree("more/cat/7.png", "more/eel/8.png")
+    path = table("path,label\ncat/1.png,cat\nmore/cat/7.png,eel\n")
+    data = open_catalog(container([folder / "more", path]))
+    assert rows(data, root) == [
+        ("more/cat/7.png", "eel", None),
+        ("more/eel/8.png", "eel", None),
+        ("cat/1.png", "cat", None),
+    ]
+
+
+@pytest.mark.parametrize("name", ["IMG_0001", "12", "photo.1"])
+def test_a_picture_without_an_ending_is_known_by_its_content(tree, root, write_picture, name):
+    tree("cat/1.png")
+    write_picture(root / "x.png", 5)
+    (root / "x.png").rename(root / "cat" / name)
+    (root / "cat" / "README").write_text("about these")
+    data = open_catalog(root)
+    assert {Path(p.path).name for p in data.pictures} == {"1.png", name}
+    assert [Path(x.path).name for x in data.left_out] == ["README"]
+    assert paths(find_pictures([str(root / "cat")])) == sorted(p.path for p in data.pictures)
+
+
+def test_masks_beside_photos_are_passed_over_and_named(tree, root):
+    data = open_catalog(tree("cat/1.png", "cat/1_mask.png", "dog/2.png"))
+    assert [p.path for p in data.pictures] == [str(root / "cat/1.png"), str(root / "dog/2.png")]
+    assert [x.reason for x in data.left_out] == ["is a mask of 1.png, by its name"]
+
+
+def test_what_a_folder_to_predict_has_besides_pictures_is_left_out_by_name(tree, root):
+    tree("a.png", "b.txt")
+    found = find_pictures([str(root)])
+    assert [(Path(x.path).name, x.reason) for x in found.left_out] == [
+        ("b.txt", "is not a picture, by its suffix")
+    ]
+
+
+cells = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12)
+
+
+@settings(max_examples=60)
+@given(
+    header=st.lists(cells, min_size=1, max_size=4),
+    body=st.lists(st.lists(cells, min_size=1, max_size=4), max_size=4),
+    separator=st.sampled_from(",;\t|"),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]),
+    columns=st.sampled_from([None, "path=a,label=b"]),
+)
+def test_any_table_is_read_or_refused_in_a_sentence(
+    tmp_path_factory, header, body, separator, encoding, columns
+):
+    path = tmp_path_factory.mktemp("table") / "t.csv"
+    lines = [separator.join(row) for row in [header, *body]]
+    path.write_bytes("\n".join(lines).encode(encoding, "replace"))
+    with pytest.raises((DataError, UsageError)) as caught:
+        open_catalog(path, columns)
+    assert len(str(caught.value)) < 1500

@@ -321,3 +321,15 @@ def test_a_class_too_small_to_hold_some_out_is_refused():
     with pytest.raises(DataError, match="'eel' has 1 distinct picture, fewer than the 2 splits"):
         roles(data, 0.1, seed=0)
     assert by_split(data, roles(data, 0, seed=0))["train", "train"] == 41
+
+
+def test_a_single_class_is_refused_with_what_was_seen():
+    with pytest.raises(DataError, match=r"only one class with pictures, 'cat' \(5 pictures\)"):
+        dealt(catalog(cat=5))
+
+
+def test_a_folder_of_pictures_named_by_class_is_recognised():
+    names = ["cat.1", "cat.2", "Dog_3", "dog_4"]
+    data = Catalog(tuple(Picture(f"images/{n}.jpg", "images", digest=n) for n in names))
+    with pytest.raises(DataError, match=r"begin with cat \(2\), dog \(2\): if these are the cl"):
+        dealt(data)

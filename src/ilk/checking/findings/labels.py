@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import defaultdict
 from collections.abc import Iterator
 
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.kinds import Severity
 from ilk.checking.findings.records import Finding
 from ilk.data.catalog import Catalog
+from ilk.data.class_names import alike
 from ilk.evaluation.label_issues import label_issues
 from ilk.text import escaped, join_limited
 
@@ -38,29 +36,15 @@ def _unlabelled(catalog: Catalog) -> Iterator[Finding]:
 
 
 def _names(catalog: Catalog) -> Iterator[Finding]:
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in catalog.classes:
-        alike[plain(name)].append(name)
     counts = catalog.counts()
-    for names in alike.values():
-        if len(names) > 1:
-            shares = join_limited(f"'{name}' ({counts[name]:,} pictures)" for name in names)
-            detail = f"differ only in case, spaces, hyphens or accents: {shares}"
-            action = "If they mean the same, give them one name: they count as separate classes."
-            yield Finding("label.names", "warning", (), detail, action)
-
-
-def plain(name: str) -> str:
-    """Return a class name without case, accents, spaces, underscores and hyphens.
-
-    Between two digits the separator stays: '1-1' is not '11'. Only accents of Latin, Greek and
-    Cyrillic letters are removed; the marks of other scripts form separate letters.
-    """
-    letters = "".join(
-        c for c in unicodedata.normalize("NFKD", name) if not "\u0300" <= c <= "\u036f"
-    )
-    spaced = re.sub(r"[\s_\-\u2010-\u2015]+", " ", letters.casefold()).strip()
-    return re.sub(r"(?<!\d) | (?!\d)", "", spaced) or name
+    for names in alike(catalog.classes):
+        shares = join_limited(f"'{name}' ({counts[name]:,} pictures)" for name in names)
+        detail = f"differ only in case, spaces, hyphens, accents or zeros: {shares}"
+        action = (
+            "If they mean the same, give them one name, or train with --merge-alike; otherwise "
+            "with --no-merge-alike."
+        )
+        yield Finding("label.names", "warning", (), detail, action)
 
 
 def _splits(catalog: Catalog) -> Iterator[Finding]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ilk.checking.findings.evidence import Evidence
-from ilk.checking.findings.labels import find, plain
+from ilk.checking.findings.labels import find
 from ilk.data.catalog import Catalog, LeftOut, Picture
+from ilk.data.class_names import plain
 from ilk.data.inspection.inspect import STATISTICS, Facts, Inspection
 from ilk.evaluation.label_issues import label_issues, margins
 
