@@ -12,7 +12,16 @@ from typing import Any
 
 from ilk.arrays import Floats
 from ilk.checking import report
-from ilk.checking.findings import balance, duplicates, files, labels, outliers, pictures, shortcuts
+from ilk.checking.findings import (
+    balance,
+    duplicates,
+    files,
+    groups,
+    labels,
+    outliers,
+    pictures,
+    shortcuts,
+)
 from ilk.checking.findings.evidence import Evidence
 from ilk.checking.findings.kinds import SEVERITIES
 from ilk.checking.findings.records import Findings
@@ -31,7 +40,7 @@ from ilk.models.backbones import DEFAULT, describe
 from ilk.runtime import Progress, silent
 
 log = logging.getLogger("ilk")
-NEED_NETWORK = ("label.suspect", "outlier")
+NEED_NETWORK = ("label.suspect", "balance.groups", "outlier")
 MAX_PROBABILITIES = 200_000_000  # float32, of which several copies are in memory
 
 
@@ -146,6 +155,7 @@ def find_all(
         *duplicates.find(evidence, list(pairs)),
         *labels.find(evidence),
         *balance.find(evidence),
+        *groups.find(evidence),
         *shortcuts.find(evidence),
         *outliers.find(evidence),
     ]

@@ -44,7 +44,7 @@ def with_groups(catalog: Catalog, by: str | None) -> Catalog:
         if COLUMN not in columns_of(pictures):
             return catalog
         by = COLUMN
-    names = _names(by, pictures)
+    names = group_names(pictures, by)
     bare = names.count("")
     if bare == len(names):
         raise DataError(
@@ -68,12 +68,13 @@ def with_groups(catalog: Catalog, by: str | None) -> Catalog:
 def groups_any(pictures: Sequence[Picture], by: str) -> bool:
     """Return whether some of the pictures would have a group: see `with_groups`."""
     try:
-        return len(set(_names(by, pictures))) > 1
+        return len(set(group_names(pictures, by))) > 1
     except UsageError:  # no such column
         return False
 
 
-def _names(by: str, pictures: Sequence[Picture]) -> list[str]:
+def group_names(pictures: Sequence[Picture], by: str) -> list[str]:
+    """Return the name of each picture's group, '' where it has none: see `with_groups`."""
     return _matches(by, pictures) if "(" in by else _joined(by, pictures)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import cast
 import numpy as np
 
 from ilk.arrays import Floats, Indices
+from ilk.checking.findings.groups import suspected_groups
 from ilk.data.catalog import Catalog, Picture, class_indices
 from ilk.data.split import evaluation_split, subsample
 from ilk.engines import Options
@@ -22,6 +24,8 @@ from ilk.runtime import Progress, silent
 from ilk.training.head import Head, solve
 from ilk.training.prepare_data import drop_unreadable
 from ilk.training.result import HeadFacts, Outputs, TrainingFacts, TrainingResult
+
+log = logging.getLogger("ilk")
 
 
 def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -> TrainingResult:
@@ -57,6 +61,7 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
                   and i not in extracted.errors], np.int64)
         for split in ("train", "val", evaluation_split(catalog))
     )  # fmt: skip
+    warnings = _group_warnings([pictures[i] for i in train], extracted.features[train], catalog)
     head = _solve([pictures[i] for i in train], extracted.features[train], catalog.classes, recipe)
     bundle = _with_head(backbone, head, catalog.classes)
 
@@ -76,8 +81,20 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
         outputs(evaluated),
         outputs(val) if has_val else outputs(train[head.indices], head.logits),
         outputs(subsample(train, recipe.seed)),
-        TrainingFacts(engine.name, head=facts),
+        TrainingFacts(engine.name, head=facts, warnings=warnings),
     )
+
+
+def _group_warnings(
+    pictures: Sequence[Picture], features: Floats, catalog: Catalog
+) -> tuple[str, ...]:
+    """Warn if pictures seem to belong together, and the score profits from it."""
+    targets = class_indices(pictures, catalog.classes)
+    found = suspected_groups(pictures, features, targets, len(catalog.classes))
+    if found is None:
+        return ()
+    log.warning("%s", found)
+    return (str(found),)
 
 
 def _import_solver() -> None:

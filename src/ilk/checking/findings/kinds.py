@@ -49,6 +49,7 @@ KINDS = {
     "balance.unequal": "Classes of very unequal size",
     "balance.split": "Classes too small to be split",
     "balance.shortcut": "Shortcuts that a model may learn instead",
+    "balance.groups": "Pictures that may belong together",
     "outlier": "Outliers of their class",
 }
 
