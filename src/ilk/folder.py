@@ -29,7 +29,8 @@ def new_folder(
 ) -> Iterator[Path]:
     """Make a run's folder before the work begins; remove it again if nothing is written to it.
 
-    ``flags`` are the command-line flags of the name and the parent, for messages.
+    Without a ``name`` it is ``default``, or the first of default-2, … that is free if that exists
+    and ``exist_ok`` does not allow to replace it. ``flags`` are the command-line flags of the name and the parent, for messages.
 
     Raises
     ------
@@ -41,6 +42,8 @@ def new_folder(
             f"{flags[0]} '{escaped(name)}' is not a valid name of a folder; {flags[1]} sets its "
             "parent."
         )
+    if name is None and exist_ok:
+        name = default
     existed = name is not None and (parent / name).is_dir()
     with readable_errors(parent, flags[1]):
         parent_existed = parent.exists()

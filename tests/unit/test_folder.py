@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from ilk.folder import digest_of, put_in_place, size_of
+from ilk.folder import digest_of, new_folder, put_in_place, size_of
 
 
 def test_a_files_digest_is_sha256(tmp_path):
@@ -78,3 +78,10 @@ def test_a_folder_that_cannot_be_renamed_is_an_error(made, tmp_path):
     target = tmp_path / "none" / "target"
     with pytest.raises(OSError, match="No such file"):
         put_in_place(made("part", "graph"), target, whole(target))
+
+
+def test_a_name_is_not_needed_to_replace_a_run(tmp_path):
+    for exist_ok, name in ((False, "train"), (False, "train-2"), (True, "train")):
+        with new_folder(tmp_path, None, exist_ok) as folder:
+            (folder / "model").touch()
+        assert folder.name == name

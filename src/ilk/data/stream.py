@@ -17,6 +17,7 @@ from ilk.runtime import cores
 from ilk.spec import Preprocess
 
 LOOKAHEAD_BYTES = 256 * 2**20
+MOST_AHEAD = 64  # batches: with more, small pictures would be queued by the hundred thousand
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Stream:
         self._pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="ilk-decode")
         self._pending: deque[Future[Batch]] = deque()
         ahead = LOOKAHEAD_BYTES // (preprocess.imgsz**2 * 3 * batch)
-        for _ in range(0, len(pictures), batch)[: max(2, ahead)]:
+        for _ in range(0, len(pictures), batch)[: min(max(2, ahead), MOST_AHEAD)]:
             self._submit()
 
     def __iter__(self) -> Iterator[Batch]:
