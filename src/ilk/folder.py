@@ -30,7 +30,8 @@ def new_folder(
     """Make a run's folder before the work begins; remove it again if nothing is written to it.
 
     Without a ``name`` it is ``default``, or the first of default-2, … that is free if that exists
-    and ``exist_ok`` does not allow to replace it. ``flags`` are the command-line flags of the name and the parent, for messages.
+    and ``exist_ok`` does not allow to replace it. ``flags`` are the command-line flags of the name
+    and the parent, for messages.
 
     Raises
     ------
