@@ -4,77 +4,41 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ilk.data.catalog import Catalog, LeftOut, Picture
+from ilk.data.layout import is_hidden_file, layout_of
 from ilk.data.masks import masks_of
 from ilk.data.names import (
     NOT_READ,
     PICTURE_SUFFIXES,
-    SPLIT_NAMES,
     has_picture_suffix,
     is_picture_without_suffix,
     is_system_folder,
 )
 from ilk.errors import DataError
-from ilk.text import escaped, join_limited, pluralize
-
-Contents = Callable[[Path], tuple[list[str], list[str]]]
+from ilk.text import escaped, pluralize
 
 
 def from_folder(root: Path) -> Catalog:
-    """Make a Catalog of ``root/{train,val,test}/class/*`` or of ``root/class/*``.
+    """Make a Catalog of the pictures in class folders: see `ilk.data.layout.layout_of`.
 
-    A folder around all of them, as archives have, is looked into. Hidden files, and the folders
-    that systems and tools leave behind, are skipped; class folders are searched recursively. A
-    symlink to a folder is followed if it is a split or a class, but not below that. Other files,
-    broken links and class folders without pictures are left out, each with the reason.
+    Class folders are searched recursively. A symlink to a folder is followed if it is a split or a
+    class, but not below that. Other files, broken links and class folders without pictures are left
+    out, each with the reason.
     """
-    contents = cache(_contents)
-    root = _unwrapped(root, contents)
-    folders, files = contents(root)
-    places = {name: _unwrapped(root / name, contents, name) for name in folders if _split_of(name)}
-    splits = {name: contents(place) for name, place in places.items()}
-    if not any(inner for inner, _ in splits.values()):  # a class may be called 'test' too
-        return _complete(root, [*_class_folders(root, folders, None), *_loose(files, None)])
-    others = [name for name in folders if name not in splits]
-    if others:
-        raise DataError(
-            f"{escaped(root)} has split folders and other folders next to them: "
-            f"{join_limited(others)}. "
-            f"Only splits are allowed ({', '.join(SPLIT_NAMES)}), each with class folders."
-        )
-    found: list[Picture | LeftOut] = list(_loose(files, None))
-    for name, (inner, loose) in splits.items():
-        split = _split_of(name)
-        found += [*_class_folders(places[name], inner, split), *_loose(loose, split)]
-        if not inner:
-            found.append(_empty(root / name, None, split))
-    return _complete(root, found)
-
-
-def _split_of(name: str) -> str | None:
-    return SPLIT_NAMES.get(name.lower())
-
-
-def _unwrapped(folder: Path, contents: Contents, name: str | None = None) -> Path:
-    """Return the folder in which the classes or splits lie, where others are around it.
-
-    A folder is around the data if it holds no picture but one folder, which holds no picture but
-    folders. A split is looked into only if the folder in it has the same ``name``.
-    """
-    folders, files = contents(folder)
-    if len(folders) != 1 or name not in {None, folders[0]} or any(map(has_picture_suffix, files)):
-        return folder
-    inner, pictures = contents(folder / folders[0])
-    if not inner or any(map(has_picture_suffix, pictures)):
-        return folder
-    if name is None and len(inner) == 1 and not _split_of(inner[0]):  # one class, or another around
-        deeper = _unwrapped(folder / folders[0], contents)
-        return folder if deeper == folder / folders[0] else deeper
-    return folder / folders[0]
+    layout = layout_of(root)
+    found: list[Picture | LeftOut] = []
+    for folder, label, split in layout.classes:
+        found += _class_folder(layout.root, folder, label, split)
+    for file, split in layout.loose:
+        found.append(_loose(file, split))
+    for folder in layout.aside:
+        reason = "is a folder without classes, next to the splits"
+        found.append(LeftOut(str(folder), reason, None, None, False, "file.ignored"))
+    found += [_empty(folder, None, split) for folder, split in layout.empty]
+    return _complete(layout.root, found)
 
 
 def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
@@ -100,8 +64,7 @@ def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
 
 def _hint(root: Path, files: Sequence[str]) -> str:
     """Say what a folder without classes may be."""
-    tables = [file for file in files if file.lower().endswith((".csv", ".tsv", ".parquet"))]
-    if tables:
+    if tables := tables_among(files):
         return f"If a table has the labels, give that: {escaped(tables[0])}."
     return (
         f"Put the pictures of each class into a folder of their own, as in "
@@ -111,58 +74,22 @@ def _hint(root: Path, files: Sequence[str]) -> str:
     )
 
 
-def _contents(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the folders in a folder, and the paths of its files, both sorted."""
-    folders, files = [], []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if _is_folder(entry):
-                    if not _is_hidden_folder(entry):
-                        folders.append(entry.name)
-                elif not _is_hidden(entry.name):
-                    files.append(entry.path)
-    except OSError as error:
-        raise DataError(f"{escaped(folder)} cannot be listed: {error.strerror}.") from None
-    return sorted(folders, key=os.fsencode), sorted(files, key=os.fsencode)
+def tables_among(files: Iterable[str]) -> list[str]:
+    """Return the files that may be tables of labels."""
+    return [file for file in files if file.lower().endswith((".csv", ".tsv", ".parquet"))]
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # links in a loop
-        return False
-
-
-def _is_hidden_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether a folder is no class: a class may begin with a dot, such as '.22 LR'."""
-    if is_system_folder(entry.name):
-        return True
-    if not entry.name.startswith("."):
-        return False
-    try:
-        return not any(map(has_picture_suffix, os.listdir(entry.path)))  # noqa: PTH208
-    except OSError:
-        return True
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in {"Thumbs.db", "desktop.ini"}
-
-
-def _class_folders(
-    root: Path, names: Sequence[str], split: str | None
+def _class_folder(
+    root: Path, folder: Path, label: str, split: str | None
 ) -> Iterator[Picture | LeftOut]:
-    for name in names:
-        folder = root / name
-        if folder.is_symlink() and root.resolve().is_relative_to(folder.resolve()):
-            reason = "is a link to one of its parent folders"
-            yield LeftOut(str(folder), reason, name, split, False, "file.link")
-        else:
-            found = list(_files(folder, name, split))
-            yield from found
-            if not any(isinstance(x, Picture) or x.unreadable for x in found):
-                yield _empty(folder, name, split)
+    if folder.is_symlink() and root.resolve().is_relative_to(folder.resolve()):
+        reason = "is a link to one of its parent folders"
+        yield LeftOut(str(folder), reason, label, split, False, "file.link")
+        return
+    found = list(_files(folder, label, split))
+    yield from found
+    if not any(isinstance(x, Picture) or x.unreadable for x in found):
+        yield _empty(folder, label, split)
 
 
 def _empty(folder: Path, label: str | None, split: str | None) -> LeftOut:
@@ -170,13 +97,11 @@ def _empty(folder: Path, label: str | None, split: str | None) -> LeftOut:
     return LeftOut(str(folder), reason, label, split, False, "file.ignored")
 
 
-def _loose(files: Sequence[str], split: str | None) -> Iterator[LeftOut]:
-    for file in files:
-        if has_picture_suffix(file):
-            reason = "has no label: not in a class folder"
-            yield LeftOut(file, reason, None, split, False, "file.unlabelled")
-        else:
-            yield _not_a_picture(file, None, split)
+def _loose(file: str, split: str | None) -> LeftOut:
+    if has_picture_suffix(file):
+        reason = "has no label: not in a class folder"
+        return LeftOut(file, reason, None, split, False, "file.unlabelled")
+    return _not_a_picture(file, None, split)
 
 
 def _not_a_picture(path: str, label: str | None, split: str | None) -> LeftOut:
@@ -198,7 +123,7 @@ def _files(folder: Path, label: str | None, split: str | None) -> Iterator[Pictu
                 yield LeftOut(path, reason, label, split, False, "file.link")
         masks = masks_of(place, names)
         for name in sorted(names, key=os.fsencode):
-            if _is_hidden(name):
+            if is_hidden_file(name):
                 continue
             path = os.path.join(place, name)  # noqa: PTH118
             if name in masks:

@@ -12,11 +12,13 @@ from ilk.data.combine import combined
 from ilk.data.folders import from_folder
 from ilk.data.in_memory import from_arrays
 from ilk.data.named import NAMED
-from ilk.data.tables import TABLE_READERS, from_frame, from_table, parse_columns
+from ilk.data.table_files import TABLE_READERS
+from ilk.data.tables import from_frame, from_table, parse_columns
 from ilk.errors import UsageError
 from ilk.text import escaped
 
-ALLOWED = f"Give a folder, a .csv or .parquet table, or one of: {', '.join(NAMED)}."
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+ALLOWED = f"Give a folder, a .csv, .tsv or .parquet table, or one of: {', '.join(NAMED)}."
 
 
 def open_catalog(data: Any, columns: Mapping[str, str] | str | None = None) -> Catalog:
@@ -25,9 +27,10 @@ def open_catalog(data: Any, columns: Mapping[str, str] | str | None = None) -> C
     Parameters
     ----------
     data : str, Path, Catalog, DataFrame, tuple (images, labels), or a list of sources
-        ``root/{train,val,test}/class/*``, ``root/class/*``, a ``.csv`` or ``.parquet`` table with
-        the columns ``path,label[,split]``, or one of the names in `NAMED`. Of several sources, a
-        later one corrects the labels of files that an earlier one has too.
+        ``root/{train,val,test}/class/*``, ``root/class/*``, ``root/class/{train,val,test}/*``; a
+        ``.csv``, ``.tsv`` or ``.parquet`` table with the columns ``path,label[,split]``; or one of
+        the names in `NAMED`. Of several sources, a later one corrects the labels of files that an
+        earlier one has too.
     columns : mapping or str, optional
         What a table calls them: ``{"path": "image", "label": "choice"}`` or
         ``"path=image,label=choice"``.
@@ -72,7 +75,7 @@ def _opened(data: Any, columns: Mapping[str, str]) -> tuple[Catalog, bool]:
         return from_arrays(*data), False
     if not isinstance(data, str | os.PathLike):
         raise UsageError(
-            f"Data is a {type(data).__name__}; give a folder, a .csv or .parquet table, a "
+            f"Data is a {type(data).__name__}; give a folder, a .csv, .tsv or .parquet table, a "
             f"DataFrame, a Catalog, a tuple (images, labels), a list of these, or a name: "
             f"{', '.join(NAMED)}."
         )
@@ -83,6 +86,8 @@ def _opened(data: Any, columns: Mapping[str, str]) -> tuple[Catalog, bool]:
         return from_folder(path), False
     if path.suffix.lower() in TABLE_READERS and path.exists():
         return from_table(path, columns), True
+    if path.name.lower().endswith(ARCHIVES) and path.exists():
+        raise UsageError(f"{escaped(path)} is an archive: unpack it, and give the folder.")
     if path.exists():
         raise UsageError(f"{escaped(path)} is not a folder or a table that ilk reads. {ALLOWED}")
     raise UsageError(f"There is no {escaped(path)}. {ALLOWED}")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.data.catalog import Catalog
+from ilk.data.folders import tables_among
 from ilk.errors import DataError
 from ilk.text import escaped, join_limited, pluralize
 
@@ -66,6 +67,8 @@ def _too_few_classes(catalog: Catalog) -> str:
             "pictures of each into a folder of their own, or list them in a table with the columns "
             "path,label."
         )
+    if tables := tables_among(x.path for x in catalog.left_out):
+        return f"{seen} If a table has the labels, give that: {escaped(tables[0])}."
     return (
         f"{seen} Each folder counts as a class. Put the pictures of each class into a folder of "
         "their own, side by side; pictures of none of the classes may be a class 'other'."

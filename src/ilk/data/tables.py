@@ -1,36 +1,28 @@
-"""Tables: a CSV or Parquet file that names pictures, as people and spreadsheets write them."""
+"""Tables: a table that names pictures and their labels as a Catalog."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from ilk.data.catalog import OWN_COLUMNS, Catalog, LeftOut, Picture
-from ilk.data.names import PICTURE_SUFFIXES, SPLIT_NAMES, has_picture_suffix
+from ilk.data.names import SPLIT_NAMES, has_picture_suffix
+from ilk.data.table_files import TABLE_READERS, Table, cell_text, column_name
+from ilk.data.table_paths import TablePaths
 from ilk.errors import DataError, UsageError
-from ilk.text import escaped, join_limited
+from ilk.text import escaped, join_limited, pluralize
 
-Table = tuple[list[str], list[dict[str, str]]]
-Stems = Callable[[str], dict[str, list[str]]]
+log = logging.getLogger("ilk")
+ONE = {"1", "1.0", "true", "True", "TRUE"}
+ZERO_OR_ONE = ONE | {"0", "0.0", "false", "False", "FALSE"}
 RENAMABLE = ("path", "label", "split", "group", "left_out")
 LABEL_NAMES = {
     *("class", "classname", "class_name", "category", "target", "choice", "labels", "species"),
     *("diagnosis", "breed", "tag", "y"),
 }
-SEPARATORS = ",;\t|"
-BYTE_ORDER_MARKS = (  # UTF-32 first: it begins as UTF-16 does
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 def parse_columns(columns: Mapping[str, str] | str | None) -> dict[str, str]:
@@ -75,7 +67,7 @@ def from_table(path: Path, columns: Mapping[str, str] | None = None) -> Catalog:
 
 def from_frame(frame: Any, columns: Mapping[str, str] | None = None) -> Catalog:
     """Make a Catalog of a DataFrame, as of a table; paths are relative to the working directory."""
-    names = {name: _column(str(name)) for name in frame.columns}
+    names = {name: column_name(str(name)) for name in frame.columns}
     missing = frame.isna()
     rows = [
         {names[k]: "" if missing[k].iloc[i] else str(frame[k].iloc[i]) for k in names}
@@ -87,15 +79,19 @@ def from_frame(frame: Any, columns: Mapping[str, str] | None = None) -> Catalog:
 def _from_rows(
     source: str, folder: Path, table: Table, columns: Mapping[str, str] | None
 ) -> Catalog:
+    paths = TablePaths(folder)
     header, rows = _renamed(table, columns or {}, source)
+    if "path" not in header and "label" not in header:
+        header, rows = _with_header(header, rows, paths)
+    if "path" in header and "label" not in header:
+        header, rows = _without_indicators(header, rows)
     missing = [name for name in ("path", "label") if name not in header]
     if missing:
-        raise DataError(_lacking(source, header, missing, rows, folder))
+        raise DataError(_lacking(source, header, missing, rows, paths))
     pictures: list[Picture] = []
     left_out: list[LeftOut] = []
-    stems = cache(_stems)  # each folder is listed once, and anew for the next table
     for row in rows:
-        file = _resolved(folder, row["path"], stems)
+        file = paths.find(row["path"])
         label = row["label"] or None
         split = _split_name(row.get("split"), source)
         others = {k: v for k, v in row.items() if k not in OWN_COLUMNS and v}
@@ -110,6 +106,12 @@ def _from_rows(
             left_out.append(LeftOut(file, reason, label, split, gone, kind, others))
         else:
             pictures.append(Picture(file, label, split, columns=others))
+    if paths.moved:
+        name, file = next(iter(paths.moved.items()))
+        log.warning(
+            "%s of %s not there as they stand were found by their names, such as %s: %s",
+            pluralize(len(paths.moved), "path"), escaped(source), escaped(name), escaped(file),
+        )  # fmt: skip
     if not pictures:
         raise DataError(f"{escaped(source)} lists no usable picture.{_first_trouble(left_out)}")
     if any(p.split for p in pictures) and not all(p.split for p in pictures):
@@ -119,6 +121,35 @@ def _from_rows(
             f"{escaped(bare)}). Fill in the split column everywhere, or drop it."
         )
     return Catalog(tuple(pictures), tuple(left_out), source=source)
+
+
+def _with_header(header: list[str], rows: list[dict[str, str]], paths: TablePaths) -> Table:
+    """Return the table with a header if its first line is a row: ``path,label[,split]``."""
+    names = ["path", "label", "split"][: len(header)]
+    is_row = len(header) == 2 or (len(header) == 3 and header[2].lower() in SPLIT_NAMES)
+    if not is_row or not os.path.isfile(paths.find(header[0])):  # noqa: PTH113
+        return header, rows
+    first = dict(zip(names, header, strict=True))
+    return names, [
+        first,
+        *({n: row[h] for n, h in zip(names, header, strict=True)} for row in rows),
+    ]
+
+
+def _without_indicators(header: list[str], rows: list[dict[str, str]]) -> Table:
+    """Return the table with a label if it has a column of 0 and 1 for each class instead."""
+    others = [name for name in header if name not in OWN_COLUMNS]
+    classes = [name for name in others if {row[name] for row in rows} <= ZERO_OR_ONE]
+    if len(classes) < 2:
+        return header, rows
+    given = [[name for name in classes if row[name] in ONE] for row in rows]
+    if any(len(names) != 1 for names in given):
+        return header, rows
+    kept = [name for name in header if name not in classes]
+    return [*kept, "label"], [
+        {**{name: row[name] for name in kept}, "label": names[0]}
+        for row, names in zip(rows, given, strict=True)
+    ]
 
 
 def _first_trouble(left_out: Sequence[LeftOut]) -> str:
@@ -150,7 +181,7 @@ def _renamed(table: Table, columns: Mapping[str, str], source: str) -> Table:
     kept = [name for name in header if name in to_ours or name not in columns]
     names = {name: to_ours.get(name, name) for name in kept}
     return [names[name] for name in kept], [
-        {names[name]: _cell(names[name], row.get(name, "")) for name in kept} for row in rows
+        {names[name]: cell_text(names[name], row.get(name, "")) for name in kept} for row in rows
     ]
 
 
@@ -159,7 +190,7 @@ def _lacking(
     header: list[str],
     missing: list[str],
     rows: Sequence[Mapping[str, str]],
-    folder: Path,
+    paths: TablePaths,
 ) -> str:
     """Say which columns are missing, what the table has instead, and which may be meant."""
     if not header:
@@ -169,7 +200,7 @@ def _lacking(
     has = f"it has {join_limited(map(escaped, header), 9)}"
     if len(header) == 1:
         has = f"its first line is '{escaped(header[0])}'"
-    meant = _meant(header, missing, rows, folder)
+    meant = _meant(header, missing, rows, paths)
     return (
         f"{escaped(source)} lacks the column {' and '.join(missing)}; {has}. "
         + (f"Perhaps --columns {meant}. " if meant else "")
@@ -179,64 +210,23 @@ def _lacking(
 
 
 def _meant(
-    header: list[str], missing: list[str], rows: Sequence[Mapping[str, str]], folder: Path
+    header: list[str], missing: list[str], rows: Sequence[Mapping[str, str]], paths: TablePaths
 ) -> str:
     """Guess which columns are the missing ones: by the files that are there, and common names."""
     found: dict[str, str] = {}
-    stems = cache(_stems)
-    for name in header:
-        files = [_resolved(folder, cell, stems) for row in rows[:20] if (cell := row.get(name))]
-        if "path" in missing and any(os.path.isfile(file) for file in files):  # noqa: PTH113
-            found.setdefault("path", name)
-        elif "label" in missing and name.casefold() in LABEL_NAMES:
-            found.setdefault("label", name)
+    if "path" in missing:
+        cells = {name: [cell for row in rows[:20] if (cell := row.get(name))] for name in header}
+        files = {
+            name: sum(os.path.isfile(paths.find(cell)) + has_picture_suffix(cell) for cell in some)  # noqa: PTH113
+            for name, some in cells.items()
+        }
+        best = max(header, key=files.__getitem__)
+        found |= {"path": best} if files[best] else {}
+    if "label" in missing:
+        label = next((name for name in header if name.casefold() in LABEL_NAMES), "")
+        found |= {"label": label} if label else {}
     complete = found.keys() >= set(missing)
     return ",".join(f"{ours}={theirs}" for ours, theirs in found.items()) if complete else ""
-
-
-# --- files --------------------------------------------------------------------------------------
-
-
-def _resolved(folder: Path, name: str, stems: Stems) -> str:
-    """Return the file that a cell names: as it stands if that is there, else as it may be meant.
-
-    Tables are written on other systems and by other tools: with ``file://``, with backslashes,
-    with spaces around the name, or without the file's ending.
-    """
-    asked = str(folder / name)
-    if os.path.lexists(asked):
-        return asked
-    found = next((file for file in _meanings(folder, name, stems) if os.path.isfile(file)), None)  # noqa: PTH113
-    return found or asked
-
-
-def _meanings(folder: Path, name: str, stems: Stems) -> Iterator[str]:
-    names = [name.strip()]
-    if names[0].lower().startswith("file:"):
-        names.append(unquote(urlsplit(names[0]).path))
-    names += [other.replace("\\", "/") for other in names if "\\" in other]
-    for other in names:
-        yield str(folder / other)
-    for other in names:
-        file = folder / other
-        if not has_picture_suffix(other) and other and other[-1] not in "/\\":
-            alike = stems(str(file.parent)).get(file.name, ())
-            if len(alike) == 1:  # of several it cannot be said which
-                yield str(file.parent / alike[0])
-
-
-def _stems(folder: str) -> dict[str, list[str]]:
-    """Return the pictures of a folder by their names without the endings."""
-    stems: dict[str, list[str]] = {}
-    try:
-        names = os.listdir(folder)  # noqa: PTH208
-    except OSError:
-        return stems
-    for name in sorted(names):
-        stem, ending = os.path.splitext(name)  # noqa: PTH122
-        if ending.lower() in PICTURE_SUFFIXES:
-            stems.setdefault(stem, []).append(name)
-    return stems
 
 
 def _row_trouble(file: str, label: str | None) -> str:
@@ -256,80 +246,3 @@ def _split_name(text: str | None, table: str) -> str | None:
             f"Allowed: {', '.join(SPLIT_NAMES)}."
         )
     return SPLIT_NAMES[text.lower()]
-
-
-# --- formats ------------------------------------------------------------------------------------
-
-
-def _read_csv(path: Path) -> Table:
-    try:
-        text = _decoded(path.read_bytes())
-        first, _, _ = text.partition("\n")
-        separator = max(SEPARATORS, key=first.count)
-        with io.StringIO(text, newline="") as file:
-            reader = csv.DictReader(file, restval="", strict=True, delimiter=separator,
-                                    skipinitialspace=True)  # fmt: skip
-            names = {name: _column(name) for name in reader.fieldnames or []}
-            rows = [
-                {names[k]: _cell(names[k], v) for k, v in row.items() if k is not None}
-                for row in reader
-            ]
-        return [name for name in names.values() if name], rows
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{escaped(path)} cannot be read as CSV: {error}.") from None
-
-
-def _decoded(content: bytes) -> str:
-    """Decode a table: by its byte order mark, else as UTF-8.
-
-    Single bytes that are not UTF-8 are kept as the system keeps them in names of files.
-    """
-    for mark, encoding in BYTE_ORDER_MARKS:
-        if content.startswith(mark):
-            return content.decode(encoding)
-    if content[1:2] == b"\0":  # UTF-16 without a mark: most of its second bytes are zero
-        return content.decode("utf-16-le")
-    return content.decode("utf-8-sig", "surrogateescape")
-
-
-def _column(name: str) -> str:
-    """Return a column's name: those that ilk knows in any case, all without outer spaces."""
-    plain = name.strip()
-    return plain.lower() if plain.lower() in OWN_COLUMNS else plain
-
-
-def _cell(column: str, text: str) -> str:
-    """Return a cell without outer spaces; but a file's name may have some."""
-    if column == "path":
-        return text
-    try:
-        return text.strip().encode("utf-8", "surrogateescape").decode("utf-8")
-    except UnicodeDecodeError:  # spreadsheets write Windows-1252, a superset of Latin-1's letters
-        return text.strip().encode("utf-8", "surrogateescape").decode("cp1252", "replace")
-
-
-def _read_parquet(path: Path) -> Table:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise DataError(
-            f"Reading {escaped(path)} needs pyarrow: pip install 'ilk[parquet]'."
-        ) from None
-    try:
-        table = parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        first = str(error).splitlines()[0]
-        raise DataError(f"{escaped(path)} cannot be read as Parquet: {first}.") from None
-    names = {name: _column(name) for name in table.column_names}
-    rows = [
-        {names[k]: "" if v is None else str(v) for k, v in row.items()} for row in table.to_pylist()
-    ]
-    return list(names.values()), rows
-
-
-TABLE_READERS: dict[str, Callable[[Path], Table]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".parquet": _read_parquet,
-}

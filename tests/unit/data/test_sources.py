@@ -95,7 +95,40 @@ def test_classes_are_searched_in_depth(tree, root):
 
 def test_a_strange_folder_beside_the_splits_is_refused_by_name(tree):
     with pytest.raises(DataError, match="next to them: extra"):
-        open_catalog(tree("train/cat/1.png", "test/cat/2.png", "extra/3.png"))
+        open_catalog(tree("train/cat/1.png", "test/cat/2.png", "extra/cat/3.png"))
+
+
+def test_a_class_beside_the_splits_is_refused_by_name(tree):
+    with pytest.raises(DataError, match="next to them: cat"):
+        open_catalog(tree("train/cat/1.png", "test/cat/2.png", "cat/3.png"))
+
+
+def test_a_folder_without_classes_beside_the_splits_is_left_out(tree):
+    data = open_catalog(tree("train/cat/1.png", "train/dog/2.png", "test1/3.png"))
+    assert len(data) == 2
+    assert [x.reason for x in data.left_out] == ["is a folder without classes, next to the splits"]
+
+
+def test_folders_around_the_classes_in_each_split(tree, root):
+    data = open_catalog(tree(*(f"{s}/images/{c}/1.png" for s in ("train", "val") for c in "ab")))
+    assert [(p.label, p.split) for p in data.pictures] == [
+        ("a", "train"), ("b", "train"), ("a", "val"), ("b", "val"),
+    ]  # fmt: skip
+
+
+def test_splits_within_the_classes(tree):
+    data = open_catalog(
+        tree(*(f"{c}/{s}/1.png" for c in ("cat", "dog") for s in ("train", "test")))
+    )
+    assert [(p.label, p.split) for p in data.pictures] == [
+        ("cat", "test"), ("cat", "train"), ("dog", "test"), ("dog", "train"),
+    ]  # fmt: skip
+
+
+def test_a_class_with_folders_that_are_no_splits_is_a_class(tree):
+    data = open_catalog(tree("cat/train/1.png", "cat/left/2.png", "dog/train/3.png"))
+    assert data.splits == ()
+    assert data.classes == ("cat", "dog")
 
 
 def test_hidden_and_system_files_are_passed_over(tree, root):
@@ -340,9 +373,12 @@ def test_a_path_that_is_not_there_is_refused_with_what_is_allowed(root):
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path):
-    (tmp_path / "x.zip").write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"x\.zip is not a folder or a table"):
-        open_catalog(tmp_path / "x.zip")
+    (tmp_path / "x.doc").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"x\.doc is not a folder or a table"):
+        open_catalog(tmp_path / "x.doc")
+    (tmp_path / "x.tar.gz").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"x\.tar\.gz is an archive: unpack it"):
+        open_catalog(tmp_path / "x.tar.gz")
 
 
 @pytest.mark.parametrize("data", [None, 3, [1], (1, 2, 3)])
@@ -716,6 +752,42 @@ def test_columns_apply_to_tables_only(tree):
 def test_a_table_with_other_column_names_says_which_may_be_meant(table):
     with pytest.raises(DataError, match="Perhaps --columns path=image,label=class"):
         open_catalog(table("id,image,class\n1,cat/1.png,cat\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cat/1.png,cat\ndog/2.png,dog\n", [("cat", None), ("dog", None)]),
+        ("cat/1.png,cat,train\ndog/2.png,dog,Test\n", [("cat", "train"), ("dog", "test")]),
+        ("sep=;\r\npath;label\r\ncat/1.png;cat\r\n", [("cat", None)]),
+        ("path,cat,dog\ncat/1.png,1.0,0.0\ndog/2.png,0.0,1.0\n", [("cat", None), ("dog", None)]),
+    ],
+    ids=["without a header", "with splits", "separator line", "a column a class"],
+)
+def test_tables_that_need_no_change(table, text, expected):
+    assert [(p.label, p.split) for p in open_catalog(table(text)).pictures] == expected
+
+
+def test_several_classes_of_a_row_are_not_guessed(table):
+    with pytest.raises(DataError, match="lacks the column label; it has path, cat, dog"):
+        open_catalog(table("path,cat,dog\ncat/1.png,1,1\ndog/2.png,0,1\n"))
+
+
+@pytest.mark.parametrize(
+    "name", ["1.png", "1", "/home/someone/data/cat/1.png", "C:\\data\\cat\\1.png", "x/cat/1"]
+)
+def test_a_file_in_another_folder_is_found_by_its_name(table, root, name, caplog):
+    data = open_catalog(table(f"path,label\n{name},cat\n"))
+    assert [p.path for p in data.pictures] == [str(root / "cat/1.png")]
+    assert "1 path of" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["eel/1.png", "3.png", "../cat/x/1.png"])
+def test_a_file_of_another_folder_is_not_taken_for_one_that_is_missing(table, tree, name):
+    path = table(f"path,label\n{name},cat\ncat/1.png,cat\n")
+    tree("dog/3.png", "cat/3.png")
+    (left,) = open_catalog(path).left_out
+    assert left.reason == "is named in the table but is not there"
 
 
 def test_a_data_frame_is_a_table(tree, root, monkeypatch):
