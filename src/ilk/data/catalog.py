@@ -111,11 +111,14 @@ class Catalog:
         Files that are not used, with reasons.
     source : str
         What the user called the data, for messages and reports.
+    dealt : bool
+        Whether the splits were assigned by ilk, not given with the data.
     """
 
     pictures: tuple[Picture, ...]
     left_out: tuple[LeftOut, ...] = ()
     source: str = "the data"
+    dealt: bool = False
 
     def __len__(self) -> int:
         return len(self.pictures)

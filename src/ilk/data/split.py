@@ -46,7 +46,8 @@ def ensure_splits(catalog: Catalog, *, val_share: float, test_share: float, seed
         if catalog.splits != ("train",):
             return checked(catalog)
     shares = {"test": test_share, "val": val_share}
-    return checked(_assigned(catalog, {k: v for k, v in shares.items() if v > 0}, seed))
+    assigned = _assigned(catalog, {k: v for k, v in shares.items() if v > 0}, seed)
+    return replace(checked(assigned), dealt=True)
 
 
 def _too_few_classes(catalog: Catalog) -> str:
@@ -169,6 +170,17 @@ def roles(catalog: Catalog, val_share: float, seed: int) -> list[str | None]:
         train = checked(_assigned(train, {"val": val_share}, seed))
     role = {p.origin: p.split for p in train.pictures}
     return [role[p.origin] if p.split == "train" else None for p in catalog.pictures]
+
+
+def to_learn_from(catalog: Catalog) -> Catalog:
+    """Return the catalog with the val split in train, unless it was given or scores are of it.
+
+    For a model that selects nothing on val: it may learn from those pictures too.
+    """
+    if not catalog.dealt or evaluation_split(catalog) == "val":
+        return catalog
+    pictures = (replace(p, split="train") if p.split == "val" else p for p in catalog.pictures)
+    return replace(catalog, pictures=tuple(pictures))
 
 
 def checked(catalog: Catalog) -> Catalog:

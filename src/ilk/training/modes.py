@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ilk.data.catalog import Catalog, class_indices
-from ilk.data.split import roles
+from ilk.data.split import roles, to_learn_from
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
 from ilk.training.examples import Examples, read_examples
@@ -46,7 +46,7 @@ def run(plan: Plan) -> TrainingResult:
     if kept == "finetune":
         result = _result(state, start.examples, plan)
         return replace(result, facts=replace(result.facts, choice=choice))
-    probe = _probe(plan.catalog, plan)  # solved again, on the validation pictures too
+    probe = _probe(to_learn_from(plan.catalog), plan)  # solved again, as the default would be
     loop = _facts(state, start.examples, plan)
     facts = replace(loop, engine=probe.facts.engine, head=probe.facts.head, choice=choice)
     return replace(probe, facts=facts)

@@ -142,7 +142,8 @@ def _with_provenance(bundle: Bundle, recipe: Recipe, run: Run, catalog: Catalog)
         "versions": runtime.versions(),
     }
     spec = bundle.spec.model_copy(update={"provenance": provenance})
-    return replace(bundle, spec=spec).with_seen({p.digest: p.split or "" for p in catalog.pictures})
+    used = (*catalog.pictures, *run.catalog.pictures)  # the latter knows what was learned from
+    return replace(bundle, spec=spec).with_seen({p.digest: p.split or "" for p in used})
 
 
 def report_facts(run: Run) -> dict[str, str]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ilk.data.catalog import SPLITS, Catalog, Picture
-from ilk.data.split import ensure_splits, evaluation_split, roles
+from ilk.data.split import ensure_splits, evaluation_split, roles, to_learn_from
 from ilk.errors import DataError
 
 
@@ -333,3 +333,22 @@ def test_a_folder_of_pictures_named_by_class_is_recognised():
     data = Catalog(tuple(Picture(f"images/{n}.jpg", "images", digest=n) for n in names))
     with pytest.raises(DataError, match=r"begin with cat \(2\), dog \(2\): if these are the cl"):
         dealt(data)
+
+
+def test_a_model_that_selects_nothing_learns_from_the_same_pictures_with_and_without_val():
+    data = catalog(cat=40, dog=40)
+    assert where(to_learn_from(dealt(data, val=0.2))) == where(dealt(data))
+
+
+def test_a_val_split_that_was_given_or_that_scores_are_of_is_not_learned_from():
+    own = Catalog(
+        tuple(
+            p
+            for label in ("cat", "dog")
+            for i, split in enumerate(SPLITS)
+            for p in pictures(label, 5, split, 5 * i)
+        )
+    )
+    assert to_learn_from(dealt(own)) == own
+    scored = dealt(catalog(cat=40, dog=40), val=0.2, test=0)
+    assert to_learn_from(scored) == scored
