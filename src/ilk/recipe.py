@@ -44,7 +44,9 @@ class Recipe(BaseModel):
     )
     weights: Path | None = _loop(
         None,
-        "File with the backbone's weights (.safetensors, .pth); default: the pretrained ones.",
+        "What to start from: a model or run of ilk (its backbone, and the rows of its head for "
+        "classes of the same name), or a file of a backbone's weights (.safetensors, .pth); "
+        "default: the pretrained weights.",
         modes=PROBE + PRETRAINED,
     )
     imgsz: ImageSize | None = Field(

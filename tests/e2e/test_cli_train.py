@@ -101,6 +101,15 @@ def test_a_probe_over_an_older_run_leaves_nothing_of_it(ilk, pictures, tmp_path)
 # --- data that cannot be used --------------------------------------------------------------------
 
 
+def test_a_class_that_is_added_later_starts_from_what_is_there(ilk, trained, tiny, tmp_path):
+    more = tiny.folder(tmp_path / "more", 8, ("blue", "red"))
+    (more / "red").rename(more / "crimson")
+    done = ilk("train", more, "--weights", trained.run, "--runs", tmp_path / "runs")
+    told = "backbone tf_efficientnet_lite0, head rows for 1 of 2 classes (new: crimson)"
+    assert done.stderr.count("Starting from ") == 1
+    assert told in done.stderr
+
+
 def test_a_missing_path(refused, tmp_path):
     assert "There is no nowhere" in refused("train", "nowhere", code=2, cwd=tmp_path)
     assert not (tmp_path / "runs").exists()

@@ -22,7 +22,7 @@ from pathlib import Path
 from ilk import errors
 from ilk.data.cache import touch
 from ilk.errors import EngineError, IlkError, ModelError, UsageError
-from ilk.models.bundle import Bundle
+from ilk.models.bundle import Bundle, is_bundle
 from ilk.runtime import cache_dir
 from ilk.spec import Preprocess
 from ilk.text import escaped
@@ -166,9 +166,9 @@ def terminated_on_error() -> Iterator[Processes]:
 
 
 def _fetch(job: PrepareJob) -> Bundle:
-    """Return a pretrained backbone as a Bundle, from a file or the hub."""
+    """Return a pretrained backbone as a Bundle, from a file, a model of ilk or the hub."""
     from ilk.models.backbones import check_size, describe
-    from ilk.models.network import bundle_of
+    from ilk.models.network import build, bundle_of
     from ilk.models.weights import pretrained
     from ilk.spec import Spec
 
@@ -176,6 +176,12 @@ def _fetch(job: PrepareJob) -> Bundle:
     preprocess = Preprocess.model_validate_json(job.preprocess)
     if preprocess.imgsz != info.imgsz:
         check_size(job.name, preprocess.imgsz)
+    if job.weights and is_bundle(Path(job.weights)):
+        trained = Bundle.load(Path(job.weights))
+        backbone = trained.spec.backbone.model_copy(update={"weights": "a model of ilk"})
+        bare = trained.bare(Spec(backbone=backbone, preprocess=preprocess))
+        build(bare)  # refuses tensors that do not fit
+        return bare
     model, source = pretrained(job.name, Path(job.weights) if job.weights else None)
     spec = Spec(backbone=info.spec(source), preprocess=preprocess)
     return bundle_of(model, spec)

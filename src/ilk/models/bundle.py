@@ -68,6 +68,11 @@ class Bundle:
         held_out: dict[str, NDArray[Any]] = {HELD_OUT_LOGITS: logits, HELD_OUT_TARGETS: targets}
         return replace(self, tensors={**self.tensors, **held_out})
 
+    def bare(self, spec: Spec) -> Bundle:
+        """Return the backbone alone, with a Spec of its own."""
+        backbone = {k: v for k, v in self.tensors.items() if k.startswith(BACKBONE)}
+        return Bundle(spec, backbone)
+
     @property
     def held_out(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Logits ``[M, K]`` of held-out pictures, and their classes ``[M]``; M may be 0."""
@@ -149,6 +154,17 @@ class Bundle:
         _check_head(spec, tensors, name)
         check_records(spec, tensors, name)
         return cls(spec, tensors)
+
+
+def is_bundle(path: Path) -> bool:
+    """Return whether a file was written by `Bundle.save`, whole or damaged, by its header alone."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return SPEC_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError, TypeError, AttributeError):
+        return False
 
 
 def checksum(tensors: Mapping[str, NDArray[Any]]) -> str:

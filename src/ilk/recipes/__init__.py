@@ -40,12 +40,7 @@ def load(source: str | Path | Recipe | None = None, **changes: Any) -> Recipe:
         apply to the mode.
     """
     changes = with_new_names(changes)
-    if source is None:
-        values: dict[str, Any] = {}
-    elif isinstance(source, Recipe):
-        values = source.model_dump(exclude_unset=True)
-    else:
-        values = with_new_names(_read(_file(source, changes), str(source)))
+    values = _values(source, changes)
     for one, other in (("budget", "epochs"), ("epochs", "budget")):
         if changes.get(one) is not None:  # a flag replaces what a file says
             values.pop(other, None)
@@ -55,6 +50,21 @@ def load(source: str | Path | Recipe | None = None, **changes: Any) -> Recipe:
     recipe = validated(base | given, where)
     _refuse_misfits(recipe, given, base, asked=changes)
     return recipe
+
+
+def fields_given(source: str | Path | Recipe | None, changes: dict[str, Any]) -> set[str]:
+    """Return the fields that the user chose: by flags, in a file of theirs or in a Recipe."""
+    ours = isinstance(source, str) and _file(source, changes) in shipped().values()
+    return {*with_new_names(changes), *({} if ours else _values(source, changes))}
+
+
+def _values(source: str | Path | Recipe | None, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that a recipe sets."""
+    if source is None:
+        return {}
+    if isinstance(source, Recipe):
+        return source.model_dump(exclude_unset=True)
+    return with_new_names(_read(_file(source, changes), str(source)))
 
 
 def shipped() -> dict[str, Path]:

@@ -66,6 +66,7 @@ def solve(
     copies: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
     seed: int = 0,
+    start: tuple[Floats, Floats, Any] | None = None,
 ) -> Head:
     """Fit the head to features ``float32 [N, D]`` and classes 0..K-1, each of which occurs.
 
@@ -73,7 +74,9 @@ def solve(
     ``strength`` is None, it is chosen by stratified cross-validation on these pictures (at most
     ``ENOUGH`` of them), by log loss: it rewards calibrated probabilities, not only correct labels.
     Of pictures with the same entry in ``copies``, one per class takes part: the others would leak
-    between folds. Pictures with the same entry in ``groups`` stay in one fold.
+    between folds. Pictures with the same entry in ``groups`` stay in one fold. ``start`` begins with
+    the weights ``[K, D]`` and biases ``[K]`` of another head for the same classes; the solution is
+    unique, so that it only saves time.
     """
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = _scale(features)
@@ -88,7 +91,8 @@ def solve(
     chosen = _enough(targets, np.sort(first), seed)
     with _quietly_on_one_blas_thread():
         folds = _folds(targets[chosen], group[chosen], seed)
-        search = _cross_validate(inputs[chosen], targets[chosen], folds, tried, weighting)
+        initial = start and _linear(start[0] * scale, start[1] + start[0] @ mean)
+        search = _cross_validate(inputs[chosen], targets[chosen], folds, tried, weighting, initial)
         strength = strength or search.best or DEFAULT_STRENGTH
         others = np.flatnonzero(~np.isin(group, group[chosen]))
         search = _refit_on_others(search, inputs, targets, chosen, others, strength, weighting)
@@ -164,19 +168,20 @@ def _cross_validate(
     folds: Sequence[Fold],
     strengths: Sequence[float],
     weighting: str | None,
+    start: Linear | None = None,
 ) -> Search:
     """Score ever weaker strengths out of fold, until the log loss has risen twice.
 
     The folds run in parallel, each fit starting from the previous one's solution, which had a
-    stronger penalty.
+    stronger penalty; the first from ``start``.
     """
     classes = int(targets.max()) + 1
     if not folds:
-        return Search({}, None, np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
+        return Search({}, start, np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
     used = np.sort(np.concatenate([held_out for _, held_out in folds]))
     weights = _sample_weights(targets, weighting)[used]
     scores: dict[float, float] = {}
-    models: list[Linear | None] = [None] * len(folds)
+    models: list[Linear | None] = [start] * len(folds)
     best: Sequence[Linear | None] = models
     logits = np.empty((len(targets), classes), np.float32)
     kept = logits
@@ -288,6 +293,14 @@ def _softmax_form(model: Linear) -> tuple[Floats, Floats]:
     if len(weight) > 1:
         return weight, bias
     return np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+
+
+def _linear(weight: Floats, bias: Floats) -> Linear:
+    """Return scikit-learn's form of a layer; see `_softmax_form`."""
+    classes = np.arange(len(bias))
+    if len(bias) == 2:
+        weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
+    return Linear(weight.astype(np.float32), bias.astype(np.float32), classes)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from ilk.training.examples import Examples
 from ilk.training.optim.layers import freeze, frozen_names
 from ilk.training.optim.optimizers import make_optimizers
 from ilk.training.randomness import key, numpy_generator
+from ilk.training.starting_model import head_rows, starting_model
 
 log = logging.getLogger("ilk")
 SMALLEST, LARGEST = 16, 64  # sides in pixels that scratch chooses by default
@@ -110,18 +111,26 @@ def from_scratch(examples: Examples, preprocess: Preprocess, recipe: Recipe) -> 
 
 
 def with_new_head(bundle: Bundle, classes: tuple[str, ...], recipe: Recipe) -> Bundle:
-    """Return the bundle with a random head, initialised as torch does a linear layer."""
+    """Return the bundle with a random head, initialised as torch does a linear layer.
+
+    Classes that the model in ``recipe.weights`` knows get its rows.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(recipe.seed, "head"))
         head = nn.Linear(bundle.spec.backbone.features, len(classes))
+    weight, bias = head.weight.detach().numpy(), head.bias.detach().numpy()
+    start = starting_model(recipe)
+    rows = head_rows(start, classes) if start else None
+    if rows is not None:
+        weight[rows.known], bias[rows.known] = rows.weight[rows.known], rows.bias[rows.known]
     update = {"classes": classes, "views": recipe.tta_views}
     return replace(
         bundle,
         spec=bundle.spec.model_copy(update=update),
         tensors={
             **bundle.tensors,
-            HEAD_WEIGHT: head.weight.detach().numpy(),
-            HEAD_BIAS: head.bias.detach().numpy(),
+            HEAD_WEIGHT: weight,
+            HEAD_BIAS: bias,
         },
     )
 

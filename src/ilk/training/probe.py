@@ -24,6 +24,7 @@ from ilk.runtime import Progress, silent
 from ilk.training.head import Head, solve
 from ilk.training.prepare_data import drop_unreadable
 from ilk.training.result import HeadFacts, Outputs, TrainingFacts, TrainingResult
+from ilk.training.starting_model import head_rows, starting_model
 
 log = logging.getLogger("ilk")
 
@@ -115,6 +116,7 @@ def _solve(
         copies=[p.distinct for p in pictures],
         groups=[p.origin for p in pictures],
         seed=recipe.seed,
+        start=head_rows(start, classes) if (start := starting_model(recipe)) else None,
     )
 
 

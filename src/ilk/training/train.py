@@ -23,6 +23,12 @@ from ilk.training.prepare_data import data_warnings, prepare_data
 from ilk.training.probe import train_probe
 from ilk.training.result import TrainingResult
 from ilk.training.run import Run, write_run
+from ilk.training.starting_model import (
+    describe_start,
+    settings_of,
+    starting_model,
+    warnings_of_start,
+)
 
 log = logging.getLogger("ilk")
 
@@ -82,14 +88,17 @@ def train(
         raise UsageError("Give DATA: a folder, a table or the name of a data set.")
     else:
         chosen = recipe_of(data, recipe, changes)
-    files = {"weights": chosen.weights, "not_copies": chosen.not_copies}
-    # A run may be resumed from another directory.
-    chosen = chosen.model_copy(update={name: f.absolute() for name, f in files.items() if f})
+    started_from = starting_model(chosen)
+    if chosen.not_copies is not None:  # a run may be resumed from another directory
+        chosen = chosen.model_copy(update={"not_copies": chosen.not_copies.absolute()})
 
     with process_group(chosen) as world, _run_folder(resume, runs, name, exist_ok, world) as folder:
         progress = progress if world.is_main_process else silent
         catalog = world.broadcast(lambda: prepare_data(data, chosen, changes, progress))
         warnings = data_warnings(catalog) if world.is_main_process else []
+        if started_from and chosen.weights:
+            log.info("%s", describe_start(started_from, chosen.weights, catalog.classes))
+            warnings += warnings_of_start(started_from, chosen.weights, chosen, catalog)
         for warning in warnings:
             log.warning("%s", warning)
 
@@ -114,12 +123,20 @@ def train(
 
 
 def recipe_of(data: Any, recipe: Recipe | str | Path | None, changes: Mapping[str, Any]) -> Recipe:
-    """Return the recipe to train with, by default the shipped one named after the data set."""
+    """Return the recipe to train with, by default the shipped one named after the data set.
+
+    What a model in ``weights`` decides, such as the backbone, is filled in.
+    """
     if recipe is None and _is_named(data) and data in recipes.shipped():
         mode = recipes.load(data).mode
         if changes.get("mode", mode) == mode:
             recipe = data
-    return recipes.load(recipe, **changes)
+    chosen = recipes.load(recipe, **changes)
+    if chosen.weights is None:
+        return chosen
+    given = recipes.fields_given(recipe, dict(changes))
+    followed = settings_of(chosen.weights, chosen, given)
+    return recipes.load(recipe, **{**changes, **followed})
 
 
 def _is_named(data: Any) -> bool:
