@@ -33,3 +33,11 @@ def split_commas(values: Iterable[str]) -> list[str]:
 def pluralize(number: int, noun: str) -> str:
     """Return a number with its noun: "1 picture", "1,500 pictures"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as text: ``45 s``, ``2 min``, ``1 h 5 min``."""
+    if (whole := max(0, round(seconds))) < 60:
+        return f"{whole} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return " ".join([f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0))

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from commands import PROGRESS
+
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
@@ -42,7 +44,20 @@ def test_the_run_folder_holds_what_the_design_says(trained, pictures):
     assert "on the test split" in trained.out
 
 
-def test_no_progress_where_stderr_is_no_terminal(trained):
+def test_where_stderr_is_no_terminal_lines_come_within_2_seconds_then_every_10(
+    environment, pictures, tmp_path
+):
+    """Preparing the backbone takes longer, as the cache is empty."""
+    command = [sys.executable, "-m", "ilk", "train", str(pictures), "--runs", str(tmp_path)]
+    place = {**environment, "ILK_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(command, check=False, capture_output=True, env=place)
+    err = done.stderr.decode()
+    assert PROGRESS.search(err), err
+    assert PROGRESS.sub("", err) == "Preparing tf_efficientnet_lite0 for this machine (once)\n"
+    assert not {"\r", "\x1b"} & set(err)
+
+
+def test_nothing_but_lines_where_stderr_is_no_terminal(trained):
     assert trained.err == "Preparing tf_efficientnet_lite0 for this machine (once)\n"
     assert not {"\r", "\x1b"} & set(trained.out)
 
@@ -330,12 +345,12 @@ def test_ctrl_c_while_the_backbone_is_prepared(environment, pictures, tmp_path, 
         start_new_session=True,
     )
     assert process.stderr is not None
-    assert "Preparing" in process.stderr.readline()
+    assert any("Preparing" in line for line in process.stderr)
     time.sleep(0.7)
     (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert err == "ilk: interrupted\n"
+    assert PROGRESS.sub("", err) == "ilk: interrupted\n"
     assert out == ""
     with pytest.raises(ProcessLookupError):  # no process is left of its group
         os.killpg(process.pid, 0)
@@ -365,5 +380,5 @@ def test_ctrl_c_while_features_are_computed(tiny, environment, trained, tmp_path
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines() == ["ilk: interrupted"]
+    assert PROGRESS.sub("", err).splitlines() == ["ilk: interrupted"]
     assert not run.exists()

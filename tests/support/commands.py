@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 import ilk.cli
+import ilk.progress
 
+PROGRESS = re.compile(r"^[\w /]+: ([\d,]+ s|[\d,]+ of [\d,]+(, .*)?)\n", re.MULTILINE)
 Done = subprocess.CompletedProcess[str]
 
 
@@ -28,6 +31,7 @@ def run_here(words: Sequence[str], cwd: Path, stdin: bytes, env: Mapping[str, st
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
         patch.setattr(logging.getLogger("ilk"), "handlers", [])  # which keep the stream
+        patch.setattr(ilk.progress, "FIRST_S", 600)
         code = ilk.cli.run(words)
     said = [stream.buffer.getvalue().decode("utf-8") for stream in (out, err)]
     return Done(words, code, *said)
@@ -40,11 +44,11 @@ def run_apart(
     env: Mapping[str, str],
     timeout: float | None = None,
 ) -> Done:
-    """Run a command as a shell does."""
+    """Run a command as a shell does; its lines of progress, which depend on time, are left out."""
     done = subprocess.run(
         [sys.executable, "-m", "ilk", *words],
         check=False, cwd=cwd, input=stdin, env={**os.environ, **env}, capture_output=True,
         timeout=timeout,
     )  # fmt: skip
-    said = [stream.decode("utf-8", "surrogateescape") for stream in (done.stdout, done.stderr)]
-    return Done(words, done.returncode, *said)
+    out, err = (stream.decode("utf-8", "surrogateescape") for stream in (done.stdout, done.stderr))
+    return Done(words, done.returncode, out, PROGRESS.sub("", err))

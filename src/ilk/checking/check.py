@@ -36,14 +36,17 @@ from ilk.errors import EngineError, UsageError, WeightsError
 from ilk.evaluation.label_issues import beats_guessing
 from ilk.folder import new_folder, readable_errors
 from ilk.inference.backbone import run_backbone
+from ilk.library_warnings import quiet_libraries
 from ilk.models.backbones import DEFAULT, describe
-from ilk.runtime import Progress, silent
+from ilk.progress import ProgressOption, progress_of
+from ilk.runtime import Progress
 
 log = logging.getLogger("ilk")
 NEED_NETWORK = ("label.suspect", "balance.groups", "outlier")
 MAX_PROBABILITIES = 200_000_000  # float32, of which several copies are in memory
 
 
+@quiet_libraries()
 def check(
     data: Any,
     *,
@@ -56,7 +59,7 @@ def check(
     runs: str | PathLike[str] | None = None,
     exist_ok: bool = False,
     workers: int | None = None,
-    progress: Progress = silent,
+    progress: ProgressOption = None,
 ) -> Findings:
     """Read every picture, run a backbone over them, and find problems in the data.
 
@@ -85,8 +88,9 @@ def check(
         Whether to replace an earlier report in ``out``.
     workers : int, optional
         The number of decoding threads; default: one per core.
-    progress : Progress
-        Called to report progress: see `ilk.runtime.silent`, the default.
+    progress : bool or Progress, optional
+        Whether to show progress on stderr. Default: bars, in terminals and notebooks only. True:
+        elsewhere lines, every few seconds.
 
     Returns
     -------
@@ -108,26 +112,29 @@ def check(
         raise UsageError("exist_ok does not apply without out.")
     name = model or DEFAULT
     describe(name)  # raises for an unknown name before the work begins
+    shown = progress_of(progress)
     with _report_folder(out, runs, exist_ok) as folder:
-        inspection = inspect(open_catalog(data, columns), workers, progress)
+        inspection = inspect(open_catalog(data, columns), workers, shown)
         features, reason = None, "--quick"
         if not quick:
-            inspection, features, reason = _with_features(inspection, name, workers, progress)
+            inspection, features, reason = _with_features(inspection, name, workers, shown)
         cleared = read_cleared(
             Path(not_copies) if not_copies is not None else None,
             {p.absolute for p in inspection.catalog.pictures},
         )
-        pairs = near_pairs(inspection, workers, progress, cleared)
+        pairs = near_pairs(inspection, workers, shown, cleared)
         catalog = with_copies(with_groups(inspection.catalog, group_by), pairs)
         evidence = Evidence(replace(inspection, catalog=catalog), features)
         missing = dict.fromkeys(NEED_NETWORK, reason) if reason else {}
         if features is not None:
-            probabilities, reason = _out_of_fold_probabilities(evidence)
+            with shown("looking for wrong labels", 0):
+                probabilities, reason = _out_of_fold_probabilities(evidence)
             evidence = replace(evidence, probabilities=probabilities)
             missing = {"label.suspect": reason} if reason else {}
-        findings = find_all(evidence, pairs, missing, folder)
+        with shown("looking for the rest", 0):
+            findings = find_all(evidence, pairs, missing, folder)
         if folder is not None:
-            with readable_errors(folder, "--out"):
+            with readable_errors(folder, "--out"), shown("writing the report", 0):
                 report.write(folder, findings)
     return findings
 

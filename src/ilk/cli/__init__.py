@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -100,7 +101,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Run the command that the process was started with, and exit with its code."""
-    sys.exit(run())
+    from ilk.library_warnings import quiet_libraries
+
+    with quiet_libraries():
+        code = run()
+    sys.exit(code)
 
 
 def _is_main_process() -> bool:
@@ -140,7 +145,9 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
-        super().emit(record)
+        tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)  # its bars make way for the line
+        with tqdm.external_write_mode(sys.stderr) if tqdm else nullcontext():
+            super().emit(record)
 
 
 def _log_to_stderr() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ilk.cli.console import Count, print_json, print_table
 from ilk.cli.running import DEFAULT, Running
+from ilk.progress import heartbeat
 from ilk.runtime import cores
 from ilk.text import escaped, pluralize
 
@@ -41,9 +42,15 @@ def benchmark(
     """
     import ilk
 
-    found = ilk.benchmark(
-        models, data=data, split=split, options=running.options(), workers=workers
-    )
+    with heartbeat("benchmarking") as progress:
+        found = ilk.benchmark(
+            models,
+            data=data,
+            split=split,
+            options=running.options(),
+            workers=workers,
+            progress=progress,
+        )
     if json:
         print_json([row.to_dict() for row in found])
         return

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilk.cli.console import Count, given_sources, print_json, progress, say
+from ilk.cli.console import Count, given_sources, print_json, say
 from ilk.errors import UsageError
+from ilk.progress import heartbeat
 from ilk.text import escaped, pluralize
 
 if TYPE_CHECKING:
@@ -105,22 +106,23 @@ def check(
     gate = select(fail_on, "--fail-on") if fail_on is not None else None
     to_move = select(kinds, "--kinds") if kinds is not None else None
     _refuse_early(data, quick, gate, to_move, quarantine, write_catalog)
-    catalog = ilk.open_catalog(sources, columns)
-    for flag, given in (("--quarantine", quarantine), ("--write-catalog", write_catalog)):
-        if given is not None:
-            refuse_memory(catalog, flag)
-    result = ilk.check(
-        catalog,
-        quick=quick,
-        model=model,
-        group_by=group_by,
-        not_copies=not_copies,
-        out=out,
-        runs=Path("runs") if out is None else None,
-        exist_ok=exist_ok,
-        workers=workers,
-        progress=progress,
-    )
+    with heartbeat("checking") as progress:
+        catalog = ilk.open_catalog(sources, columns)
+        for flag, given in (("--quarantine", quarantine), ("--write-catalog", write_catalog)):
+            if given is not None:
+                refuse_memory(catalog, flag)
+        result = ilk.check(
+            catalog,
+            quick=quick,
+            model=model,
+            group_by=group_by,
+            not_copies=not_copies,
+            out=out,
+            runs=Path("runs") if out is None else None,
+            exist_ok=exist_ok,
+            workers=workers,
+            progress=progress,
+        )
     if json:
         print_json(result.to_dict())
     else:
@@ -128,7 +130,8 @@ def check(
         print(f"report  {escaped(f'{result.folder}/check.html')}")
     moved = None
     if quarantine is not None and to_move is not None:
-        moved = ilk.quarantine(result, to_move, quarantine, progress=progress)
+        with heartbeat("moving files") as progress:
+            moved = ilk.quarantine(result, to_move, quarantine, progress=progress)
         _say_moved(result, to_move, moved, quarantine)
     if write_catalog is not None:
         number = ilk.write_catalog(result, write_catalog, gone=moved.files if moved else ())
@@ -196,7 +199,8 @@ def _exit_code(findings: Findings, gate: Selection | None, moved: MoveResult | N
 def _undo(manifest: Path) -> int:
     import ilk
 
-    moved = ilk.undo_quarantine(manifest, progress=progress)
+    with heartbeat("putting files back") as progress:
+        moved = ilk.undo_quarantine(manifest, progress=progress)
     print(f"Moved {pluralize(len(moved.files), 'file')} back.")
     _say_failures("could not be moved back", moved)
     return FAILED if moved.failed else 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ilk.cli.console import Count, print_json, print_left_out, print_table, progress
+from ilk.cli.console import Count, print_json, print_left_out, print_table
 from ilk.cli.running import DEFAULT, Running
+from ilk.progress import heartbeat
 from ilk.text import escaped
 
 MAX_CLASSES = 20
@@ -53,19 +54,20 @@ def compare(
     """
     import ilk
 
-    first, second = (running.load(model, among=True) for model in (a, b))
-    found = ilk.compare(
-        first,
-        second,
-        data,
-        split=split,
-        columns=columns,
-        group_by=group_by,
-        max_unreadable=max_unreadable,
-        batch=batch,
-        workers=workers,
-        progress=progress,
-    )
+    with heartbeat("comparing") as progress:
+        first, second = (running.load(model, among=True) for model in (a, b))
+        found = ilk.compare(
+            first,
+            second,
+            data,
+            split=split,
+            columns=columns,
+            group_by=group_by,
+            max_unreadable=max_unreadable,
+            batch=batch,
+            workers=workers,
+            progress=progress,
+        )
     print_left_out(found.a.left_out)
     if json:
         print_json(found.to_dict())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,6 @@ from cyclopts import Parameter, validators
 
 from ilk.data.catalog import LeftOut, describe_left_out
 from ilk.evaluation.result import Evaluation
-from ilk.runtime import Tick
 from ilk.text import escaped, pluralize
 
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
@@ -22,27 +20,6 @@ Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 def given_sources(data: Sequence[str]) -> str | list[str] | None:
     """Return what was given as DATA: one source as it is, None if there is none."""
     return list(data) if len(data) > 1 else next(iter(data), None)
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Tick]:
-    """Show a progress bar on stderr after a second, if it is a terminal."""
-    from tqdm import tqdm
-
-    # Both fit 80 columns; a remark includes the remaining time.
-    plain = "{desc} {percentage:3.0f}% |{bar:10}| {n_fmt} of {total_fmt}, {remaining} left"
-    remarked = "{desc} {percentage:3.0f}% |{bar:5}| {rate_noinv_fmt}{postfix}"
-    with tqdm(
-        total=total, desc=what, unit=" pic", bar_format=plain, delay=1, disable=None, leave=False
-    ) as bar:
-
-        def tick(number: int, remark: str = "") -> None:
-            if remark:
-                bar.bar_format = remarked
-                bar.set_postfix_str(remark, refresh=False)
-            bar.update(number)
-
-        yield tick
 
 
 def print_json(record: Any) -> None:

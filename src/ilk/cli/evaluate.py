@@ -13,12 +13,12 @@ from ilk.cli.console import (
     print_left_out,
     print_scores,
     print_table,
-    progress,
     say,
 )
 from ilk.cli.running import DEFAULT, Running
 from ilk.errors import UsageError
 from ilk.evaluation.result import Evaluation
+from ilk.progress import heartbeat
 from ilk.text import escaped, split_commas
 
 MAX_CLASSES = 50
@@ -103,28 +103,29 @@ def evaluate(
         raise UsageError("Give DATA: ilk evaluate MODEL DATA.")
     if corrupted is not None and not corruptions:
         raise UsageError("--corrupted does not apply without --corruptions.")
-    classifier = running.load(model)
-    before = classifier.spec.thresholds.get("accept")
-    result = ilk.evaluate(
-        classifier,
-        given_sources(data),
-        split=split,
-        slices=split_commas(slices or ()),
-        columns=columns,
-        group_by=group_by,
-        unknown=unknown,
-        corruptions=(corrupted or CORRUPTED) if corruptions else 0,
-        target_precision=target_precision,
-        target_coverage=target_coverage,
-        runs=runs,
-        name=name,
-        exist_ok=exist_ok,
-        explain=not quick,
-        max_unreadable=max_unreadable,
-        batch=batch,
-        workers=workers,
-        progress=progress,
-    )
+    with heartbeat("evaluating") as progress:
+        classifier = running.load(model)
+        before = classifier.spec.thresholds.get("accept")
+        result = ilk.evaluate(
+            classifier,
+            given_sources(data),
+            split=split,
+            slices=split_commas(slices or ()),
+            columns=columns,
+            group_by=group_by,
+            unknown=unknown,
+            corruptions=(corrupted or CORRUPTED) if corruptions else 0,
+            target_precision=target_precision,
+            target_coverage=target_coverage,
+            runs=runs,
+            name=name,
+            exist_ok=exist_ok,
+            explain=not quick,
+            max_unreadable=max_unreadable,
+            batch=batch,
+            workers=workers,
+            progress=progress,
+        )
     print_left_out(result.left_out)
     print_caveats(result)
     stored = target_precision is not None or target_coverage is not None

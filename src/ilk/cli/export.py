@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from ilk.cli.console import Count, print_json, print_table, say
 from ilk.errors import UsageError
 from ilk.formats import AUTO, FORMATS, format_named
+from ilk.progress import heartbeat
 from ilk.recipe import seconds_of
 from ilk.text import escaped
 
@@ -70,26 +71,26 @@ def export(
     """
     import ilk
 
+    places: dict[str, Any] = {"output": output, "data": data, "split": split, "workers": workers}
     if format == AUTO:
-        choice = ilk.export_fastest(
-            model,
-            goal=goal or "latency",
-            **({} if budget is None else {"budget": _seconds(budget)}),
-            output=output,
-            data=data,
-            split=split,
-            max_drop=max_drop,
-            workers=workers,
-        )
+        given: dict[str, Any] = {} if budget is None else {"budget": _seconds(budget)}
+        with heartbeat("exporting") as progress:
+            choice = ilk.export_fastest(
+                model,
+                goal=goal or "latency",
+                **given,
+                **places,
+                max_drop=max_drop,
+                progress=progress,
+            )
         receipt = choice.receipt
         if not json:
             _print_table(choice)
     else:
         if goal is not None or budget is not None:
             raise UsageError(f"--for and --budget apply to --format auto only, not to {format}.")
-        receipt = ilk.export(
-            model, format, output=output, data=data, split=split, max_drop=max_drop, workers=workers
-        )
+        with heartbeat("exporting") as progress:
+            receipt = ilk.export(model, format, **places, max_drop=max_drop, progress=progress)
     if json:
         print_json((choice if format == AUTO else receipt).to_dict())
     else:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ilk.cli.console import Count, print_json, print_left_out, progress, say
+from ilk.cli.console import Count, print_json, print_left_out, say
 from ilk.cli.running import DEFAULT, Running, key_from
 from ilk.errors import UsageError
 from ilk.inference.classifier import model_file
-from ilk.inference.predictions import Prediction
+from ilk.inference.predictions import Prediction, Predictions
+from ilk.progress import heartbeat
+from ilk.runtime import Progress
 from ilk.text import escaped, pluralize
 
 if TYPE_CHECKING:
@@ -92,45 +94,58 @@ def predict(
         raise UsageError("--connections and --api-key-file do not apply without --url.")
     if json and csv:
         raise UsageError("Give --json or --csv, not both.")
-    found = find_pictures(given, sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-                          if "-" in given else "")  # fmt: skip
-    print_left_out(found.left_out)
-    pictures = list(found.pictures)
-    if not pictures:
-        raise UsageError(f"No pictures in {', '.join(escaped(p) for p in given)}.")
+    stdin = sys.stdin.buffer.read().decode("utf-8", "surrogateescape") if "-" in given else ""
     writer = _json_writer if json else _csv_writer if csv else _text_writer
     if url:
         _refuse_local(explain, batch, workers, running)
-        remote = ilk.Remote(url, key_from(api_key_file), connections or CONNECTIONS)
-        return _by_server(remote, pictures, top, writer)
-    classifier = running.load(Path(model))
-    if explain:
-        classifier.weights_file()  # fail before the work begins
-    show = writer(classifier.classes, top)
+    with heartbeat("classifying", with_bars=not sys.stdout.isatty()) as progress:
+        found = find_pictures(given, stdin)
+        print_left_out(found.left_out)
+        pictures = list(found.pictures)
+        if not pictures:
+            raise UsageError(f"No pictures in {', '.join(escaped(p) for p in given)}.")
+        if url:
+            remote = ilk.Remote(url, key_from(api_key_file), connections or CONNECTIONS)
+            failed = _by_server(remote, pictures, writer(remote.classes, top), top, progress)
+        else:
+            classifier = running.load(Path(model))
+            if explain:
+                classifier.weights_file()  # fail before the work begins
+            show = writer(classifier.classes, top)
+            parts = classifier.stream(pictures, batch=batch, workers=workers)
+            failed, named = _classified(parts, pictures, show, top, progress)
+            if explain:
+                files = ilk.save_explanations(
+                    classifier,
+                    [picture for picture, _ in named],
+                    [label for _, label in named],
+                    explain,
+                    workers=workers,
+                    progress=progress,
+                )
+                say(f"Wrote {pluralize(len(files), 'picture')} to {escaped(explain)}")
+    if failed:
+        say(f"{failed:,} of {len(pictures):,} pictures could not be read.")
+    return SOME_UNREADABLE if failed else 0
+
+
+def _classified(
+    parts: Iterable[Predictions], pictures: list[Picture], show: Show, top: int, progress: Progress
+) -> tuple[int, list[tuple[Picture, str]]]:
+    """Show predictions as they come; return how many failed, and the others with their labels."""
     failed = 0
-    done = 0
     named: list[tuple[Picture, str]] = []
+    waiting = iter(pictures)
     with progress("classifying", len(pictures)) as tick:
-        for part in classifier.stream(pictures, batch=batch, workers=workers):
+        for part in parts:
             for i in range(len(part)):
-                prediction = part.at(i, top)
+                picture, prediction = next(waiting), part.at(i, top)
                 show(prediction)
-                if explain and prediction.label:
-                    named.append((pictures[done + i], prediction.label))
-            done += len(part)
+                if prediction.label is not None:
+                    named.append((picture, prediction.label))
             failed += len(part.errors)
             tick(len(part))
-    if explain:
-        files = ilk.save_explanations(
-            classifier,
-            [picture for picture, _ in named],
-            [label for _, label in named],
-            explain,
-            workers=workers,
-            progress=progress,
-        )
-        say(f"Wrote {pluralize(len(files), 'picture')} to {escaped(explain)}")
-    return _exit_code(failed, len(pictures))
+    return failed, named
 
 
 def _refuse_local(explain: Path | None, batch: int, workers: int | None, running: Running) -> None:
@@ -141,21 +156,17 @@ def _refuse_local(explain: Path | None, batch: int, workers: int | None, running
         )
 
 
-def _by_server(remote: Remote, pictures: list[Picture], top: int, writer: Writer) -> int:
-    show = writer(remote.classes, top)
+def _by_server(
+    remote: Remote, pictures: list[Picture], show: Show, top: int, progress: Progress
+) -> int:
+    """Show a server's predictions as they come; return how many failed."""
     failed = 0
     with progress("classifying", len(pictures)) as tick:
         for prediction in remote.stream(pictures, top):
             show(prediction)
             failed += prediction.label is None
             tick(1)
-    return _exit_code(failed, len(pictures))
-
-
-def _exit_code(failed: int, number: int) -> int:
-    if failed:
-        say(f"{failed:,} of {number:,} pictures could not be read.")
-    return SOME_UNREADABLE if failed else 0
+    return failed
 
 
 def _json_writer(_classes: tuple[str, ...], _top: int) -> Show:

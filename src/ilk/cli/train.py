@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,13 +15,13 @@ from ilk.cli.console import (
     print_json,
     print_left_out,
     print_scores,
-    progress,
     say,
 )
 from ilk.cli.flags import grouped_flags
 from ilk.errors import UsageError
+from ilk.progress import heartbeat
 from ilk.recipe import Recipe
-from ilk.runtime import is_main_process
+from ilk.runtime import is_main_process, silent
 from ilk.text import escaped
 
 if TYPE_CHECKING:
@@ -70,18 +71,20 @@ def train(
     import ilk
 
     changes = flags.model_dump(exclude_unset=True) if flags else {}
-    places: dict[str, Any] = {
-        "name": name,
-        "runs": runs,
-        "exist_ok": exist_ok,
-        "progress": progress,
-    }
+    places: dict[str, Any] = {"name": name, "runs": runs, "exist_ok": exist_ok}
     if lr_find:
         if resume is not None or not data:
             raise UsageError("--lr-find needs DATA and cannot be combined with --resume.")
-        print_rates(*ilk.find_rate(given_sources(data), recipe, **places, **changes), json=json)
+        with heartbeat("looking for a learning rate") as progress:
+            found = ilk.find_rate(
+                given_sources(data), recipe, **places, progress=progress, **changes
+            )
+        print_rates(*found, json=json)
         return
-    run = ilk.train(given_sources(data), recipe, resume=resume, **places, **changes)
+    with heartbeat("training") if is_main_process() else nullcontext(silent) as progress:
+        run = ilk.train(
+            given_sources(data), recipe, resume=resume, **places, progress=progress, **changes
+        )
     if not is_main_process():
         return
     print_left_out(run.catalog.left_out)

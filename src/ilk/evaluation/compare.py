@@ -14,11 +14,13 @@ from ilk.evaluation.comparison import PairwiseComparison, compare_evaluations
 from ilk.evaluation.evaluate import Runner, labelled_for, trained_groups
 from ilk.evaluation.held_out import evaluation_pictures
 from ilk.inference.classifier import Classifier, SplitLookup, load
-from ilk.runtime import Progress, silent
+from ilk.library_warnings import quiet_libraries
+from ilk.progress import ProgressOption, progress_of
 from ilk.spec import SPLITS
 from ilk.text import join_limited
 
 
+@quiet_libraries()
 def compare(
     a: Classifier | str | PathLike[str],
     b: Classifier | str | PathLike[str],
@@ -30,7 +32,7 @@ def compare(
     max_unreadable: float = 0.05,
     batch: int = 32,
     workers: int | None = None,
-    progress: Progress = silent,
+    progress: ProgressOption = None,
 ) -> PairwiseComparison:
     """Score two classifiers on the same pictures, and test which is better.
 
@@ -74,10 +76,10 @@ def compare(
             words = f"{len(pictures):,} pictures of {words} that are new to both"
         catalog = replace(catalog, pictures=pictures)
     catalog = with_groups(catalog, group_by or trained_groups(first, catalog))
-    catalog = find_copies(catalog, workers, progress)
+    catalog = find_copies(catalog, workers, progress_of(progress))
     return compare_evaluations(
         *(
-            Runner(model, batch, workers, progress).score(
+            Runner(model, batch, workers, progress_of(progress)).score(
                 catalog, split=chosen, scored_on=words, max_unreadable=max_unreadable
             )
             for model in (first, second)

@@ -35,10 +35,13 @@ from ilk.evaluation.writing import write_evaluation
 from ilk.folder import new_folder
 from ilk.inference.classifier import Classifier, load
 from ilk.inference.predictions import Predictions, concatenate
-from ilk.runtime import Progress, silent
+from ilk.library_warnings import quiet_libraries
+from ilk.progress import ProgressOption, progress_of
+from ilk.runtime import Progress
 from ilk.text import escaped
 
 
+@quiet_libraries()
 def evaluate(
     model: Classifier | str | PathLike[str],
     data: Any,
@@ -58,7 +61,7 @@ def evaluate(
     max_unreadable: float = 0.05,
     batch: int = 32,
     workers: int | None = None,
-    progress: Progress = silent,
+    progress: ProgressOption = None,
 ) -> Evaluation:
     """Score a classifier on labelled pictures; classes are matched by name.
 
@@ -100,8 +103,9 @@ def evaluate(
         The largest share of files that may be unreadable.
     batch, workers : int
         The batch size, and the number of decoding threads.
-    progress : Progress
-        Called to report progress: see `ilk.runtime.silent`, the default.
+    progress : bool or Progress, optional
+        Whether to show progress on stderr. Default: bars, in terminals and notebooks only. True:
+        elsewhere lines, every few seconds.
 
     Returns
     -------
@@ -122,6 +126,7 @@ def evaluate(
         raise UsageError(f"name = '{escaped(name)}' does not apply without runs.")
     if runs is None and exist_ok:
         raise UsageError("exist_ok does not apply without runs.")
+    shown = progress_of(progress)
     classifier = model if isinstance(model, Classifier) else load(model)
     place = new_folder(Path(runs), name, exist_ok, "evaluate") if runs is not None else None
     with place or nullcontext() as folder:
@@ -139,8 +144,8 @@ def evaluate(
             catalog, classifier.records.split_of, split, workers
         )
         catalog = with_groups(catalog, group_by or trained_groups(classifier, catalog))
-        catalog = find_copies(catalog, workers, progress)
-        evaluation = Runner(classifier, batch, workers, progress).score(
+        catalog = find_copies(catalog, workers, shown)
+        evaluation = Runner(classifier, batch, workers, shown).score(
             catalog,
             split=chosen,
             scored_on=words,

@@ -17,8 +17,9 @@ from ilk.evaluation.thumbnails import as_data_uri
 from ilk.folder import readable_errors
 from ilk.inference.classifier import Classifier
 from ilk.inference.explain import Explainer, overlay
+from ilk.library_warnings import quiet_libraries
 from ilk.models.bundle import Bundle
-from ilk.runtime import Progress, silent
+from ilk.progress import ProgressOption, progress_of
 from ilk.spec import Preprocess
 from ilk.text import join_limited
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 BATCH = 8
 
 
+@quiet_libraries()
 def explain(
     classifier: Classifier,
     pictures: Any,
@@ -94,6 +96,7 @@ def _explained(
                 yield i, overlay(pixels, heatmap)
 
 
+@quiet_libraries()
 def save_explanations(
     classifier: Classifier,
     pictures: Any,
@@ -101,7 +104,7 @@ def save_explanations(
     folder: str | PathLike[str],
     *,
     workers: int | None = None,
-    progress: Progress = silent,
+    progress: ProgressOption = None,
 ) -> list[Path]:
     """Write what `explain` returns to a folder, as ``NAME-LABEL.jpg``.
 
@@ -111,8 +114,9 @@ def save_explanations(
         As for `explain`.
     folder : str or Path
         Made if it does not exist.
-    progress : Progress
-        Called to report progress: see `ilk.runtime.silent`, the default.
+    progress : bool or Progress, optional
+        Whether to show progress on stderr. Default: bars, in terminals and notebooks only. True:
+        elsewhere lines, every few seconds.
 
     Returns
     -------
@@ -128,7 +132,7 @@ def save_explanations(
     with readable_errors(folder, "--explain"):
         folder.mkdir(parents=True, exist_ok=True)
     written: dict[Path, None] = {}  # in order
-    with progress("explaining", len(pictures)) as tick:
+    with progress_of(progress)("explaining", len(pictures)) as tick:
         for i, image in explain(classifier, pictures, labels, workers=workers):
             label = "".join(c if c.isalnum() or c in "._-" else "_" for c in labels[i])
             stem, number = f"{Path(pictures[i].path).stem}-{label}", 1

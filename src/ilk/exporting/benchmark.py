@@ -22,7 +22,9 @@ from ilk.exporting.timing import Speed, benchmark_interleaved
 from ilk.folder import size_of
 from ilk.formats import format_of
 from ilk.inference.classifier import Classifier, applicable_options, load
+from ilk.library_warnings import quiet_libraries
 from ilk.models.metadata import RECEIPT_KEY
+from ilk.progress import ProgressOption, progress_of
 from ilk.runtime import cores
 
 FILES = 64  # to measure the throughput from encoded bytes to predictions
@@ -73,6 +75,7 @@ class BenchmarkResult:
         }
 
 
+@quiet_libraries()
 def benchmark(
     models: Sequence[str | PathLike[str]],
     *,
@@ -80,6 +83,7 @@ def benchmark(
     split: str | None = None,
     options: Options | None = None,
     workers: int | None = None,
+    progress: ProgressOption = None,
 ) -> list[BenchmarkResult]:
     """Time models of the same classes and input size, in interleaved rounds on the same pictures.
 
@@ -87,8 +91,8 @@ def benchmark(
     ----------
     models : sequence of str or Path
         Trained models or exported files.
-    data, split, workers
-        Pictures, as for `export`.
+    data, split, workers, progress
+        As for `export`.
     options : Options, optional
         How to run the models that were not exported; exported files bring their runtime.
 
@@ -112,6 +116,7 @@ def benchmark(
             "Exported files bring their own runtime; drop the flags on what to run in."
         )
     with ExitStack() as opened:
+        opened.enter_context(progress_of(progress)("timing models", 0))
         classifiers = [
             opened.enter_context(closing(load(model, **asdict(its_options))))
             for model, its_options in zip(models, chosen, strict=True)

@@ -19,11 +19,14 @@ from ilk.formats import format_named
 from ilk.formats.base import Format
 from ilk.formats.graphs import MIN_CALIBRATION
 from ilk.inference.classifier import model_file
+from ilk.library_warnings import quiet_libraries
 from ilk.models.metadata import RECEIPT_KEY, to_metadata
+from ilk.progress import ProgressOption, progress_of
 
 log = logging.getLogger("ilk")
 
 
+@quiet_libraries()
 def export(
     model: str | PathLike[str],
     format: str,
@@ -33,6 +36,7 @@ def export(
     split: str | None = None,
     max_drop: float = 0.01,
     workers: int | None = None,
+    progress: ProgressOption = None,
 ) -> Receipt:
     """Export a model, verify the file in its own runtime, and publish it if it agrees.
 
@@ -54,6 +58,9 @@ def export(
         How much accuracy a reduced-precision format (int8, bf16) may lose on these pictures.
     workers : int, optional
         Decoding threads.
+    progress : bool or Progress, optional
+        Whether to show progress on stderr. Default: bars, in terminals and notebooks only. True:
+        elsewhere lines, every few seconds.
 
     Returns
     -------
@@ -74,7 +81,11 @@ def export(
     path = model_file(Path(model))
     target = output_path(Path(output) if output else None, path, form)
     form.check_requirements()
-    with hidden_folder(target.parent) as folder:  # first: without it, all work would be lost
+    shown = progress_of(progress)
+    with (
+        hidden_folder(target.parent) as folder,
+        shown(f"exporting to {form.name}", 0),
+    ):  # first: without it, all work would be lost
         reference = ReferenceModel.open(path, data, split, workers, max_drop)
         return publish(*convert_and_verify(reference, form, folder, max_drop), target)
 

@@ -21,6 +21,8 @@ from ilk.exporting.reference import ReferenceModel
 from ilk.exporting.timing import Speed, benchmark_interleaved
 from ilk.formats.base import Format
 from ilk.inference.classifier import Classifier, load, model_file
+from ilk.library_warnings import quiet_libraries
+from ilk.progress import ProgressOption, progress_of
 from ilk.text import escaped
 
 Goal = Literal["latency", "throughput", "size"]
@@ -111,6 +113,7 @@ def _figures(speed: Speed | None) -> dict[str, Any]:
     }
 
 
+@quiet_libraries()
 def export_fastest(
     model: str | PathLike[str],
     *,
@@ -121,6 +124,7 @@ def export_fastest(
     max_drop: float = 0.01,
     budget: float = BUDGET_S,
     workers: int | None = None,
+    progress: ProgressOption = None,
 ) -> Choice:
     """Export a model in several formats, time them, and keep the best that is accurate.
 
@@ -131,7 +135,7 @@ def export_fastest(
     budget : float
         Approximate seconds for converting and timing, not counting the run of the model itself. A
         format is not begun if, going by the slowest so far, it would not fit; the first always is.
-    model, output, data, split, max_drop, workers
+    model, output, data, split, max_drop, workers, progress
         As for `export`.
 
     Returns
@@ -157,7 +161,8 @@ def export_fastest(
         )
     forms = formats.search_order(goal)
     targets = {form.name: output_path(wanted, path, form) for form in forms}
-    with hidden_folder((wanted or path).parent) as folder:
+    shown = progress_of(progress)
+    with hidden_folder((wanted or path).parent) as folder, shown("exporting", 0):
         reference = ReferenceModel.open(path, data, split, workers)
         deadline = time.perf_counter() + budget - TIMING_S
         tried = _try_all(reference, forms, folder, max_drop, deadline)

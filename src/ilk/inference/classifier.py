@@ -23,7 +23,10 @@ from ilk.formats import format_of
 from ilk.formats.base import Format
 from ilk.inference.novelty import NoveltyDetector
 from ilk.inference.predictions import Predictions, concatenate
+from ilk.library_warnings import quiet_libraries
 from ilk.models.bundle import KNOWN_FEATURES, Bundle
+from ilk.progress import ProgressOption, progress_of
+from ilk.runtime import silent
 from ilk.spec import Spec
 
 ENCODED = (bytes, bytearray, memoryview)
@@ -122,7 +125,15 @@ class Classifier:
         name, number = self.spec.backbone.name, len(self.classes)
         return f"Classifier({name}, {number} classes, {self.engine.name})"
 
-    def predict(self, pictures: Any, *, batch: int = 32, workers: int | None = None) -> Predictions:
+    @quiet_libraries()
+    def predict(
+        self,
+        pictures: Any,
+        *,
+        batch: int = 32,
+        workers: int | None = None,
+        progress: ProgressOption = None,
+    ) -> Predictions:
         """Predict the classes of pictures.
 
         Parameters
@@ -132,15 +143,23 @@ class Classifier:
             ``[N, H, W, 3]`` is N pictures. Bytes are an encoded picture.
         batch, workers : int
             Pictures in a batch, and decoding threads.
+        progress : bool or Progress, optional
+            Whether to show progress on stderr. Default: bars, in terminals and notebooks only.
+            True: elsewhere lines, every few seconds.
 
         Returns
         -------
         Predictions
             A picture that cannot be read has an error in its row; the others are unaffected.
         """
-        return concatenate(
-            self.stream(pictures_of(pictures), batch=batch, workers=workers), self.classes
-        )
+        found = pictures_of(pictures)
+        shown = progress_of(progress) if len(found) > batch else silent
+        parts = []
+        with shown("classifying", len(found)) as tick:
+            for part in self.stream(found, batch=batch, workers=workers):
+                parts.append(part)
+                tick(len(part))
+        return concatenate(parts, self.classes)
 
     def stream(
         self, pictures: Sequence[Picture], *, batch: int = 32, workers: int | None = None
@@ -214,6 +233,7 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     return result
 
 
+@quiet_libraries()
 def load(
     path: str | PathLike[str],
     *,

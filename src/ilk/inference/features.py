@@ -63,7 +63,8 @@ def extract(
             ahead = streams.enter_context(
                 Stream(pictures, preprocess, batch=batch, workers=several)
             )
-        bundle, engine = opening.result()
+        with progress("preparing the network", 0):
+            bundle, engine = opening.result()
         cache = FeatureCache(_cache_key(bundle, engine, preprocess))
         features = np.zeros((len(pictures), bundle.spec.backbone.features), np.float32)
         known = np.zeros(len(pictures), bool)

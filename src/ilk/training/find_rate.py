@@ -14,10 +14,11 @@ from typing import Any
 
 from ilk.errors import UsageError
 from ilk.folder import new_folder, readable_errors, write_csv
+from ilk.library_warnings import quiet_libraries
 from ilk.models.bundle import Bundle
+from ilk.progress import ProgressOption, progress_of
 from ilk.recipe import Recipe
 from ilk.recipes import DEFAULT_LRS
-from ilk.runtime import Progress, silent
 from ilk.training.distributed import launched_by_torchrun
 from ilk.training.examples import Examples
 from ilk.training.modes import initial_state
@@ -67,6 +68,7 @@ class RangeTest:
         plot_range(self.rates, self.smoothed, self.suggestion, folder / "plots" / "lr_find.png")
 
 
+@quiet_libraries()
 def find_rate(
     data: Any,
     recipe: Recipe | str | Path | None = None,
@@ -74,7 +76,7 @@ def find_rate(
     name: str | None = None,
     runs: str | PathLike[str] = "runs",
     exist_ok: bool = False,
-    progress: Progress = silent,
+    progress: ProgressOption = None,
     **changes: Any,
 ) -> tuple[RangeTest, Path]:
     """Look for a good learning rate by the range test (Smith 2017), without training.
@@ -108,8 +110,9 @@ def find_rate(
     if launched_by_torchrun():
         raise UsageError("--lr-find runs in a single process; start it without torchrun.")
     with new_folder(Path(runs), name, exist_ok, default="lr-find") as folder:
-        catalog = prepare_data(data, chosen, changes, progress)
-        plan = prepare(chosen, catalog, folder, changes, progress=progress)
+        shown = progress_of(progress)
+        catalog = prepare_data(data, chosen, changes, shown)
+        plan = prepare(chosen, catalog, folder, changes, progress=shown)
         start = initial_state(plan)
         result = range_test(start.bundle, start.examples, plan)
         with readable_errors(folder):

@@ -74,9 +74,9 @@ def solve(
     ``strength`` is None, it is chosen by stratified cross-validation on these pictures (at most
     ``ENOUGH`` of them), by log loss: it rewards calibrated probabilities, not only correct labels.
     Of pictures with the same entry in ``copies``, one per class takes part: the others would leak
-    between folds. Pictures with the same entry in ``groups`` stay in one fold. ``start`` begins with
-    the weights ``[K, D]`` and biases ``[K]`` of another head for the same classes; the solution is
-    unique, so that it only saves time.
+    between folds. Pictures with the same entry in ``groups`` stay in one fold. ``start`` is where
+    the fit begins, weights ``[K, D]`` and biases ``[K]`` of another head for the same classes: the
+    solution is unique, so that it only saves time.
     """
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = _scale(features)
@@ -307,10 +307,11 @@ def _linear(weight: Floats, bias: Floats) -> Linear:
 def _quietly_on_one_blas_thread() -> Iterator[None]:
     """Fit on one BLAS thread: with few classes the matrices are thin, and more threads are slower.
 
-    A fit that did not converge is no reason to warn: cross-validation scores it as it is.
+    A fit that did not converge is no reason to warn, cross-validation scores it as it is; nor are
+    classes of two pictures, which scikit-learn takes for a regression.
     """
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="lbfgs failed to converge")
+        warnings.simplefilter("ignore", UserWarning)
         yield

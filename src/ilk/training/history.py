@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ilk.folder import write_csv
+from ilk.text import duration
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,6 @@ def epoch_line(row: Row, epochs: int, seconds_left: float | None) -> str:
     if seconds_left and math.isfinite(seconds_left):
         parts.append(f"{duration(seconds_left)} left")
     return "   ".join(part for part in parts if part)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as text: ``45 s``, ``2 min``, ``1 h 5 min``."""
-    if (whole := max(0, round(seconds))) < 60:
-        return f"{whole} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return " ".join([f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0))
 
 
 def _five_characters(value: float) -> str:

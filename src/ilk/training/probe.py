@@ -62,8 +62,10 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
                   and i not in extracted.errors], np.int64)
         for split in ("train", "val", evaluation_split(catalog))
     )  # fmt: skip
-    warnings = _group_warnings([pictures[i] for i in train], extracted.features[train], catalog)
-    head = _solve([pictures[i] for i in train], extracted.features[train], catalog.classes, recipe)
+    learned = [pictures[i] for i in train]
+    with progress("fitting the head", 0):
+        warnings = _group_warnings(learned, extracted.features[train], catalog)
+        head = _solve(learned, extracted.features[train], catalog.classes, recipe)
     bundle = _with_head(backbone, head, catalog.classes)
 
     def outputs(indices: Indices, logits: Floats | None = None) -> Outputs:

@@ -15,8 +15,10 @@ from ilk import recipes
 from ilk.data.named import NAMED
 from ilk.errors import UsageError
 from ilk.folder import new_folder
+from ilk.library_warnings import quiet_libraries
+from ilk.progress import ProgressOption, progress_of
 from ilk.recipe import Recipe
-from ilk.runtime import Progress, silent
+from ilk.runtime import silent
 from ilk.training import resume as resuming
 from ilk.training.distributed import World, process_group
 from ilk.training.prepare_data import data_warnings, prepare_data
@@ -33,6 +35,7 @@ from ilk.training.starting_model import (
 log = logging.getLogger("ilk")
 
 
+@quiet_libraries()
 def train(
     data: Any = None,
     recipe: Recipe | str | Path | None = None,
@@ -41,7 +44,7 @@ def train(
     runs: str | PathLike[str] = "runs",
     exist_ok: bool = False,
     resume: str | PathLike[str] | None = None,
-    progress: Progress = silent,
+    progress: ProgressOption = None,
     **changes: Any,
 ) -> Run:
     """Train a classifier, evaluate it on held-out pictures, and write everything to a run folder.
@@ -62,8 +65,9 @@ def train(
     resume : str or Path, optional
         The folder of an interrupted run. It continues from its last checkpoint and ends exactly as
         it would have without the interruption; ``data`` is needed for arrays only.
-    progress : Progress
-        Shows progress; default: none. See `ilk.runtime.silent`.
+    progress : bool or Progress, optional
+        Whether to show progress on stderr. Default: bars, in terminals and notebooks only. True:
+        elsewhere lines, every few seconds.
     **changes
         Fields of `Recipe` to change.
 
@@ -93,8 +97,8 @@ def train(
         chosen = chosen.model_copy(update={"not_copies": chosen.not_copies.absolute()})
 
     with process_group(chosen) as world, _run_folder(resume, runs, name, exist_ok, world) as folder:
-        progress = progress if world.is_main_process else silent
-        catalog = world.broadcast(lambda: prepare_data(data, chosen, changes, progress))
+        shown = progress_of(progress) if world.is_main_process else silent
+        catalog = world.broadcast(lambda: prepare_data(data, chosen, changes, shown))
         warnings = data_warnings(catalog) if world.is_main_process else []
         if started_from and chosen.weights:
             log.info("%s", describe_start(started_from, chosen.weights, catalog.classes))
@@ -107,17 +111,18 @@ def train(
             warned = (*warnings, *result.facts.warnings)
             facts = replace(result.facts, seconds=seconds, warnings=warned)
             result = replace(result, facts=facts)
-            return write_run(folder, result, recipe, catalog, writes=world.is_main_process)
+            with shown("evaluating and writing the report", 0):
+                return write_run(folder, result, recipe, catalog, writes=world.is_main_process)
 
         if chosen.mode == "probe":
-            result = train_probe(catalog, chosen, progress)
+            result = train_probe(catalog, chosen, shown)
             resuming.clear(folder)
             return finish(result, chosen)
 
         from ilk.training.modes import run  # imports torch, which takes over a second
         from ilk.training.plan import prepare
 
-        plan = prepare(chosen, catalog, folder, changes, resume is not None, world, progress)
+        plan = prepare(chosen, catalog, folder, changes, resume is not None, world, shown)
         with resuming.recorded(plan, data):
             return finish(run(plan), plan.recipe)
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from ilk.training.history import Row, duration, epoch_line, write_history
+from ilk.text import duration
+from ilk.training.history import Row, epoch_line, write_history
 
 ROW = Row(
     epoch=3,

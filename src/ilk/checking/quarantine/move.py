@@ -15,6 +15,7 @@ from ilk.checking.quarantine.manifest import FILES, Entry, Manifest
 from ilk.checking.quarantine.plan import chosen_files
 from ilk.data.catalog import Catalog
 from ilk.errors import Interrupted, OutputError, UsageError
+from ilk.progress import ProgressOption, progress_of
 from ilk.runtime import Progress, silent
 from ilk.text import escaped
 
@@ -79,7 +80,7 @@ def quarantine(
     kinds: Iterable[str] | str,
     folder: str | os.PathLike[str],
     *,
-    progress: Progress = silent,
+    progress: ProgressOption = None,
 ) -> MoveResult:
     """Move the files of chosen findings to a folder; of copies, one stays.
 
@@ -92,8 +93,9 @@ def quarantine(
     folder : str or Path
         New or empty, and not inside the data. It gets a ``manifest.json``, which
         `ilk.undo_quarantine` takes. If there is nothing to move, it is not made.
-    progress : Progress
-        Called to report progress: see `ilk.runtime.silent`, the default.
+    progress : bool or Progress, optional
+        Whether to show progress on stderr. Default: bars, in terminals and notebooks only. True:
+        elsewhere lines, every few seconds.
 
     Returns
     -------
@@ -113,7 +115,7 @@ def quarantine(
     refuse_folder(folder, Path(findings.catalog.source))
     refuse_memory(findings.catalog, "--quarantine")
     chosen = chosen_files(findings.selected(selection))
-    return move_files(chosen, folder, progress) if chosen else MoveResult(None, (), {})
+    return move_files(chosen, folder, progress_of(progress)) if chosen else MoveResult(None, (), {})
 
 
 def move_files(

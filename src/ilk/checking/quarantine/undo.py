@@ -9,11 +9,13 @@ from pathlib import Path
 from ilk.checking.quarantine.files import digest, move, part_of
 from ilk.checking.quarantine.manifest import FILES, NAME, Entry, conflict, load
 from ilk.checking.quarantine.move import MoveResult
-from ilk.runtime import Progress, silent
+from ilk.progress import ProgressOption, progress_of
 from ilk.text import escaped
 
 
-def undo_quarantine(manifest: str | os.PathLike[str], *, progress: Progress = silent) -> MoveResult:
+def undo_quarantine(
+    manifest: str | os.PathLike[str], *, progress: ProgressOption = None
+) -> MoveResult:
     """Move every file of a quarantine back to where it was.
 
     It can be repeated. Nothing is overwritten, and no file is moved whose content differs from the
@@ -23,8 +25,9 @@ def undo_quarantine(manifest: str | os.PathLike[str], *, progress: Progress = si
     ----------
     manifest : str or Path
         The ``manifest.json`` of a quarantine, or its folder.
-    progress : Progress
-        Called to report progress: see `ilk.runtime.silent`, the default.
+    progress : bool or Progress, optional
+        Whether to show progress on stderr. Default: bars, in terminals and notebooks only. True:
+        elsewhere lines, every few seconds.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def undo_quarantine(manifest: str | os.PathLike[str], *, progress: Progress = si
     folder = manifest.resolve().parent
     done: list[str] = []
     failed: dict[str, str] = {}
-    with progress("putting back", len(record.entries)) as tick:
+    with progress_of(progress)("putting back", len(record.entries)) as tick:
         for entry in record.entries:
             try:
                 reason = conflict(entry, record.root) or _put_back(entry, folder)

@@ -14,8 +14,9 @@ import torch
 from ilk.arrays import Indices, Targets
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
+from ilk.text import duration
 from ilk.training.examples import Examples
-from ilk.training.history import duration, epoch_line, write_history
+from ilk.training.history import epoch_line, write_history
 from ilk.training.progress.advice import Advisor
 from ilk.training.progress.curves import plot_curves
 from ilk.training.state import State
