@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -85,7 +86,7 @@ def predict(
     if url and model_file(Path(model)).suffix in {".safetensors", ".onnx"}:
         raise UsageError(f"With --url the server has the model: leave {escaped(model)} out.")
     given = [model, *paths] if url else list(paths)
-    flags = [p for p in given if p.startswith("-") and p != "-" and not Path(p).exists()]
+    flags = [p for p in given if p.startswith("-") and p != "-" and not os.path.exists(p)]  # noqa: PTH110 -- any length
     if flags:
         raise UsageError(f"Unknown option: {flags[0]}. See 'ilk predict --help'.")
     if not given:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from ilk.arrays import Pixels, Targets
-from ilk.errors import DataError
+from ilk.errors import DataError, DecodeError
 from ilk.folder import write_csv
 from ilk.runtime import cores
 from ilk.spec import SPLITS
@@ -34,6 +34,8 @@ Content: TypeAlias = "Pixels | bytes | Image"
 class Picture:
     """One picture: a file, or in memory pixels ``uint8 [H, W, 3]``, a file's bytes or an image.
 
+    What was given as a picture and is none has the reason as its content.
+
     ``near`` is what its near copies share, once they are known (`ilk.data.inspection.copies`), and
     ``group`` what pictures share that are never separated, such as those of a patient
     (`ilk.data.groups`). ``columns`` is what else a table says of it.
@@ -43,7 +45,7 @@ class Picture:
     label: str | None = None
     split: str | None = None
     digest: str = ""
-    content: Content | None = field(default=None, repr=False, compare=False)
+    content: Content | DecodeError | None = field(default=None, repr=False, compare=False)
     near: str = ""
     group: str = ""
     columns: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -70,7 +72,11 @@ class Picture:
         ------
         OSError
             The file cannot be read, is no regular file, or is larger than ``LARGEST_FILE`` bytes.
+        DecodeError
+            What was given is no picture.
         """
+        if isinstance(self.content, DecodeError):
+            raise DecodeError(str(self.content))
         if self.content is not None:
             return self.content
         try:
@@ -248,6 +254,8 @@ def _digest(picture: Picture) -> tuple[str, str]:
         content = picture.read()
     except OSError as error:
         return "", f"cannot be opened: {error.strerror}"
+    except DecodeError as error:
+        return "", str(error)
     return digest_of(content), ""
 
 

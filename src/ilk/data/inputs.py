@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from itertools import count
 from os import PathLike
 from typing import Any
 
@@ -13,8 +15,8 @@ import numpy as np
 from ilk.data.catalog import Picture, describe_left_out
 from ilk.data.folders import find_pictures
 from ilk.data.in_memory import rgb, without_torch
-from ilk.errors import UsageError
-from ilk.text import escaped, join_limited, pluralize
+from ilk.errors import DecodeError, IlkError, UsageError
+from ilk.text import error_text, escaped, join_limited, pluralize
 
 log = logging.getLogger("ilk")
 ENCODED = (bytes, bytearray, memoryview)
@@ -29,17 +31,78 @@ def pictures_of(inputs: Any) -> list[Picture]:
         Several: an iterable, an array of paths, a batch ``[N, H, W, 3]`` (tensors ``[N, 3, H, W]``
         too), a pandas Series of paths, or a DataFrame with a column ``path``.
 
+    Returns
+    -------
+    list of Picture
+        Of several, an item that is no picture, or cannot be opened, is one that raises the reason
+        when it is read: it does not lose the others.
+
     Raises
     ------
     UsageError
-        Something else was given.
+        Something else was given, alone or as what should hold several.
     DataError
-        An array is of another type or shape.
+        An array, alone or a batch, is of another type or shape.
     """
-    return [picture for i, item in enumerate(_items(inputs)) for picture in _pictures(item, i)]
+    items, is_single = _items(inputs)
+    if is_single:
+        return [picture for item in items for picture in _pictures(item, 0)]
+    found: list[Picture] = []
+    images: set[int] = set()
+    iterator = iter(items)
+    for i in count():
+        try:
+            item = next(iterator)
+        except StopIteration:
+            break
+        except Exception as error:  # of the caller's code, of any kind
+            found.append(_unreadable(i, None, f"could not be produced: {_described(error)}"))
+            break
+        try:
+            _load_if_repeated(item, images)
+            found += _pictures(item, i) or [_unreadable(i, item, "is a folder without pictures")]
+        except Exception as error:  # of the caller's objects, of any kind
+            found.append(_unreadable(i, item, _reason(error, i)))
+    return found
 
 
-def _items(inputs: Any) -> Iterable[Any]:
+def _unreadable(index: int, item: Any, reason: str) -> Picture:
+    """Return a picture that raises the reason when it is read."""
+    return Picture(_name_of(item) or f"picture {index}", content=DecodeError(reason))
+
+
+def _name_of(item: Any) -> str:
+    """Return a path, or the name of an open file; empty if there is none."""
+    with suppress(Exception):  # of the caller's objects, of any kind
+        name = os.fspath(item) if isinstance(item, str | PathLike) else item.name
+        if isinstance(name, str):
+            return name
+    return ""
+
+
+def _reason(error: Exception, index: int) -> str:
+    """Return an error as it stands after the name of the picture."""
+    if isinstance(error, IlkError):
+        return str(error).removeprefix(f"Picture {index} ")
+    return f"cannot be read: {_described(error)}"
+
+
+def _described(error: Exception) -> str:
+    text = error_text(error)
+    name = type(error).__name__
+    return text if text == name else f"{name}: {text}"
+
+
+def _load_if_repeated(item: Any, images: set[int]) -> None:
+    """Load a PIL image that is given again: two threads cannot read its file at once."""
+    if hasattr(item, "getexif"):
+        if id(item) in images:
+            item.load()
+        images.add(id(item))
+
+
+def _items(inputs: Any) -> tuple[Iterable[Any], bool]:
+    """Return the items of what was given, and whether it is a single one."""
     inputs = without_torch(getattr(inputs, "pictures", inputs))
     if hasattr(inputs, "columns"):  # a DataFrame
         if "path" not in inputs.columns:
@@ -47,14 +110,19 @@ def _items(inputs: Any) -> Iterable[Any]:
                 f"The table has the columns {join_limited(map(str, inputs.columns))}; give one "
                 "with a column 'path'."
             )
-        return list(inputs["path"])
+        return list(inputs["path"]), False
     if isinstance(inputs, Mapping):
         raise UsageError(f"The pictures are a {type(inputs).__name__}; give a list.")
     if isinstance(inputs, np.ndarray):
-        texts = inputs.dtype.kind in "UO"
-        return inputs.ravel().tolist() if texts else inputs if inputs.ndim == 4 else [inputs]
+        if inputs.dtype.kind in "UO":
+            return inputs.ravel().tolist(), False
+        if inputs.ndim == 4 and len(inputs):
+            rgb(inputs[0], 0)  # refuses a batch of another type or shape
+        return (inputs, False) if inputs.ndim == 4 else ([inputs], True)
     single = isinstance(inputs, (str, *ENCODED)) or hasattr(inputs, "read")
-    return [inputs] if single or not isinstance(inputs, Iterable) else inputs
+    if single or not isinstance(inputs, Iterable):
+        return [inputs], True
+    return inputs, False
 
 
 def _pictures(item: Any, index: int) -> list[Picture]:
@@ -82,6 +150,10 @@ def _picture(item: Any, index: int) -> Picture:
     if hasattr(item, "getexif"):  # a PIL image
         return Picture(name, content=item)
     if hasattr(item, "read"):  # an open file
+        if (
+            hasattr(item, "seekable") and item.seekable()
+        ):  # as Pillow does: it was just written, say
+            item.seek(0)
         item, name = item.read(), str(getattr(item, "name", name))
     if isinstance(item, ENCODED):
         return Picture(name, content=bytes(item))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ilk.data.catalog import Picture
 from ilk.data.inputs import pictures_of
-from ilk.errors import RemoteError, UsageError
+from ilk.errors import DecodeError, RemoteError, UsageError
 from ilk.inference.predictions import Prediction
 
 if TYPE_CHECKING:
@@ -140,8 +140,10 @@ class Remote:
             content = picture.read()
         except OSError as error:
             return _failed(picture, f"cannot be opened: {error.strerror}")
+        except DecodeError as error:
+            return _failed(picture, str(error))
         if not isinstance(content, bytes):
-            raise UsageError(f"{picture.path}: a server accepts only files and encoded pictures.")
+            return _failed(picture, "cannot be sent: a server accepts files and encoded pictures")
         response = self._request(client, "POST", "/predict", content, top=top)
         if response.status_code in BAD_PICTURE:
             refused = f"was refused with status {response.status_code}"

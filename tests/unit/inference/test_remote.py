@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ilk.data.catalog import Picture
-from ilk.errors import RemoteError, UsageError
+from ilk.errors import RemoteError
 from ilk.inference.remote import Remote
 
 MODELS = {"models": [{"name": "m", "classes": ["cat", "dog"]}]}
@@ -119,6 +119,10 @@ def test_paths_and_encoded_pictures_are_predicted_again_and_again(answering, tmp
     assert [p.path for p in remote.predict(tmp_path)] == [str(tmp_path / "a.jpg")]
 
 
-def test_pixels_are_refused(answering):
-    with pytest.raises(UsageError, match="only files and encoded pictures"):
-        answering().predict(np.zeros((8, 8, 3), np.uint8))
+def test_what_cannot_be_sent_does_not_lose_the_others(answering):
+    remote = answering(OK, OK)
+    found = remote.predict([b"x", np.zeros((8, 8, 3), np.uint8), None, "x" * 5000, b"y"])
+    assert [p.label for p in found] == ["cat", None, None, None, "cat"]
+    assert found[1].error == "cannot be sent: a server accepts files and encoded pictures"
+    assert found[2].error.startswith("is a NoneType; give a path, encoded bytes, a file opened in")
+    assert found[3].error == "cannot be opened: File name too long"
