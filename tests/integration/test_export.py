@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import multiprocessing
+import operator
 import pickle
 import re
 import shutil
@@ -402,3 +404,16 @@ def job_of(bundle):
 
 def small_spec(run):
     return Bundle.load(run.model).spec
+
+
+def test_classifiers_work_in_processes_that_are_spawned(small, exported):
+    """As they do in torch's DataLoader and in multiprocessing on macOS and Windows."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    predict = operator.methodcaller("predict", pixels)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        for path in (small.model, exported("onnx").path, exported("openvino").path):
+            classifier = ilk.load(path)
+            (there,) = pool.map(predict, [classifier])
+            here = predict(classifier)
+            np.testing.assert_allclose(there.probabilities, here.probabilities, atol=1e-5)
+            assert there.classes == here.classes

@@ -13,7 +13,8 @@ from ilk.errors import DataError, UsageError
 from ilk.evaluation.comparison import PairwiseComparison, compare_evaluations
 from ilk.evaluation.evaluate import Runner, labelled_for, trained_groups
 from ilk.evaluation.held_out import evaluation_pictures
-from ilk.inference.classifier import Classifier, SplitLookup, load
+from ilk.inference.classifier import Classifier, load
+from ilk.inference.records import SplitLookup
 from ilk.library_warnings import quiet_libraries
 from ilk.progress import ProgressOption, progress_of
 from ilk.spec import SPLITS

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.split import evaluation_split
 from ilk.errors import DataError, UsageError
-from ilk.inference.classifier import SplitLookup
+from ilk.inference.records import SplitLookup
 from ilk.spec import SPLITS
 
 log = logging.getLogger("ilk")

@@ -24,7 +24,8 @@ from ilk.evaluation.mistakes import Mistakes, find_mistakes
 from ilk.evaluation.ood import OodMetrics, ood_metrics
 from ilk.evaluation.slices import Slice, all_sliced
 from ilk.evaluation.units import Units
-from ilk.inference.classifier import Records, softmax
+from ilk.inference.classifier import softmax
+from ilk.inference.records import Records
 from ilk.spec import Spec
 from ilk.text import join_limited, pluralize
 

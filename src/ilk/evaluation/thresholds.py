@@ -77,7 +77,12 @@ def with_threshold(classifier: Classifier, threshold: Threshold) -> Classifier:
     """
     spec = classifier.spec.model_copy(update={"thresholds": {"accept": threshold.value}})
     return Classifier(
-        spec, classifier.engine, classifier.source, classifier.records, classifier.exported
+        spec,
+        classifier.engine,
+        classifier.source,
+        classifier.records,
+        classifier.exported,
+        classifier.origin,
     )
 
 

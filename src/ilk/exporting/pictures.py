@@ -18,7 +18,7 @@ from ilk.errors import DataError, UsageError
 from ilk.evaluation.held_out import evaluation_pictures
 from ilk.exporting.calibration_set import KEPT
 from ilk.formats.graphs import MIN_CALIBRATION
-from ilk.inference.classifier import SplitLookup
+from ilk.inference.records import SplitLookup
 from ilk.spec import Spec
 from ilk.text import escaped
 

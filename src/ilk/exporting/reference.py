@@ -15,7 +15,8 @@ from ilk.errors import UsageError
 from ilk.exporting.pictures import Pictures, pictures_for
 from ilk.formats import format_of
 from ilk.formats.graphs import ExportJob
-from ilk.inference.classifier import Classifier, Records, model_file, softmax
+from ilk.inference.classifier import Classifier, model_file, softmax
+from ilk.inference.records import Records
 from ilk.models.bundle import Bundle
 from ilk.text import escaped
 

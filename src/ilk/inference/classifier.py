@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ilk.arrays import Floats, Pixels
 from ilk.data.catalog import Picture
@@ -21,49 +20,14 @@ from ilk.engines.base import Engine, Precision
 from ilk.errors import ModelError, UsageError
 from ilk.formats import format_of
 from ilk.formats.base import Format
-from ilk.inference.novelty import NoveltyDetector
+from ilk.inference.origin import Origin, put_in_cache
 from ilk.inference.predictions import Predictions, concatenate
+from ilk.inference.records import Records
 from ilk.library_warnings import quiet_libraries
-from ilk.models.bundle import KNOWN_FEATURES, Bundle
+from ilk.models.bundle import Bundle
 from ilk.progress import ProgressOption, progress_of
 from ilk.runtime import silent
 from ilk.spec import Spec
-
-ENCODED = (bytes, bytearray, memoryview)
-
-SplitLookup = Callable[[str], str | None]
-
-
-@dataclass(frozen=True)
-class Records:
-    """What a model stores about its training.
-
-    Attributes
-    ----------
-    split_of : callable
-        Returns the split that a picture, given by digest, was in; None if it was not used.
-    logits, targets : arrays [M, K] and [M]
-        Of held-out pictures, to choose thresholds on.
-    novelty : NoveltyDetector or None
-        Detects out-of-distribution pictures.
-    """
-
-    split_of: SplitLookup
-    logits: Floats
-    targets: NDArray[np.int64]
-    novelty: NoveltyDetector | None
-
-    @classmethod
-    def none(cls, classes: int) -> Records:
-        """Return the records of a model that stores none."""
-        return cls(lambda _: None, np.zeros((0, classes), np.float32), np.zeros(0, np.int64), None)
-
-    @classmethod
-    def of(cls, bundle: Bundle) -> Records:
-        """Take the records out of a bundle."""
-        spec, known = bundle.spec.novelty, bundle.tensors.get(KNOWN_FEATURES)
-        novelty = NoveltyDetector(spec, known) if spec and known is not None else None
-        return cls(bundle.split_of, *bundle.held_out, novelty)
 
 
 class Classifier:
@@ -81,6 +45,8 @@ class Classifier:
         What it stores about its training.
     exported : bool
         Whether it was loaded from an exported file, which can predict but not be explained.
+    origin : Origin, optional
+        Where it was loaded from. A classifier is pickled and copied by the bytes of its file.
     """
 
     def __init__(
@@ -90,7 +56,9 @@ class Classifier:
         source: str = "",
         records: Records | None = None,
         exported: bool = False,
+        origin: Origin | None = None,
     ) -> None:
+        self.origin = origin
         self.exported = exported
         self.spec = spec
         self.engine = engine
@@ -120,6 +88,24 @@ class Classifier:
     def close(self) -> None:
         """Release what the engine holds besides memory; it cannot predict any more."""
         self.engine.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy by the bytes of the file; whoever unpickles it loads them.
+
+        Raises
+        ------
+        ModelError
+            The file is gone, or has changed since it was loaded.
+        UsageError
+            It was not loaded from a file.
+        """
+        if self.origin is None:
+            raise UsageError(
+                "Only a classifier from ilk.load can be pickled or copied: it is, by its file."
+            )
+        return _unpickled, (
+            self.origin.files(), self.origin.options, self.spec.to_json(), self.source,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         name, number = self.spec.backbone.name, len(self.classes)
@@ -277,7 +263,18 @@ def load(
     if not bundle.spec.classes:
         raise UsageError(f"{file} is a bare backbone without classes, not a classifier.")
     opened = open_engine(bundle, file, options)
-    return Classifier(bundle.spec, opened, str(file), Records.of(bundle))
+    return Classifier(
+        bundle.spec, opened, str(file), Records.of(bundle), origin=Origin.of(file, options)
+    )
+
+
+def _unpickled(files: dict[str, bytes], options: Options, spec: str, source: str) -> Classifier:
+    """Return the classifier that was pickled, from its files, with the Spec that it had."""
+    place = put_in_cache(files)
+    classifier = load(place, **asdict(options))
+    classifier.spec = Spec.from_json(spec, source)
+    classifier.source = source if Path(source).exists() else str(place)
+    return classifier
 
 
 def applicable_options(path: str | PathLike[str], options: Options) -> Options:
@@ -304,4 +301,5 @@ def _exported(file: Path, form: Format, options: Options) -> Classifier:
     if options.engine != "auto" or options.device not in {"auto", "cpu"}:
         raise UsageError(f"{file} brings its own runtime; drop --engine and --device.")
     bundle, engine = form.load(file, options.precision, options.trust)
-    return Classifier(bundle.spec, engine, str(file), Records.of(bundle), exported=True)
+    records, origin = Records.of(bundle), Origin.of(file, options)
+    return Classifier(bundle.spec, engine, str(file), records, exported=True, origin=origin)

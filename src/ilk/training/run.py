@@ -16,7 +16,8 @@ from ilk.evaluation.result import Evaluation, score
 from ilk.evaluation.writing import remove_report, write_model_card, write_report
 from ilk.exporting.calibration_set import save_calibration_set
 from ilk.folder import readable_errors, write_json
-from ilk.inference.classifier import Records, softmax
+from ilk.inference.classifier import softmax
+from ilk.inference.records import Records
 from ilk.models.bundle import Bundle
 from ilk.recipe import Recipe
 from ilk.text import escaped

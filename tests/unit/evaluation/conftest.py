@@ -7,7 +7,7 @@ import pytest
 
 from ilk.data.catalog import Picture
 from ilk.evaluation.result import match_labels, score
-from ilk.inference.classifier import Records
+from ilk.inference.records import Records
 from ilk.spec import Backbone, Preprocess, Spec
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 import ilk
 from ilk.data.catalog import Catalog
 from ilk.errors import DataError, OutputError, UsageError
-from ilk.inference.classifier import Classifier, Records
+from ilk.inference.classifier import Classifier
+from ilk.inference.records import Records
 from ilk.models.bundle import Bundle
 
 pytestmark = pytest.mark.usefixtures("quick_plots")

@@ -9,7 +9,8 @@ from scipy.special import softmax
 from ilk.data.catalog import Catalog, Picture
 from ilk.errors import DataError, ModelError, UsageError
 from ilk.evaluation.thresholds import choose_threshold, store_threshold, with_threshold
-from ilk.inference.classifier import Classifier, Records
+from ilk.inference.classifier import Classifier
+from ilk.inference.records import Records
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.spec import Backbone, Preprocess, Spec
 from ilk.training.calibrate import calibrated
