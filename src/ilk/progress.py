@@ -14,7 +14,7 @@ from typing import Any, TextIO, TypeAlias
 from ilk.runtime import Progress, Tick, silent
 from ilk.text import duration
 
-FIRST_S, EVERY_S = 1.0, 9.0  # when the first line comes, and the time between two
+FIRST_S, EVERY_S = 0.7, 8.0  # when the first line comes, and the time between two
 ProgressOption: TypeAlias = "Progress | bool | None"
 
 
