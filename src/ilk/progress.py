@@ -30,9 +30,9 @@ def progress_of(wanted: ProgressOption) -> Progress:
         return wanted
     if wanted is False:
         return silent
-    if _is_terminal() or _is_notebook():
+    if _has_room_for_bars() or _is_notebook():
         return bars
-    return lines if wanted else silent
+    return lines if wanted or _is_terminal() else silent
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def heartbeat(what: str, with_bars: bool = True) -> Iterator[Progress]:
     with_bars : bool
         Whether to show bars instead where stderr is a terminal.
     """
-    told = _Told(what, with_bars and _is_terminal())
+    told = _Told(what, with_bars and _has_room_for_bars())
     ended = threading.Event()
     with _own_stderr() as stream:
         thread = threading.Thread(target=told.tell, args=(stream, ended), name="ilk-progress")
@@ -153,6 +153,16 @@ def _own_stderr() -> Iterator[TextIO | None]:
 
 def _is_terminal() -> bool:
     return bool(sys.stderr and not sys.stderr.closed and sys.stderr.isatty())
+
+
+def _has_room_for_bars() -> bool:
+    """Return whether stderr is a terminal of some size; those of ``script``, say, show no bars."""
+    if not _is_terminal():
+        return False
+    try:
+        return all(os.get_terminal_size(sys.stderr.fileno()))
+    except (OSError, ValueError):  # no file, which knows best
+        return True
 
 
 def _is_notebook() -> bool:

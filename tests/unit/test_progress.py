@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import struct
 import sys
+import termios
 import time
 from types import SimpleNamespace
 
@@ -127,6 +131,17 @@ def test_python_shows_progress_in_terminals_and_notebooks_only(monkeypatch, writ
     written(Terminal())
     assert progress_of(None) is progress_of(True) is bars
     assert progress_of(False) is silent
+
+
+def test_a_terminal_without_a_size_shows_lines(written):
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w", encoding="utf-8") as terminal, os.fdopen(ours, "rb", 0) as screen:
+        written(terminal)
+        assert progress_of(None) is lines
+        with heartbeat("training") as progress, progress("reading", 3):
+            assert screen.read(10).startswith(b"reading: 0")
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+        assert progress_of(None) is bars
 
 
 def test_lines_for_python(written):
