@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 
 import numpy as np
+import PIL
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -26,6 +27,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 GREY = (127, 127, 127)
 MOST_SCANS = 100  # of a JPEG; encoders write 10 or so
 MOST_SEGMENTS = 10_000  # of a JPEG; profiles and previews take some hundreds
+# What pixels depend on: features that are cached were computed from the same ones.
+DECODER = f"2-pillow-{PIL.__version__}-simplejpeg-{simplejpeg.__version__}"
+REDUCING_GAP = 4  # of Pillow's resize: what is 8 times as large or more is halved first, and so on
 LONGEST = 65_535  # pixels of a side, as in JPEG; what a resize needs grows with it
 MOST_BYTES = 300_000_000  # that decoders may take at once; of those that need more, one runs alone
 BYTES_OF_DECODERS = {"WEBP": 16, "AVIF": 16, "TIFF": 12, "JPEG": 12, "MPO": 12}  # a pixel, at most
@@ -38,7 +42,7 @@ RESAMPLING = {
 }
 _ORIENTATION_TAG = 0x0112
 _ORIENTATION_CARRIERS = (b"Exif\x00\x00", b"http://ns.adobe.com/xap")
-_JPEG, _SCAN, _END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_JPEG, _SCAN, _END, _PROGRESSIVE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9", b"\xff\xc2"
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # all but restarts and what has no meaning
 _HEADER_BYTES = 2**20  # colour profiles and thumbnails may come before the orientation
 _TURNS = {
@@ -78,7 +82,7 @@ def decode(content: Content, preprocess: Preprocess, formats: tuple[str, ...] = 
         The content is not a picture, is damaged, has more pixels than
         ``PIL.Image.MAX_IMAGE_PIXELS``, or a side of more than ``LONGEST``.
     """
-    with _upright(content, preprocess.imgsz, formats) as picture:
+    with _upright(content, formats) as picture:
         return np.asarray(_resized(picture, preprocess))
 
 
@@ -121,7 +125,7 @@ def thumbnail(content: Content, size: int) -> Image.Image:
     DecodeError
         As for `decode`.
     """
-    with _upright(content, size) as picture:
+    with _upright(content, least=size) as picture:
         factor = max(picture.size) // (4 * size) or 1  # thereafter it is still four times as large
         image = picture.reduce(factor, factor)
     image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2)
@@ -136,7 +140,7 @@ def reduced(content: Content, size: int) -> Pixels:
     DecodeError
         As for `decode`.
     """
-    with _upright(content, size) as picture:
+    with _upright(content, least=size) as picture:
         width, height = picture.size
         target = (min(size, width), min(size, height))
         across, down = width // target[0], height // target[1]
@@ -146,30 +150,37 @@ def reduced(content: Content, size: int) -> Pixels:
 
 
 @contextmanager
-def _upright(content: Content, imgsz: int, formats: tuple[str, ...] = FORMATS) -> Iterator[Upright]:
-    """Give the picture; a JPEG may be scaled down already, to no less than ``imgsz``."""
+def _upright(
+    content: Content, formats: tuple[str, ...] = FORMATS, least: int | None = None
+) -> Iterator[Upright]:
+    """Give the picture; a JPEG may be scaled by its DCT, to sides of ``least`` pixels or more.
+
+    Scaled pixels are not what others see: enough to look at a picture, not to classify it.
+    """
     if isinstance(content, np.ndarray):
-        yield Upright(Image.fromarray(content))
+        yield Upright(content)
         return
     with _as_decode_error(formats):
         if isinstance(content, bytes):
-            with _open(content, imgsz, formats) as picture:
+            with _open(content, formats, least) as picture:
                 yield picture
         else:
             content.load()  # which turns a TIFF already
             yield Upright(content, _turn(content))
 
 
-def _open(data: bytes, imgsz: int, formats: tuple[str, ...]) -> AbstractContextManager[Upright]:
+def _open(
+    data: bytes, formats: tuple[str, ...], least: int | None
+) -> AbstractContextManager[Upright]:
     if not data:
         raise DecodeError("is empty", "file.empty")
     _refuse_many_scans(data)
-    picture = _open_jpeg(data, imgsz) if "JPEG" in formats and simplejpeg.is_jpeg(data) else None
+    picture = _open_jpeg(data, least) if "JPEG" in formats and simplejpeg.is_jpeg(data) else None
     return nullcontext(picture) if picture else _open_any(data, formats)
 
 
-def _open_jpeg(data: bytes, imgsz: int) -> Upright | None:
-    """Decode a plain JPEG by libjpeg-turbo, already scaled down by its DCT where that is enough.
+def _open_jpeg(data: bytes, least: int | None) -> Upright | None:
+    """Decode a plain JPEG by libjpeg-turbo, to the pixels that Pillow gives, in less time.
 
     Returns None where Pillow should decide: CMYK, too large, or a stream with flaws.
     """
@@ -177,19 +188,17 @@ def _open_jpeg(data: bytes, imgsz: int) -> Upright | None:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
         if colorspace in {"CMYK", "YCCK"} or _too_large(width, height):
             return None
-        pixels = simplejpeg.decode_jpeg(
-            data, fastdct=True, fastupsample=True, min_height=imgsz, min_width=imgsz
-        )
+        with _alone_if(9 * width * height if _PROGRESSIVE in data else 0):
+            pixels = simplejpeg.decode_jpeg(data, min_height=least or 0, min_width=least or 0)
     except ValueError:
         return None
-    image = Image.fromarray(pixels)
     if any(data.find(carrier, 0, _HEADER_BYTES) >= 0 for carrier in _ORIENTATION_CARRIERS):
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG",)) as header:
-                return Upright(image, _turn(header))
+                return Upright(pixels, _turn(header))
         except Exception:  # a header that only Pillow finds fault with asks no turn
-            return Upright(image)
-    return Upright(image)
+            return Upright(pixels)
+    return Upright(pixels)
 
 
 @contextmanager
@@ -197,9 +206,14 @@ def _open_any(data: bytes, formats: tuple[str, ...]) -> Iterator[Upright]:
     with Image.open(io.BytesIO(data), formats=formats) as image:
         _refuse_if_too_large(image)
         needed = image.width * image.height * BYTES_OF_DECODERS.get(image.format or "", 0)
-        with ALONE if needed > MOST_BYTES else nullcontext():
+        with _alone_if(needed):
             image.load()
             yield Upright(image, _turn(image))
+
+
+def _alone_if(needed: int) -> AbstractContextManager[object]:
+    """Let one decoder at a time run, of those that need this many bytes if they are many."""
+    return ALONE if needed > MOST_BYTES else nullcontext()
 
 
 @contextmanager
@@ -276,7 +290,7 @@ def _resized(picture: Upright, preprocess: Preprocess) -> Image.Image:
     method = RESAMPLING[preprocess.interpolation]
     width, height = picture.size
     if preprocess.resize == "squash":
-        return picture.resize((side, side), method)
+        return picture.resize((side, side), method, reducing_gap=REDUCING_GAP)
     if preprocess.resize == "crop":
         kept = min(width, height)
         left, top = (width - kept) / 2, (height - kept) / 2

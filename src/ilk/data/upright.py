@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from ilk.arrays import Pixels
 from ilk.errors import DecodeError
 
 STRIP = 2**20  # pixels that are converted at a time
@@ -26,6 +27,7 @@ class Upright:
 
     Parameters
     ----------
+    image : PIL image or uint8 array [H, W, 3]
     turn : PIL.Image.Transpose, optional
         What makes it upright.
 
@@ -35,18 +37,25 @@ class Upright:
         Width and height once it is upright.
     """
 
-    def __init__(self, image: Image.Image, turn: Image.Transpose | None = None) -> None:
+    def __init__(self, image: Image.Image | Pixels, turn: Image.Transpose | None = None) -> None:
         self._image = image
         self._turn = turn
-        self.size = image.size[::-1] if turn in _SIDEWAYS else image.size
+        size = image.shape[1::-1] if isinstance(image, np.ndarray) else image.size
+        self.size = size[::-1] if turn in _SIDEWAYS else size
 
     def resize(
         self,
         size: tuple[int, int],
         method: Image.Resampling,
         box: tuple[float, float, float, float] | None = None,
+        reducing_gap: float | None = None,
     ) -> Image.Image:
         """Return what `PIL.Image.Image.resize` returns.
+
+        Parameters
+        ----------
+        reducing_gap : float, optional
+            As Pillow's; it does not apply to a box.
 
         Raises
         ------
@@ -54,6 +63,12 @@ class Upright:
             The pixels are of no agreed range.
         """
         width, height = self.size
+        if reducing_gap and box is None and method != Image.Resampling.NEAREST:
+            across = int(width / size[0] / reducing_gap) or 1
+            down = int(height / size[1] / reducing_gap) or 1
+            if across > 1 or down > 1:
+                exact = (0, 0, width / across, height / down)
+                return self.reduce(across, down).resize(size, method, exact)
         if width * height <= STRIP:
             return self._part(0, 0, width, height).resize(size, method, box)
         left, top, right, bottom = box or (0, 0, width, height)
@@ -91,16 +106,18 @@ class Upright:
     def _part(self, left: int, top: int, right: int, bottom: int) -> Image.Image:
         """Return what the upright picture has in a box."""
         width, height = self.size
-        image = self._image
-        if (left, top, right, bottom) != (0, 0, width, height):
-            if self._turn in _MIRRORED:
-                left, right = width - right, width - left
-            if self._turn in _FLIPPED:
-                top, bottom = height - bottom, height - top
-            sideways = self._turn in _SIDEWAYS
-            image = image.crop(
-                (top, left, bottom, right) if sideways else (left, top, right, bottom)
-            )
+        if self._turn in _MIRRORED:
+            left, right = width - right, width - left
+        if self._turn in _FLIPPED:
+            top, bottom = height - bottom, height - top
+        if self._turn in _SIDEWAYS:
+            left, top, right, bottom = top, left, bottom, right
+        if isinstance(self._image, np.ndarray):
+            image = Image.fromarray(self._image[top:bottom, left:right])
+        elif (left, top, right, bottom) == (0, 0, *self._image.size):
+            image = self._image
+        else:
+            image = self._image.crop((left, top, right, bottom))
         image = _to_rgb(image)
         return image if self._turn is None else image.transpose(self._turn)
 
