@@ -73,7 +73,7 @@ def export(
     opset
         The opset of an ONNX file, 18 to 23; default: 20.
     half
-        ONNX in float16: half the size; faster on GPUs and phones, slower on most CPUs.
+        ONNX in float16: half the size, made for GPUs and phones.
     imgsz
         Side of the square input in pixels; default: as in training.
     """
