@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike, path
@@ -31,6 +31,7 @@ from ilk.data.inspection.cleared import read_cleared
 from ilk.data.inspection.copies import with_copies
 from ilk.data.inspection.inspect import Inspection, inspect
 from ilk.data.inspection.near import Pair, near_pairs
+from ilk.data.limits import pixel_limit
 from ilk.data.sources import open_catalog
 from ilk.errors import EngineError, UsageError, WeightsError
 from ilk.evaluation.label_issues import beats_guessing
@@ -38,6 +39,7 @@ from ilk.folder import new_folder, readable_errors
 from ilk.inference.backbone import run_backbone
 from ilk.models.backbones import DEFAULT, describe
 from ilk.runtime import Progress, silent
+from ilk.spec import channels_of, range_of
 
 log = logging.getLogger("ilk")
 NEED_NETWORK = ("label.suspect", "balance.groups", "outlier")
@@ -55,6 +57,9 @@ def check(
     out: str | PathLike[str] | None = None,
     runs: str | PathLike[str] | None = None,
     exist_ok: bool = False,
+    range: str | Sequence[float] = "auto",
+    channels: str | int | Sequence[int] | None = None,
+    max_pixels: int | None = None,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Findings:
@@ -83,6 +88,8 @@ def check(
         The folder in which to make that folder: ``check``, ``check-2``, …
     exist_ok : bool
         Whether to replace an earlier report in ``out``.
+    range, channels, max_pixels : optional
+        How pictures of many bits, channels or pixels are read: as the fields of `Recipe`.
     workers : int, optional
         The number of decoding threads; default: one per core.
     progress : Progress
@@ -108,8 +115,15 @@ def check(
         raise UsageError("exist_ok does not apply without out.")
     name = model or DEFAULT
     describe(name)  # raises for an unknown name before the work begins
-    with _report_folder(out, runs, exist_ok) as folder:
-        inspection = inspect(open_catalog(data, columns), workers, progress)
+    range_of(range)
+    with pixel_limit(max_pixels), _report_folder(out, runs, exist_ok) as folder:
+        inspection = inspect(
+            open_catalog(data, columns),
+            workers,
+            progress,
+            pixel_range=range,
+            channels=channels_of(channels),
+        )
         features, reason = None, "--quick"
         if not quick:
             inspection, features, reason = _with_features(inspection, name, workers, progress)
@@ -191,7 +205,8 @@ def _with_features(
     found = inspection.catalog.pictures
     if not found:
         return inspection, None, ""
-    preprocess = describe(model).preprocess(None, "squash")  # the default of a training: same cache
+    # The defaults of a training: the same cache.
+    preprocess = describe(model).preprocess(None, "squash", inspection.catalog.conversion)
     try:
         extracted, _, _ = run_backbone(found, model, preprocess, workers=workers, progress=progress)
     except (WeightsError, EngineError) as error:

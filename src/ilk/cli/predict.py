@@ -40,6 +40,7 @@ def predict(
     csv: bool = False,
     batch: Count = BATCH,
     workers: Count | None = None,
+    max_pixels: Count | None = None,
     url: str | None = None,
     connections: Count | None = None,
     api_key_file: Path | None = None,
@@ -68,6 +69,8 @@ def predict(
         Batch size.
     workers
         Decoding threads; default: one per core.
+    max_pixels
+        The most pixels of a picture; larger ones are not read.
     url
         Use a server that 'ilk serve' started: http://127.0.0.1:8000, or with
         ?model=NAME&version=V appended. Give no MODEL then.
@@ -79,6 +82,7 @@ def predict(
     """
     import ilk
     from ilk.data.folders import find_pictures
+    from ilk.data.limits import pixel_limit
 
     if url and model_file(Path(model)).suffix in {".safetensors", ".onnx"}:
         raise UsageError(f"With --url the server has the model: leave {escaped(model)} out.")
@@ -100,7 +104,7 @@ def predict(
         raise UsageError(f"No pictures in {', '.join(escaped(p) for p in given)}.")
     writer = _json_writer if json else _csv_writer if csv else _text_writer
     if url:
-        _refuse_local(explain, batch, workers, running)
+        _refuse_local(explain, batch, workers, max_pixels, running)
         remote = ilk.Remote(url, key_from(api_key_file), connections or CONNECTIONS)
         return _by_server(remote, pictures, top, writer)
     classifier = running.load(Path(model))
@@ -110,7 +114,7 @@ def predict(
     failed = 0
     done = 0
     named: list[tuple[Picture, str]] = []
-    with progress("classifying", len(pictures)) as tick:
+    with pixel_limit(max_pixels), progress("classifying", len(pictures)) as tick:
         for part in classifier.stream(pictures, batch=batch, workers=workers):
             for i in range(len(part)):
                 prediction = part.at(i, top)
@@ -133,11 +137,17 @@ def predict(
     return _exit_code(failed, len(pictures))
 
 
-def _refuse_local(explain: Path | None, batch: int, workers: int | None, running: Running) -> None:
-    if explain or workers or batch != BATCH or running != DEFAULT:
+def _refuse_local(
+    explain: Path | None,
+    batch: int,
+    workers: int | None,
+    max_pixels: int | None,
+    running: Running,
+) -> None:
+    if explain or workers or max_pixels or batch != BATCH or running != DEFAULT:
         raise UsageError(
-            "--explain, --batch, --workers, --device, --engine, --precision and --trust do not "
-            "apply with --url: the server sets them."
+            "--explain, --batch, --workers, --max-pixels, --device, --engine, --precision and "
+            "--trust do not apply with --url: the server sets them."
         )
 
 

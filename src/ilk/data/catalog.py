@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from ilk.arrays import Pixels, Targets
+from ilk.data.names import NOT_DOWNLOADED, is_web_address
 from ilk.errors import DataError
 from ilk.folder import write_csv
 from ilk.runtime import cores
-from ilk.spec import SPLITS
+from ilk.spec import PLAIN, SPLITS, Conversion
 from ilk.text import escaped, join_limited
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Picture:
         """
         if self.content is not None:
             return self.content
+        if is_web_address(self.path):
+            raise OSError(errno.ENOENT, f"it {NOT_DOWNLOADED}", self.path)
         try:
             status = Path(self.path).stat()
         except ValueError as error:  # a name with NUL in it
@@ -111,11 +114,17 @@ class Catalog:
         Files that are not used, with reasons.
     source : str
         What the user called the data, for messages and reports.
+    conversion : Conversion
+        How pictures of many bits or channels become 8-bit RGB, once they are inspected.
+    formats : tuple of str
+        The formats of the files, once they are inspected.
     """
 
     pictures: tuple[Picture, ...]
     left_out: tuple[LeftOut, ...] = ()
     source: str = "the data"
+    conversion: Conversion = PLAIN
+    formats: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pictures)

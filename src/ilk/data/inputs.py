@@ -20,7 +20,7 @@ log = logging.getLogger("ilk")
 ENCODED = (bytes, bytearray, memoryview)
 
 
-def pictures_of(inputs: Any) -> list[Picture]:
+def pictures_of(inputs: Any, deep: bool = False) -> list[Picture]:
     """Return the pictures that were given, one or several; a folder gives all that are in it.
 
     Parameters
@@ -28,6 +28,8 @@ def pictures_of(inputs: Any) -> list[Picture]:
     inputs : one or several of str, Path, bytes, binary file, PIL image, uint8 array or tensor
         Several: an iterable, an array of paths, a batch ``[N, H, W, 3]`` (tensors ``[N, 3, H, W]``
         too), a pandas Series of paths, or a DataFrame with a column ``path``.
+    deep : bool
+        Whether arrays may be of another numeric type.
 
     Raises
     ------
@@ -36,7 +38,9 @@ def pictures_of(inputs: Any) -> list[Picture]:
     DataError
         An array is of another type or shape.
     """
-    return [picture for i, item in enumerate(_items(inputs)) for picture in _pictures(item, i)]
+    return [
+        picture for i, item in enumerate(_items(inputs)) for picture in _pictures(item, i, deep)
+    ]
 
 
 def _items(inputs: Any) -> Iterable[Any]:
@@ -57,7 +61,7 @@ def _items(inputs: Any) -> Iterable[Any]:
     return [inputs] if single or not isinstance(inputs, Iterable) else inputs
 
 
-def _pictures(item: Any, index: int) -> list[Picture]:
+def _pictures(item: Any, index: int, deep: bool) -> list[Picture]:
     if isinstance(item, str | PathLike) and os.path.isdir(item):  # noqa: PTH112 -- any length of name
         found = find_pictures([os.fspath(item)])
         if found.left_out:
@@ -67,10 +71,10 @@ def _pictures(item: Any, index: int) -> list[Picture]:
                 "; ".join(describe_left_out(found.left_out)),
             )  # fmt: skip
         return list(found.pictures)
-    return [_picture(item, index)]
+    return [_picture(item, index, deep)]
 
 
-def _picture(item: Any, index: int) -> Picture:
+def _picture(item: Any, index: int, deep: bool) -> Picture:
     item = without_torch(item)
     if isinstance(item, Picture):
         return item
@@ -78,7 +82,7 @@ def _picture(item: Any, index: int) -> Picture:
         return Picture(str(item))
     name = f"picture {index}"
     if isinstance(item, np.ndarray):
-        return Picture(name, content=rgb(item, index))
+        return Picture(name, content=rgb(item, index, deep))
     if hasattr(item, "getexif"):  # a PIL image
         return Picture(name, content=item)
     if hasattr(item, "read"):  # an open file

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from ilk.arrays import Pixels
-from ilk.errors import DecodeError
 
 STRIP = 2**20  # pixels that are converted at a time
 _T = Image.Transpose
@@ -23,7 +22,7 @@ _FLIPPED = {_T.FLIP_TOP_BOTTOM, _T.ROTATE_180, _T.TRANSVERSE, _T.ROTATE_90}  # a
 
 
 class Upright:
-    """An image of any mode and orientation, seen as upright RGB over white.
+    """An image of any 8-bit mode and any orientation, seen as upright RGB over white.
 
     Parameters
     ----------
@@ -56,11 +55,6 @@ class Upright:
         ----------
         reducing_gap : float, optional
             As Pillow's; it does not apply to a box.
-
-        Raises
-        ------
-        DecodeError
-            The pixels are of no agreed range.
         """
         width, height = self.size
         if reducing_gap and box is None and method != Image.Resampling.NEAREST:
@@ -88,13 +82,7 @@ class Upright:
         return narrow.resize(size, method, (0, top, size[0], bottom))
 
     def reduce(self, across: int, down: int) -> Image.Image:
-        """Return what `PIL.Image.Image.reduce` returns: means of ``across`` x ``down`` pixels.
-
-        Raises
-        ------
-        DecodeError
-            The pixels are of no agreed range.
-        """
+        """Return what `PIL.Image.Image.reduce` returns: means of ``across`` x ``down`` pixels."""
         width, height = self.size
         if width * height <= STRIP:
             return self._part(0, 0, width, height).reduce((across, down))
@@ -130,21 +118,9 @@ def _strips(length: int, across: int, step: int = 1) -> Iterator[tuple[int, int]
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        image = _from_16_bit(image)
-    if image.mode == "F":
-        raise DecodeError("has floating-point pixels without an agreed range: save it as 8 bit")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         over = Image.new("RGB", rgba.size, "white")
         over.paste(rgba, mask=rgba)
         return over
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Scale grey of 0..65535 to 0..255; Pillow's own conversion would clip it."""
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise DecodeError("has 32-bit pixels without an agreed range: save it as 8 or 16 bit")
-    return Image.fromarray(np.round(values / 257).astype(np.uint8))

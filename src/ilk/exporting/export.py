@@ -143,6 +143,11 @@ def convert_and_verify(
         form.save(converted, bare, metadata)
     log.info("%s: comparing it with the model", form.name)
     receipt = verify(reference, form, bare)
+    if span := reference.bundle.spec.preprocess.conversion.range:
+        log.warning(
+            "%s takes pixels of 8 bits: of pictures with more, %g to %g become 0 to 255 first, as "
+            "'ilk predict' and ilk.load do.", form.name, *span,
+        )  # fmt: skip
     failed = receipt.failed_gate(form.exact and not reference.options.half, max_drop)
     if failed:
         raise GateError(f"{form.name} is not exported: {failed}.")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ilk.arrays import Floats, Pixels
 from ilk.data.catalog import Picture
 from ilk.data.inputs import pictures_of
+from ilk.data.limits import pixel_limit
 from ilk.data.stream import Batch, Stream
 from ilk.engines import EngineName, Options, open_engine
 from ilk.engines.base import Engine, Precision
@@ -122,25 +123,36 @@ class Classifier:
         name, number = self.spec.backbone.name, len(self.classes)
         return f"Classifier({name}, {number} classes, {self.engine.name})"
 
-    def predict(self, pictures: Any, *, batch: int = 32, workers: int | None = None) -> Predictions:
+    def predict(
+        self,
+        pictures: Any,
+        *,
+        batch: int = 32,
+        workers: int | None = None,
+        max_pixels: int | None = None,
+    ) -> Predictions:
         """Predict the classes of pictures.
 
         Parameters
         ----------
         pictures : path, folder, array, PIL image, bytes, or a list or Catalog of them
             Arrays are ``uint8 [H, W, 3]`` RGB or ``[H, W]`` grey of any size; an array
-            ``[N, H, W, 3]`` is N pictures. Bytes are an encoded picture.
+            ``[N, H, W, 3]`` is N pictures; a model of pictures with more than 8 bits takes other
+            types too. Bytes are an encoded picture.
         batch, workers : int
             Pictures in a batch, and decoding threads.
+        max_pixels : int, optional
+            The most pixels of a picture; larger ones are not read.
 
         Returns
         -------
         Predictions
             A picture that cannot be read has an error in its row; the others are unaffected.
         """
-        return concatenate(
-            self.stream(pictures_of(pictures), batch=batch, workers=workers), self.classes
-        )
+        deep = self.spec.preprocess.conversion.range is not None
+        with pixel_limit(max_pixels):
+            found = self.stream(pictures_of(pictures, deep), batch=batch, workers=workers)
+            return concatenate(found, self.classes)
 
     def stream(
         self, pictures: Sequence[Picture], *, batch: int = 32, workers: int | None = None

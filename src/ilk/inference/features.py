@@ -95,5 +95,7 @@ def extract(
 
 def _cache_key(bundle: Bundle, engine: Engine, preprocess: Preprocess) -> str:
     rule = f"{preprocess.imgsz}-{preprocess.resize}-{preprocess.interpolation}"
+    if preprocess.conversion.key:
+        rule += f"-{preprocess.conversion.key}"
     key = f"{bundle.backbone_digest[:32]}-{rule}-{engine.name}-{DECODER}"
     return key.replace(":", "_")

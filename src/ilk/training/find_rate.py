@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ilk.data.limits import pixel_limit
 from ilk.errors import UsageError
 from ilk.folder import new_folder, readable_errors, write_csv
 from ilk.models.bundle import Bundle
@@ -107,7 +108,10 @@ def find_rate(
         )
     if launched_by_torchrun():
         raise UsageError("--lr-find runs in a single process; start it without torchrun.")
-    with new_folder(Path(runs), name, exist_ok, default="lr-find") as folder:
+    with (
+        pixel_limit(chosen.max_pixels),
+        new_folder(Path(runs), name, exist_ok, default="lr-find") as folder,
+    ):
         catalog = prepare_data(data, chosen, changes, progress)
         plan = prepare(chosen, catalog, folder, changes, progress=progress)
         start = initial_state(plan)

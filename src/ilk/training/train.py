@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ilk import recipes
+from ilk.data.limits import pixel_limit
 from ilk.data.named import NAMED
 from ilk.errors import UsageError
 from ilk.folder import new_folder
@@ -86,7 +87,11 @@ def train(
     # A run may be resumed from another directory.
     chosen = chosen.model_copy(update={name: f.absolute() for name, f in files.items() if f})
 
-    with process_group(chosen) as world, _run_folder(resume, runs, name, exist_ok, world) as folder:
+    with (
+        pixel_limit(chosen.max_pixels),
+        process_group(chosen) as world,
+        _run_folder(resume, runs, name, exist_ok, world) as folder,
+    ):
         progress = progress if world.is_main_process else silent
         catalog = world.broadcast(lambda: prepare_data(data, chosen, changes, progress))
         warnings = data_warnings(catalog) if world.is_main_process else []
