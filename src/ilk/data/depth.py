@@ -129,7 +129,7 @@ def scaled(values: NDArray[Any], white_is_zero: bool, span: Range | None) -> Pix
 
 
 def _usual(values: NDArray[Any]) -> Range:
-    """Return the range of 16-bit grey; refuse values that it does not fit."""
+    """Return the range of 16 bits, or of 8 where 32 hold no more; refuse what does not fit."""
     if values.dtype.kind == "f":
         raise DecodeError(
             "has floating-point pixels, and no range of values is known: give one in training "
@@ -140,7 +140,7 @@ def _usual(values: NDArray[Any]) -> Range:
             "has 32-bit pixels, and no range of values is known: give one in training "
             "(--range LOW:HIGH), or save it as 8 or 16 bit"
         )
-    return 0, WIDEST
+    return 0, 255 if values.dtype.itemsize > 2 and values.max() <= 255 else WIDEST
 
 
 def _low_bytes(image: Image.Image, data: bytes | None) -> Pixels | None:

@@ -91,6 +91,10 @@ def test_without_a_range_16_bit_grey_is_scaled_from_the_whole_of_it():
     assert np.array_equal(as_grey(decode(stored(values), reading())), GREYS)
 
 
+def test_without_a_range_8_bit_values_stored_in_32_are_not_black():
+    assert np.array_equal(as_grey(decode(stored(GREYS.astype(np.int32)), reading())), GREYS)
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
 def test_without_a_range_other_types_are_refused_naming_the_flag(kind):
     with pytest.raises(DecodeError, match="--range LOW:HIGH"):
