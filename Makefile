@@ -38,7 +38,7 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[weights,parquet,tensorboard,formats,serve,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[weights,parquet,pictures,tensorboard,formats,serve,dev]'
 	ILK_CACHE=$(VENV)/cache $(BIN)/python -c 'from ilk.formats.web import runtime_folder; runtime_folder()' || \
 	  echo "without onnxruntime-web the tests of the exported page are skipped" >&2
 	touch $@

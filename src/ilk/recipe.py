@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from ilk.spec import ImageSize, Resize, Views
+from ilk.spec import ImageSize, Resize, Views, channels_of, flag_text, range_of
 
 Mode = Literal["probe", "finetune", "scratch", "guide"]
 PROBE, SCRATCH = ("probe",), ("scratch",)
@@ -190,6 +190,22 @@ class Recipe(BaseModel):
     max_unreadable: float = Field(
         0.05, ge=0, le=1, description="Stop if more than this share of the files cannot be read."
     )
+    range: str = Field(
+        "auto",
+        description="Of pictures with more than 8 bits a channel, the values that become black and "
+        "white: auto measures them on the training pictures; full: 0 to 65535; or LOW:HIGH.",
+    )
+    channels: str | None = Field(
+        None,
+        description="Of TIFF and DICOM files with several pages or channels, the one to use, "
+        "counted from 0, or three as RGB: 2 or 0,1,2. Default: the first.",
+    )
+    max_pixels: int | None = Field(
+        None,
+        gt=0,
+        description="The most pixels of a picture; larger ones are not read. Default: 89,478,485; "
+        "three times as many of a JPEG, which is decoded at a smaller size.",
+    )
     allow_leakage: bool = Field(
         False, description="Train even if some pictures are in more than one split."
     )
@@ -228,6 +244,18 @@ class Recipe(BaseModel):
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
             raise PydanticCustomError("device", "give auto, cpu, cuda, cuda:1 or mps")
         return device
+
+    @field_validator("range", mode="before")
+    @classmethod
+    def _is_range(cls, given: Any) -> Any:
+        range_of(text := flag_text(given, ":"))
+        return text
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _are_channels(cls, given: Any) -> Any:
+        channels_of(text := None if given is None else flag_text(given, ","))
+        return text
 
     @field_validator("budget")
     @classmethod

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from ilk.errors import ModelError
+from ilk.errors import ModelError, UsageError
 
 SPEC_VERSION = 1
 SPLITS = ("train", "val", "test")
@@ -16,11 +19,98 @@ Resize = Literal["squash", "crop", "pad"]
 Views = Literal["one", "mirror", "mirror-shift"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = tuple[float, float, float]
+Range = tuple[float, float]
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 ImageSize = Annotated[int, Field(ge=8, le=4096)]
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Conversion(_Record):
+    """How what a file stores becomes 8-bit RGB, if it is no ordinary picture.
+
+    Attributes
+    ----------
+    range : tuple of float or None
+        Of pictures with more than 8 bits a channel, the values that become 0 and 255. None: 16-bit
+        grey is scaled from 0 to 65535, and what does not fit is refused.
+    channels : tuple of int or None
+        Of files with several pages or channels, those that are used, counted from 0: one as grey or
+        three as RGB. None: the first.
+    """
+
+    range: Range | None = None
+    channels: tuple[Annotated[int, Field(ge=0, lt=10_000)], ...] | None = None
+
+    @field_validator("range")
+    @classmethod
+    def _ascends(cls, ends: Range | None) -> Range | None:
+        if ends is not None and not ends[0] < ends[1]:
+            raise PydanticCustomError("range", "the first number must be below the second")
+        return ends
+
+    @field_validator("channels")
+    @classmethod
+    def _are_one_or_three(cls, channels: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if channels is not None and len(channels) not in {1, 3}:
+            raise PydanticCustomError("channels", "give one channel, or three as RGB")
+        return channels
+
+    @property
+    def key(self) -> str:
+        """A name that is another for each conversion; empty of the default one."""
+        parts = [f"range_{x!r}" for x in self.range or ()]
+        return "-".join(parts + [f"channel_{x}" for x in self.channels or ()])
+
+
+def flag_text(given: Any, separator: str) -> str:
+    """Return a flag's text, of which Python callers give the numbers."""
+    return separator.join(map(str, given)) if isinstance(given, (tuple, list)) else str(given)
+
+
+def range_of(given: str | Sequence[float]) -> Range | None:
+    """Return the range that ``LOW:HIGH`` gives; None of ``auto`` and ``full``.
+
+    Raises
+    ------
+    UsageError
+        It is none of these.
+    """
+    text = flag_text(given, ":")
+    if text in {"auto", "full"}:
+        return None
+    found = re.fullmatch(rf"\s*({NUMBER})\s*:\s*({NUMBER})\s*", text)
+    low, high = (float(found[1]), float(found[2])) if found else (0.0, 0.0)
+    if not low < high or not math.isfinite(high - low):
+        raise UsageError(
+            f"--range {text}: give auto, full, or the values that become black and white, as in "
+            "0:4095 or -1000:400."
+        )
+    return low, high
+
+
+def channels_of(given: str | int | Sequence[int] | None) -> tuple[int, ...] | None:
+    """Return the channels that ``2`` or ``0,1,2`` gives; None stays so.
+
+    Raises
+    ------
+    UsageError
+        They are not one or three whole numbers.
+    """
+    if given is None:
+        return None
+    text = flag_text(given, ",")
+    if not re.fullmatch(r"\s*\d{1,4}\s*(,\s*\d{1,4}\s*,\s*\d{1,4}\s*)?", text):
+        raise UsageError(
+            f"--channels {text}: give one page or channel, counted from 0, or three as red, green "
+            "and blue, as in 0,1,2."
+        )
+    return tuple(int(number) for number in text.split(","))
+
+
+PLAIN = Conversion()
 
 
 class Preprocess(_Record):
@@ -29,6 +119,7 @@ class Preprocess(_Record):
     imgsz: ImageSize
     resize: Resize = "squash"
     interpolation: Interpolation = "bicubic"
+    conversion: Conversion = PLAIN
 
 
 class Backbone(_Record):
@@ -104,8 +195,9 @@ class Spec(_Record):
         return classes
 
     def to_json(self) -> str:
-        """Return the record as one line of JSON."""
-        return self.model_dump_json()
+        """Return the record as one line of JSON, which early versions read if they can."""
+        usual = self.preprocess.conversion == PLAIN
+        return self.model_dump_json(exclude={"preprocess": {"conversion"}} if usual else None)
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str) -> Spec:

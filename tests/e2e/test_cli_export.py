@@ -33,6 +33,9 @@ def test_a_file_comes_with_its_receipt(exported):
     assert receipt["path"] == str(target)
     assert receipt["top1_agreement"]["value"] == 1
     assert receipt["max_probability_difference"] < 1e-3
+    assert receipt["from_jpeg"]["top1_agreement"]["value"] == 1
+    assert receipt["from_jpeg"]["max_probability_difference"] < 1e-3
+    assert receipt["options"] == {}
     assert json.loads(target.with_name("colours.onnx.receipt.json").read_text()) == receipt
 
 
@@ -75,6 +78,10 @@ def test_models_are_timed_beside_one_another(ilk, exported, trained):
         (("--format", "onnx", "--max-drop", "2"), "max_drop = 2: give a share"),
         (("--format", "onnx", "--output", "m.pte"), "--output m.pte ends in .pte"),
         (("--format", "onnx", "--output", "."), "is a folder with other contents"),
+        (("--half",), "--half needs a --format"),
+        (("--imgsz", "96"), "--imgsz needs a --format"),
+        (("--format", "onnx", "--opset", "7"), "--opset 7: give a number from 18 to 23"),
+        (("--format", "openvino", "--half"), "--half does not apply to --format openvino"),
         (("--budget", "soon"), "--budget soon: give a time such as 90s or 2m"),
     ],
 )

@@ -20,6 +20,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 
 import ilk
 from ilk import export
@@ -400,6 +401,57 @@ def test_models_are_benchmarked_beside_one_another(small, exported):
 
 def job_of(bundle):
     return ExportJob(bundle, np.zeros((0, 8, 8, 3), np.uint8))
+
+
+def test_an_onnx_file_says_what_its_axes_are(exported):
+    model = onnx.load(exported("onnx").path)
+    side, classes = 64, 10
+    axes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert axes["pixels"] == ["N", side, side, 3]
+    assert axes["probabilities"] == axes["logits"] == ["N", classes]
+    assert axes["features"][0] == "N"
+    assert (model.model_version, model.opset_import[0].version) == (1, 20)
+
+
+def test_an_onnx_file_in_half_of_another_size_and_opset(small, tmp_path):
+    target = tmp_path / "m.onnx"
+    receipt = export(
+        small.folder, "onnx", output=target, max_drop=0.2, opset=18, half=True, imgsz=96
+    )
+    assert receipt.options == {"opset": 18, "half": True, "imgsz": 96}
+    assert receipt.max_probability_difference < 0.05
+    model = onnx.load(target)
+    assert model.opset_import[0].version == 18
+    types = {tensor.data_type for tensor in model.graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in types
+    assert {v.type.tensor_type.elem_type for v in model.graph.output} == {onnx.TensorProto.FLOAT}
+    classifier = ilk.load(target)
+    assert classifier.spec.preprocess.imgsz == 96
+    assert classifier.predict(np.zeros((40, 40, 3), np.uint8)).errors == {}
+
+
+def test_the_documented_lines_of_pillow_give_the_answer_of_ilk(
+    exported, noise, tmp_path, monkeypatch, capsys
+):
+    page = (Path(__file__).parents[2] / "docs/export.md").read_text(encoding="utf-8")
+    lines = page.split("\n## Without ilk\n")[1].split("```python\n")[1].split("```")[0]
+    noise(1, (700, 530)).save(tmp_path / "cat.jpg", exif=b"Exif\0\0" + turned(6))
+    shutil.copy(exported("onnx").path, tmp_path / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    exec(lines, found := {})
+    expected = ilk.load("model.onnx").predict("cat.jpg")
+    np.testing.assert_allclose(found["probabilities"], expected.probabilities, atol=1e-6)
+    assert capsys.readouterr().out.split()[0] == expected.labels[0]
+
+
+def turned(orientation):
+    """Return an EXIF block."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes().removeprefix(b"Exif\0\0")
 
 
 def small_spec(run):

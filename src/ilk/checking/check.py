@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike, path
@@ -31,6 +31,7 @@ from ilk.data.inspection.cleared import read_cleared
 from ilk.data.inspection.copies import with_copies
 from ilk.data.inspection.inspect import Inspection, inspect
 from ilk.data.inspection.near import Pair, near_pairs
+from ilk.data.limits import pixel_limit
 from ilk.data.sources import open_catalog
 from ilk.errors import EngineError, UsageError, WeightsError
 from ilk.evaluation.label_issues import beats_guessing
@@ -40,6 +41,7 @@ from ilk.library_warnings import quiet_libraries
 from ilk.models.backbones import DEFAULT, describe
 from ilk.progress import ProgressOption, progress_of
 from ilk.runtime import Progress
+from ilk.spec import channels_of, range_of
 
 log = logging.getLogger("ilk")
 NEED_NETWORK = ("label.suspect", "balance.groups", "outlier")
@@ -58,6 +60,9 @@ def check(
     out: str | PathLike[str] | None = None,
     runs: str | PathLike[str] | None = None,
     exist_ok: bool = False,
+    range: str | Sequence[float] = "auto",
+    channels: str | int | Sequence[int] | None = None,
+    max_pixels: int | None = None,
     workers: int | None = None,
     progress: ProgressOption = None,
 ) -> Findings:
@@ -86,6 +91,8 @@ def check(
         The folder in which to make that folder: ``check``, ``check-2``, …
     exist_ok : bool
         Whether to replace an earlier report in ``out``.
+    range, channels, max_pixels : optional
+        How pictures of many bits, channels or pixels are read: as the fields of `Recipe`.
     workers : int, optional
         The number of decoding threads; default: one per core.
     progress : bool or Progress, optional
@@ -113,8 +120,15 @@ def check(
     name = model or DEFAULT
     describe(name)  # raises for an unknown name before the work begins
     shown = progress_of(progress)
-    with _report_folder(out, runs, exist_ok) as folder:
-        inspection = inspect(open_catalog(data, columns), workers, shown)
+    range_of(range)
+    with pixel_limit(max_pixels), _report_folder(out, runs, exist_ok) as folder:
+        inspection = inspect(
+            open_catalog(data, columns),
+            workers,
+            shown,
+            pixel_range=range,
+            channels=channels_of(channels),
+        )
         features, reason = None, "--quick"
         if not quick:
             inspection, features, reason = _with_features(inspection, name, workers, shown)
@@ -198,7 +212,8 @@ def _with_features(
     found = inspection.catalog.pictures
     if not found:
         return inspection, None, ""
-    preprocess = describe(model).preprocess(None, "squash")  # the default of a training: same cache
+    # The defaults of a training: the same cache.
+    preprocess = describe(model).preprocess(None, "squash", inspection.catalog.conversion)
     try:
         extracted, _, _ = run_backbone(found, model, preprocess, workers=workers, progress=progress)
     except (WeightsError, EngineError) as error:

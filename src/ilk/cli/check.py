@@ -36,6 +36,9 @@ def check(
     kinds: list[str] | None = None,
     undo: Path | None = None,
     write_catalog: Path | None = None,
+    range: str = "auto",
+    channels: str | None = None,
+    max_pixels: Count | None = None,
     workers: Count | None = None,
 ) -> int:
     """Find problems in the data before they ruin the model.
@@ -78,6 +81,13 @@ def check(
         Move the files of a quarantine back, given its folder or its manifest.json.
     write_catalog
         Write a table with suspects marked, for 'ilk train', to this new .csv file.
+    range
+        Of pictures with more than 8 bits a channel, the values that become black and white: auto,
+        full or LOW:HIGH, as for 'ilk train'.
+    channels
+        Of files with several pages or channels, the one to use, or three as RGB: 2 or 0,1,2.
+    max_pixels
+        The most pixels of a picture; larger ones are not read.
     workers
         Decoding threads; default: one per core.
     """
@@ -89,9 +99,10 @@ def check(
     if undo is not None:
         others = (
             *(model, columns, group_by, not_copies, out),
-            *(fail_on, quarantine, kinds, write_catalog, workers),
+            *(fail_on, quarantine, kinds, write_catalog, channels, max_pixels, workers),
         )
-        if quick or json or exist_ok or data or any(x is not None for x in others):
+        switches = quick or json or exist_ok or data or range != "auto"
+        if switches or any(x is not None for x in others):
             raise UsageError("--undo takes only a manifest: ilk check --undo MANIFEST.")
         return _undo(undo)
     if not data:
@@ -120,6 +131,9 @@ def check(
             out=out,
             runs=Path("runs") if out is None else None,
             exist_ok=exist_ok,
+            range=range,
+            channels=channels,
+            max_pixels=max_pixels,
             workers=workers,
             progress=progress,
         )

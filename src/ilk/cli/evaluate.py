@@ -46,6 +46,7 @@ def evaluate(
     exist_ok: bool = False,
     json: bool = False,
     max_unreadable: float = 0.05,
+    max_pixels: Count | None = None,
     batch: Count = 32,
     workers: Count | None = None,
     running: Running = DEFAULT,
@@ -92,6 +93,8 @@ def evaluate(
         Print metrics.json instead of text.
     max_unreadable
         The largest share of files that may be unreadable.
+    max_pixels
+        The most pixels of a picture; larger ones are not read.
     batch
         Batch size.
     workers
@@ -122,6 +125,7 @@ def evaluate(
             exist_ok=exist_ok,
             explain=not quick,
             max_unreadable=max_unreadable,
+            max_pixels=max_pixels,
             batch=batch,
             workers=workers,
             progress=progress,

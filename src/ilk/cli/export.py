@@ -41,6 +41,9 @@ def export(
     max_drop: float = 0.01,
     json: bool = False,
     workers: Count | None = None,
+    opset: int | None = None,
+    half: bool = False,
+    imgsz: int | None = None,
 ) -> None:
     """Write a trained model in another format, and keep it only if it agrees with the model.
 
@@ -68,11 +71,20 @@ def export(
         Print the receipt as JSON.
     workers
         Decoding threads; default: one a core.
+    opset
+        The opset of an ONNX file, 18 to 23; default: 20.
+    half
+        ONNX in float16: half the size, made for GPUs and phones.
+    imgsz
+        Side of the square input in pixels; default: as in training.
     """
     import ilk
 
     places: dict[str, Any] = {"output": output, "data": data, "split": split, "workers": workers}
+    options = {"opset": opset, "half": half, "imgsz": imgsz}
     if format == AUTO:
+        for name in (name for name, value in options.items() if value):
+            raise UsageError(f"--{name} needs a --format: auto tries formats as they are.")
         given: dict[str, Any] = {} if budget is None else {"budget": _seconds(budget)}
         with heartbeat("exporting") as progress:
             choice = ilk.export_fastest(
@@ -90,7 +102,16 @@ def export(
         if goal is not None or budget is not None:
             raise UsageError(f"--for and --budget apply to --format auto only, not to {format}.")
         with heartbeat("exporting") as progress:
-            receipt = ilk.export(model, format, **places, max_drop=max_drop, progress=progress)
+            receipt = ilk.export(
+                model,
+                format,
+                **places,
+                max_drop=max_drop,
+                opset=opset,
+                half=half,
+                imgsz=imgsz,
+                progress=progress,
+            )
     if json:
         print_json((choice if format == AUTO else receipt).to_dict())
     else:
@@ -145,6 +166,8 @@ def _print_receipt(receipt: Receipt) -> None:
         print(f"not executed: {receipt.reason}")
         say("NOT VERIFIED: this file has not been run. See the reason above.")
         return
+    for name, value in receipt.options.items():
+        print(f"{'--' + name:<14} {value}")
     *few, last = map(str, receipt.batches)
     batches = f"{', '.join(few)} and {last}" if few else last
     print(f"verified in    {receipt.runs_in}, in batches of {batches}")
@@ -153,6 +176,8 @@ def _print_receipt(receipt: Receipt) -> None:
     print(f"accuracy       {receipt.accuracy}")
     print(f"the model's    {receipt.reference_accuracy}")
     print(f"probabilities  differ by at most {receipt.max_probability_difference:.2g}")
+    if receipt.from_jpeg:
+        print(f"from JPEG      {receipt.from_jpeg}")
     print(f"SHA-256        {receipt.sha256}")
     path = shlex.quote(escaped(receipt.path))
     print(f"use it         {format_named(receipt.format).use.format(path=path)}")

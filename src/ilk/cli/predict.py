@@ -43,6 +43,7 @@ def predict(
     csv: bool = False,
     batch: Count = BATCH,
     workers: Count | None = None,
+    max_pixels: Count | None = None,
     url: str | None = None,
     connections: Count | None = None,
     api_key_file: Path | None = None,
@@ -71,6 +72,8 @@ def predict(
         Batch size.
     workers
         Decoding threads; default: one per core.
+    max_pixels
+        The most pixels of a picture; larger ones are not read.
     url
         Use a server that 'ilk serve' started: http://127.0.0.1:8000, or with
         ?model=NAME&version=V appended. Give no MODEL then.
@@ -82,6 +85,7 @@ def predict(
     """
     import ilk
     from ilk.data.folders import find_pictures
+    from ilk.data.limits import pixel_limit
 
     if url and model_file(Path(model)).suffix in {".safetensors", ".onnx"}:
         raise UsageError(f"With --url the server has the model: leave {escaped(model)} out.")
@@ -98,8 +102,11 @@ def predict(
     stdin = sys.stdin.buffer.read().decode("utf-8", "surrogateescape") if "-" in given else ""
     writer = _json_writer if json else _csv_writer if csv else _text_writer
     if url:
-        _refuse_local(explain, batch, workers, running)
-    with heartbeat("classifying", with_bars=not sys.stdout.isatty()) as progress:
+        _refuse_local(explain, batch, workers, max_pixels, running)
+    with (
+        pixel_limit(max_pixels),
+        heartbeat("classifying", with_bars=not sys.stdout.isatty()) as progress,
+    ):
         found = find_pictures(given, stdin)
         print_left_out(found.left_out)
         pictures = list(found.pictures)
@@ -149,11 +156,17 @@ def _classified(
     return failed, named
 
 
-def _refuse_local(explain: Path | None, batch: int, workers: int | None, running: Running) -> None:
-    if explain or workers or batch != BATCH or running != DEFAULT:
+def _refuse_local(
+    explain: Path | None,
+    batch: int,
+    workers: int | None,
+    max_pixels: int | None,
+    running: Running,
+) -> None:
+    if explain or workers or max_pixels or batch != BATCH or running != DEFAULT:
         raise UsageError(
-            "--explain, --batch, --workers, --device, --engine, --precision and --trust do not "
-            "apply with --url: the server sets them."
+            "--explain, --batch, --workers, --max-pixels, --device, --engine, --precision and "
+            "--trust do not apply with --url: the server sets them."
         )
 
 

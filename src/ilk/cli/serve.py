@@ -26,7 +26,7 @@ def serve(
     max_body: float = 10.0,
     max_megapixels: float = 50.0,
     max_files: Count = 32,
-    formats: str = "JPEG,PNG,WEBP",
+    formats: str | None = None,
     header_timeout: float = 10.0,
     body_timeout: float = 30.0,
     running: Running = DEFAULT,
@@ -68,7 +68,8 @@ def serve(
     max_files
         Pictures per request.
     formats
-        Accepted formats; GIF, BMP, TIFF, AVIF and PPM are available too.
+        Accepted formats, of JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, PPM, JPEG2000, HEIF, JXL and
+        DICOM; default: JPEG,PNG,WEBP and those of the training pictures.
     header_timeout
         Seconds within which the headers of a request must arrive.
     body_timeout
@@ -93,7 +94,9 @@ def serve(
         body_bytes=int(max_body * 1e6),
         pixels=int(max_megapixels * 1e6),
         files=max_files,
-        formats=tuple(name.upper() for name in split_commas([formats])),
+        formats=None
+        if formats is None
+        else tuple(name.upper() for name in split_commas([formats])),
         header_s=header_timeout,
         body_s=body_timeout,
     )

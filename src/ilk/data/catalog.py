@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from ilk.arrays import Pixels, Targets
+from ilk.data.names import NOT_DOWNLOADED, is_web_address
 from ilk.errors import DataError, DecodeError
 from ilk.folder import write_csv
 from ilk.runtime import cores
-from ilk.spec import SPLITS
+from ilk.spec import PLAIN, SPLITS, Conversion
 from ilk.text import escaped, join_limited
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Picture:
             raise DecodeError(str(self.content))
         if self.content is not None:
             return self.content
+        if is_web_address(self.path):
+            raise OSError(errno.ENOENT, f"it {NOT_DOWNLOADED}", self.path)
         try:
             status = Path(self.path).stat()
         except ValueError as error:  # a name with NUL in it
@@ -119,12 +122,18 @@ class Catalog:
         What the user called the data, for messages and reports.
     dealt : bool
         Whether the splits were assigned by ilk, not given with the data.
+    conversion : Conversion
+        How pictures of many bits or channels become 8-bit RGB, once they are inspected.
+    formats : tuple of str
+        The formats of the files, once they are inspected.
     """
 
     pictures: tuple[Picture, ...]
     left_out: tuple[LeftOut, ...] = ()
     source: str = "the data"
     dealt: bool = False
+    conversion: Conversion = PLAIN
+    formats: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -5,30 +5,35 @@ The one decoder: training, evaluation, prediction and serving all call `decode`.
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 
 import numpy as np
+import PIL
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ilk.arrays import Pixels
 from ilk.data.catalog import Content
+from ilk.data.containers import FORMATS, open_image
+from ilk.data.depth import converted, scaled
+from ilk.data.jpeg import in_one_pass, refuse_many_scans
+from ilk.data.limits import refuse_too_large, too_many, too_many_of_a_jpeg
 from ilk.data.upright import Upright
 from ilk.errors import DecodeError
-from ilk.spec import Preprocess
+from ilk.spec import PLAIN, Conversion, Preprocess
 from ilk.text import error_text
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 GREY = (127, 127, 127)
-MOST_SCANS = 100  # of a JPEG; encoders write 10 or so
-MOST_SEGMENTS = 10_000  # of a JPEG; profiles and previews take some hundreds
-LONGEST = 65_535  # pixels of a side, as in JPEG; what a resize needs grows with it
+# What pixels depend on: features that are cached were computed from the same ones.
+DECODER = f"2-pillow-{PIL.__version__}-simplejpeg-{simplejpeg.__version__}"
+REDUCING_GAP = 4  # of Pillow's resize: what is 8 times as large or more is halved first, and so on
 MOST_BYTES = 300_000_000  # that decoders may take at once; of those that need more, one runs alone
-BYTES_OF_DECODERS = {"WEBP": 16, "AVIF": 16, "TIFF": 12, "JPEG": 12, "MPO": 12}  # a pixel, at most
+BYTES_OF_DECODERS = {  # a pixel, at most
+    **dict.fromkeys(("JPEG", "MPO", "PNG"), 12),
+    **dict.fromkeys(("WEBP", "AVIF", "HEIF", "JXL", "TIFF", "JPEG2000", "DICOM"), 16),
+}
 ALONE = Lock()
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -38,8 +43,7 @@ RESAMPLING = {
 }
 _ORIENTATION_TAG = 0x0112
 _ORIENTATION_CARRIERS = (b"Exif\x00\x00", b"http://ns.adobe.com/xap")
-_JPEG, _SCAN, _END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # all but restarts and what has no meaning
+_PROGRESSIVE = b"\xff\xc2"
 _HEADER_BYTES = 2**20  # colour profiles and thumbnails may come before the orientation
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,15 +60,16 @@ def decode(content: Content, preprocess: Preprocess, formats: tuple[str, ...] = 
     """Turn an encoded picture, or pixels of any size, into pixels for the network.
 
     The content decides the format, never a file's ending. EXIF orientation is applied, transparent
-    parts are put over white, 16-bit grey is scaled to 8, CMYK becomes RGB, and an animation gives
-    its first frame.
+    parts are put over white, CMYK becomes RGB, and an animation gives its first frame. More than 8
+    bits a channel are scaled to 8, and channels chosen, as ``preprocess.conversion`` says.
 
     Parameters
     ----------
-    content : bytes, uint8 array [H, W, 3], or PIL image
-        An encoded picture, RGB pixels, or an image of any mode.
+    content : bytes, array [H, W, 3], or PIL image
+        An encoded picture, RGB pixels (``uint8``; other types if there is a range of values), or an
+        image of any mode.
     preprocess : Preprocess
-        Size, resize rule and interpolation.
+        Size, resize rule, interpolation, and conversion to 8-bit RGB.
     formats : tuple of str
         Pillow's names of the formats that are accepted.
 
@@ -78,7 +83,7 @@ def decode(content: Content, preprocess: Preprocess, formats: tuple[str, ...] = 
         The content is not a picture, is damaged, has more pixels than
         ``PIL.Image.MAX_IMAGE_PIXELS``, or a side of more than ``LONGEST``.
     """
-    with _upright(content, preprocess.imgsz, formats) as picture:
+    with _upright(content, preprocess.conversion, formats) as picture:
         return np.asarray(_resized(picture, preprocess))
 
 
@@ -109,11 +114,11 @@ def opened(data: bytes, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Im
     """
     if not data:
         raise DecodeError("is empty", "file.empty")
-    with _as_decode_error(formats), Image.open(io.BytesIO(data), formats=formats) as image:
+    with _as_decode_error(formats), open_image(data, formats) as image:
         yield image
 
 
-def thumbnail(content: Content, size: int) -> Image.Image:
+def thumbnail(content: Content, size: int, conversion: Conversion = PLAIN) -> Image.Image:
     """Return a small picture for people to look at: its shape kept, no side above ``size`` pixels.
 
     Raises
@@ -121,14 +126,14 @@ def thumbnail(content: Content, size: int) -> Image.Image:
     DecodeError
         As for `decode`.
     """
-    with _upright(content, size) as picture:
+    with _upright(content, conversion, least=size) as picture:
         factor = max(picture.size) // (4 * size) or 1  # thereafter it is still four times as large
         image = picture.reduce(factor, factor)
     image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2)
     return image
 
 
-def reduced(content: Content, size: int) -> Pixels:
+def reduced(content: Content, size: int, conversion: Conversion = PLAIN) -> Pixels:
     """Return upright RGB pixels ``uint8 [H, W, 3]``, squashed to at most ``size`` along each side.
 
     Raises
@@ -136,7 +141,7 @@ def reduced(content: Content, size: int) -> Pixels:
     DecodeError
         As for `decode`.
     """
-    with _upright(content, size) as picture:
+    with _upright(content, conversion, least=size) as picture:
         width, height = picture.size
         target = (min(size, width), min(size, height))
         across, down = width // target[0], height // target[1]
@@ -146,60 +151,77 @@ def reduced(content: Content, size: int) -> Pixels:
 
 
 @contextmanager
-def _upright(content: Content, imgsz: int, formats: tuple[str, ...] = FORMATS) -> Iterator[Upright]:
-    """Give the picture; a JPEG may be scaled down already, to no less than ``imgsz``."""
+def _upright(
+    content: Content,
+    conversion: Conversion,
+    formats: tuple[str, ...] = FORMATS,
+    least: int | None = None,
+) -> Iterator[Upright]:
+    """Give the picture; a JPEG may be scaled by its DCT, to sides of ``least`` pixels or more.
+
+    Scaled pixels are not what others see: enough to look at a picture, not to classify it.
+    """
     if isinstance(content, np.ndarray):
-        yield Upright(Image.fromarray(content))
+        yield Upright(scaled(content, False, conversion.range))
         return
     with _as_decode_error(formats):
         if isinstance(content, bytes):
-            with _open(content, imgsz, formats) as picture:
+            with _open(content, conversion, formats, least) as picture:
                 yield picture
-        else:
-            content.load()  # which turns a TIFF already
-            yield Upright(content, _turn(content))
+        else:  # loading turns a TIFF already
+            yield Upright(converted(content, None, conversion), _turn(content))
 
 
-def _open(data: bytes, imgsz: int, formats: tuple[str, ...]) -> AbstractContextManager[Upright]:
+def _open(
+    data: bytes, conversion: Conversion, formats: tuple[str, ...], least: int | None
+) -> AbstractContextManager[Upright]:
     if not data:
         raise DecodeError("is empty", "file.empty")
-    _refuse_many_scans(data)
-    picture = _open_jpeg(data, imgsz) if "JPEG" in formats and simplejpeg.is_jpeg(data) else None
-    return nullcontext(picture) if picture else _open_any(data, formats)
+    refuse_many_scans(data)
+    picture = _open_jpeg(data, least) if "JPEG" in formats and simplejpeg.is_jpeg(data) else None
+    return nullcontext(picture) if picture else _open_any(data, conversion, formats)
 
 
-def _open_jpeg(data: bytes, imgsz: int) -> Upright | None:
-    """Decode a plain JPEG by libjpeg-turbo, already scaled down by its DCT where that is enough.
+def _open_jpeg(data: bytes, least: int | None) -> Upright | None:
+    """Decode a plain JPEG by libjpeg-turbo, to the pixels that Pillow gives, in less time.
 
     Returns None where Pillow should decide: CMYK, too large, or a stream with flaws.
     """
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-        if colorspace in {"CMYK", "YCCK"} or _too_large(width, height):
+        if colorspace in {"CMYK", "YCCK"} or too_many_of_a_jpeg(width, height):
             return None
-        pixels = simplejpeg.decode_jpeg(
-            data, fastdct=True, fastupsample=True, min_height=imgsz, min_width=imgsz
-        )
+        huge = too_many(width, height)
+        if huge and not in_one_pass(data):
+            return None
+        smallest = (least or height, least or width)
+        if huge:
+            smallest = (min(smallest[0], height // 2), min(smallest[1], width // 2))
+        with _alone_if(9 * width * height if _PROGRESSIVE in data else 0):
+            pixels = simplejpeg.decode_jpeg(data, min_height=smallest[0], min_width=smallest[1])
     except ValueError:
         return None
-    image = Image.fromarray(pixels)
     if any(data.find(carrier, 0, _HEADER_BYTES) >= 0 for carrier in _ORIENTATION_CARRIERS):
         try:
-            with Image.open(io.BytesIO(data), formats=("JPEG",)) as header:
-                return Upright(image, _turn(header))
+            with open_image(data, ("JPEG",)) as header:
+                return Upright(pixels, _turn(header))
         except Exception:  # a header that only Pillow finds fault with asks no turn
-            return Upright(image)
-    return Upright(image)
+            return Upright(pixels)
+    return Upright(pixels)
 
 
 @contextmanager
-def _open_any(data: bytes, formats: tuple[str, ...]) -> Iterator[Upright]:
-    with Image.open(io.BytesIO(data), formats=formats) as image:
-        _refuse_if_too_large(image)
+def _open_any(data: bytes, conversion: Conversion, formats: tuple[str, ...]) -> Iterator[Upright]:
+    with open_image(data, formats) as image:
+        refuse_too_large(*image.size)
         needed = image.width * image.height * BYTES_OF_DECODERS.get(image.format or "", 0)
-        with ALONE if needed > MOST_BYTES else nullcontext():
-            image.load()
-            yield Upright(image, _turn(image))
+        with _alone_if(needed):
+            yield Upright(converted(image, data, conversion), _turn(image))
+
+
+def _alone_if(needed: int) -> AbstractContextManager[object]:
+    """Let one decoder at a time run, of those that need this many bytes if they are many."""
+    return ALONE if needed > MOST_BYTES else nullcontext()
 
 
 @contextmanager
@@ -210,11 +232,12 @@ def _as_decode_error(formats: tuple[str, ...] = FORMATS) -> Iterator[None]:
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        names = ", ".join(formats)  # HEIC, for one, is not among them
+        names = ", ".join(formats)
         reason = f"is not a picture in a format that is read ({names})"
         raise DecodeError(reason, "file.not_a_picture") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        reason = f"has more pixels than the limit of {Image.MAX_IMAGE_PIXELS:,}: make it smaller"
+        limit = f"{Image.MAX_IMAGE_PIXELS:,}"
+        reason = f"has more pixels than the limit of {limit}: make it smaller, or use --max-pixels"
         raise DecodeError(reason, "file.bomb") from None
     # Pillow's parsers meet hostile bytes with errors of many kinds (OSError, SyntaxError,
     # struct.error, IndexError, ...): each means the same here.
@@ -222,45 +245,6 @@ def _as_decode_error(formats: tuple[str, ...] = FORMATS) -> Iterator[None]:
         reason = error_text(error)
         kind = "file.truncated" if "truncated" in reason.lower() else "file.unreadable"
         raise DecodeError(f"is damaged: {reason}", kind) from None
-
-
-def _refuse_many_scans(data: bytes) -> None:
-    """Refuse a JPEG that has thousands of passes over all its pixels: few bytes, and minutes."""
-    if not data.startswith(_JPEG) or data.count(_SCAN) <= MOST_SCANS:
-        return
-    # Metadata, and what a phone puts behind the picture (a film, say), hold such bytes by chance.
-    scans = place = 0
-    for _ in range(MOST_SEGMENTS):
-        marker = _MARKER.search(data, place)
-        if marker is None or marker[0] == _END:
-            return
-        scans += marker[0] == _SCAN
-        if scans > MOST_SCANS:
-            raise DecodeError(f"has more than {MOST_SCANS} scans: save it again", "file.bomb")
-        place = marker.end()
-        if marker[0] != _JPEG:
-            place += max(2, int.from_bytes(data[place : place + 2]))  # its length comes first
-    raise DecodeError(f"has more than {MOST_SEGMENTS:,} segments: save it again", "file.bomb")
-
-
-def _refuse_if_too_large(image: Image.Image) -> None:
-    if max(image.size) > LONGEST:
-        raise DecodeError(
-            f"has {image.width} x {image.height} pixels, and no side may be longer than "
-            f"{LONGEST:,}: make it smaller",
-            "file.bomb",
-        )
-    if _too_large(*image.size):
-        raise DecodeError(
-            f"has {image.width} x {image.height} pixels, over the limit of "
-            f"{Image.MAX_IMAGE_PIXELS:,}: make it smaller",
-            "file.bomb",
-        )
-
-
-def _too_large(width: int, height: int) -> bool:
-    limit = Image.MAX_IMAGE_PIXELS
-    return limit is not None and width * height > limit
 
 
 def _turn(header: Image.Image) -> Image.Transpose | None:
@@ -276,7 +260,7 @@ def _resized(picture: Upright, preprocess: Preprocess) -> Image.Image:
     method = RESAMPLING[preprocess.interpolation]
     width, height = picture.size
     if preprocess.resize == "squash":
-        return picture.resize((side, side), method)
+        return picture.resize((side, side), method, reducing_gap=REDUCING_GAP)
     if preprocess.resize == "crop":
         kept = min(width, height)
         left, top = (width - kept) / 2, (height - kept) / 2

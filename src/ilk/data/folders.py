@@ -11,7 +11,6 @@ from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.layout import is_hidden_file, layout_of
 from ilk.data.masks import masks_of
 from ilk.data.names import (
-    NOT_READ,
     PICTURE_SUFFIXES,
     has_picture_suffix,
     is_picture_without_suffix,
@@ -53,7 +52,7 @@ def _complete(root: Path, found: list[Picture | LeftOut]) -> Catalog:
                 f"{escaped(root)} holds {what}, but no class folders with pictures in them. "
                 f"{_hint(root, [x.path for x in files])}"
             )
-        endings = " ".join(sorted(PICTURE_SUFFIXES - NOT_READ))
+        endings = " ".join(sorted(PICTURE_SUFFIXES))
         raise DataError(
             f"{escaped(root)} holds no labelled pictures. Expected "
             f"{escaped(root)}/CLASS/picture.jpg or {escaped(root)}/train/CLASS/picture.jpg, with "

@@ -26,7 +26,8 @@ def from_arrays(
     Parameters
     ----------
     images : sequence of arrays, one array, or a tensor
-        ``uint8``, each ``[H, W, 3]`` RGB (tensors ``[3, H, W]`` too) or ``[H, W]`` grey.
+        Each ``[H, W, 3]`` RGB (tensors ``[3, H, W]`` too) or ``[H, W]`` grey; ``uint8``, or of
+        another numeric type if all are of about the same range.
     labels, splits : iterables of str, optional
         One entry a picture. Labels that are numbers are turned into names; one-hot rows ``[N, K]``
         are the number of their column; a label that is missing (None, NaN) stays so.
@@ -70,8 +71,10 @@ def from_arrays(
     )
 
 
-def rgb(image: Any, index: int) -> Pixels:
+def rgb(image: Any, index: int, deep: bool = True) -> Pixels:
     """Return pixels ``[H, W, 3]``, grey repeated over the channels.
+
+    Unless ``deep``, only ``uint8`` will do.
 
     Raises
     ------
@@ -82,7 +85,8 @@ def rgb(image: Any, index: int) -> Pixels:
         raise DataError(f"Picture {index} is a {type(image).__name__}; give a NumPy array.")
     grey = image.ndim == 2
     shaped = grey or (image.ndim == 3 and image.shape[2] == 3)
-    if image.dtype != np.uint8 or not shaped or not image.size:
+    numbers = image.dtype.kind in "uif" if deep else image.dtype == np.uint8
+    if not numbers or not shaped or not image.size:
         raise DataError(
             f"Picture {index} is {image.dtype} {list(image.shape)}; "
             "give uint8 [H, W, 3] in RGB, or uint8 [H, W] in grey, with values 0 to 255."

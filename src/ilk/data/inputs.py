@@ -22,7 +22,7 @@ log = logging.getLogger("ilk")
 ENCODED = (bytes, bytearray, memoryview)
 
 
-def pictures_of(inputs: Any) -> list[Picture]:
+def pictures_of(inputs: Any, deep: bool = False) -> list[Picture]:
     """Return the pictures that were given, one or several; a folder gives all that are in it.
 
     Parameters
@@ -30,6 +30,8 @@ def pictures_of(inputs: Any) -> list[Picture]:
     inputs : one or several of str, Path, bytes, binary file, PIL image, uint8 array or tensor
         Several: an iterable, an array of paths, a batch ``[N, H, W, 3]`` (tensors ``[N, 3, H, W]``
         too), a pandas Series of paths, or a DataFrame with a column ``path``.
+    deep : bool
+        Whether arrays may be of another numeric type.
 
     Returns
     -------
@@ -44,9 +46,9 @@ def pictures_of(inputs: Any) -> list[Picture]:
     DataError
         An array, alone or a batch, is of another type or shape.
     """
-    items, is_single = _items(inputs)
+    items, is_single = _items(inputs, deep)
     if is_single:
-        return [picture for item in items for picture in _pictures(item, 0)]
+        return [picture for item in items for picture in _pictures(item, 0, deep)]
     found: list[Picture] = []
     images: set[int] = set()
     iterator = iter(items)
@@ -60,7 +62,9 @@ def pictures_of(inputs: Any) -> list[Picture]:
             break
         try:
             _load_if_repeated(item, images)
-            found += _pictures(item, i) or [_unreadable(i, item, "is a folder without pictures")]
+            found += _pictures(item, i, deep) or [
+                _unreadable(i, item, "is a folder without pictures")
+            ]
         except Exception as error:  # of the caller's objects, of any kind
             found.append(_unreadable(i, item, _reason(error, i)))
     return found
@@ -101,7 +105,7 @@ def _load_if_repeated(item: Any, images: set[int]) -> None:
         images.add(id(item))
 
 
-def _items(inputs: Any) -> tuple[Iterable[Any], bool]:
+def _items(inputs: Any, deep: bool) -> tuple[Iterable[Any], bool]:
     """Return the items of what was given, and whether it is a single one."""
     inputs = without_torch(getattr(inputs, "pictures", inputs))
     if hasattr(inputs, "columns"):  # a DataFrame
@@ -117,7 +121,7 @@ def _items(inputs: Any) -> tuple[Iterable[Any], bool]:
         if inputs.dtype.kind in "UO":
             return inputs.ravel().tolist(), False
         if inputs.ndim == 4 and len(inputs):
-            rgb(inputs[0], 0)  # refuses a batch of another type or shape
+            rgb(inputs[0], 0, deep)  # refuses a batch of another type or shape
         return (inputs, False) if inputs.ndim == 4 else ([inputs], True)
     single = isinstance(inputs, (str, *ENCODED)) or hasattr(inputs, "read")
     if single or not isinstance(inputs, Iterable):
@@ -125,7 +129,7 @@ def _items(inputs: Any) -> tuple[Iterable[Any], bool]:
     return inputs, False
 
 
-def _pictures(item: Any, index: int) -> list[Picture]:
+def _pictures(item: Any, index: int, deep: bool) -> list[Picture]:
     if isinstance(item, str | PathLike) and os.path.isdir(item):  # noqa: PTH112 -- any length of name
         found = find_pictures([os.fspath(item)])
         if found.left_out:
@@ -135,10 +139,10 @@ def _pictures(item: Any, index: int) -> list[Picture]:
                 "; ".join(describe_left_out(found.left_out)),
             )  # fmt: skip
         return list(found.pictures)
-    return [_picture(item, index)]
+    return [_picture(item, index, deep)]
 
 
-def _picture(item: Any, index: int) -> Picture:
+def _picture(item: Any, index: int, deep: bool) -> Picture:
     item = without_torch(item)
     if isinstance(item, Picture):
         return item
@@ -146,14 +150,12 @@ def _picture(item: Any, index: int) -> Picture:
         return Picture(str(item))
     name = f"picture {index}"
     if isinstance(item, np.ndarray):
-        return Picture(name, content=rgb(item, index))
+        return Picture(name, content=rgb(item, index, deep))
     if hasattr(item, "getexif"):  # a PIL image
         return Picture(name, content=item)
     if hasattr(item, "read"):  # an open file
-        if (
-            hasattr(item, "seekable") and item.seekable()
-        ):  # as Pillow does: it was just written, say
-            item.seek(0)
+        if hasattr(item, "seekable") and item.seekable():
+            item.seek(0)  # as Pillow does: it was just written, say
         item, name = item.read(), str(getattr(item, "name", name))
     if isinstance(item, ENCODED):
         return Picture(name, content=bytes(item))

@@ -8,9 +8,9 @@ import re
 PICTURE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
     *(".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm"),
-    *(".heic", ".heif"),  # cannot be read, but must be reported: phones write them
+    *(".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+    *(".heic", ".heif", ".hif", ".jxl", ".dcm", ".dicom"),  # those need a package each
 }
-NOT_READ = {".heic", ".heif"}
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training", "seg_train"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "seg_val"), "val"),
@@ -26,13 +26,27 @@ SYSTEM_FOLDERS = {
 }
 
 
+# A path keeps one of the two slashes.
+_ADDRESS = re.compile(r"(?:^|/)(?:https?|ftps?|s3|gs|gcs|hf|abfss?|wasbs?):/", re.IGNORECASE)
+NOT_DOWNLOADED = (
+    "is a web address, and ilk does not download: get the file first, with curl -LO or a browser, "
+    "and give its path"
+)
+
+
+def is_web_address(name: str) -> bool:
+    """Return whether a name is an address such as ``https://example.org/cat.jpg``, and no file."""
+    return _ADDRESS.search(name) is not None and not os.path.lexists(name)
+
+
 def is_system_folder(name: str) -> bool:
     """Return whether a folder belongs to a system or a tool, and not to the data."""
     return name.lower() in SYSTEM_FOLDERS or name.lower().startswith(".trash-")
 
 
 _SIGNATURES = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0|II\*\0|MM\0\*|P[1-6]\s|....ftyp",
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0|II[*+]\0|MM\0[*+]|P[1-6]\s"
+    rb"|....ftyp|\0\0\0\x0c(?:jP  |JXL )|.{128}DICM",
     re.DOTALL,
 )
 
@@ -44,7 +58,7 @@ def is_picture_without_suffix(path: str) -> bool:
         return False
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            return bool(_SIGNATURES.match(file.read(16)))
+            return bool(_SIGNATURES.match(file.read(132)))
     except OSError:
         return False
 

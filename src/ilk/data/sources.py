@@ -12,6 +12,7 @@ from ilk.data.combine import combined
 from ilk.data.folders import from_folder
 from ilk.data.in_memory import from_arrays
 from ilk.data.named import NAMED
+from ilk.data.names import NOT_DOWNLOADED, is_web_address
 from ilk.data.table_files import TABLE_READERS
 from ilk.data.tables import from_frame, from_table, parse_columns
 from ilk.errors import UsageError
@@ -78,6 +79,10 @@ def _opened(data: Any, columns: Mapping[str, str]) -> tuple[Catalog, bool]:
             f"Data is a {type(data).__name__}; give a folder, a .csv, .tsv or .parquet table, a "
             f"DataFrame, a Catalog, a tuple (images, labels), a list of these, or a name: "
             f"{', '.join(NAMED)}."
+        )
+    if is_web_address(str(data)):
+        raise UsageError(
+            f"{escaped(data)} {NOT_DOWNLOADED}. Unpack an archive, and give the folder."
         )
     path = Path(data)
     if not path.exists() and str(data) in NAMED:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ilk.data.catalog import OWN_COLUMNS, Catalog, LeftOut, Picture
-from ilk.data.names import SPLIT_NAMES, has_picture_suffix
+from ilk.data.names import NOT_DOWNLOADED, SPLIT_NAMES, has_picture_suffix, is_web_address
 from ilk.data.table_files import TABLE_READERS, Table, cell_text, column_name
 from ilk.data.table_paths import TablePaths
 from ilk.errors import DataError, UsageError
@@ -232,6 +232,8 @@ def _meant(
 def _row_trouble(file: str, label: str | None) -> str:
     if Path(file).is_dir():
         return "is a folder, where the table should name a file"
+    if is_web_address(file):
+        return NOT_DOWNLOADED
     if not Path(file).is_file():
         return "is named in the table but is not there"
     return "" if label else "has no label in the table"

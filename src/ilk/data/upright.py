@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from ilk.errors import DecodeError
+from ilk.arrays import Pixels
 
 STRIP = 2**20  # pixels that are converted at a time
 _T = Image.Transpose
@@ -22,10 +22,11 @@ _FLIPPED = {_T.FLIP_TOP_BOTTOM, _T.ROTATE_180, _T.TRANSVERSE, _T.ROTATE_90}  # a
 
 
 class Upright:
-    """An image of any mode and orientation, seen as upright RGB over white.
+    """An image of any 8-bit mode and any orientation, seen as upright RGB over white.
 
     Parameters
     ----------
+    image : PIL image or uint8 array [H, W, 3]
     turn : PIL.Image.Transpose, optional
         What makes it upright.
 
@@ -35,25 +36,33 @@ class Upright:
         Width and height once it is upright.
     """
 
-    def __init__(self, image: Image.Image, turn: Image.Transpose | None = None) -> None:
+    def __init__(self, image: Image.Image | Pixels, turn: Image.Transpose | None = None) -> None:
         self._image = image
         self._turn = turn
-        self.size = image.size[::-1] if turn in _SIDEWAYS else image.size
+        size = image.shape[1::-1] if isinstance(image, np.ndarray) else image.size
+        self.size = size[::-1] if turn in _SIDEWAYS else size
 
     def resize(
         self,
         size: tuple[int, int],
         method: Image.Resampling,
         box: tuple[float, float, float, float] | None = None,
+        reducing_gap: float | None = None,
     ) -> Image.Image:
         """Return what `PIL.Image.Image.resize` returns.
 
-        Raises
-        ------
-        DecodeError
-            The pixels are of no agreed range.
+        Parameters
+        ----------
+        reducing_gap : float, optional
+            As Pillow's; it does not apply to a box.
         """
         width, height = self.size
+        if reducing_gap and box is None and method != Image.Resampling.NEAREST:
+            across = int(width / size[0] / reducing_gap) or 1
+            down = int(height / size[1] / reducing_gap) or 1
+            if across > 1 or down > 1:
+                exact = (0, 0, width / across, height / down)
+                return self.reduce(across, down).resize(size, method, exact)
         if width * height <= STRIP:
             return self._part(0, 0, width, height).resize(size, method, box)
         left, top, right, bottom = box or (0, 0, width, height)
@@ -73,13 +82,7 @@ class Upright:
         return narrow.resize(size, method, (0, top, size[0], bottom))
 
     def reduce(self, across: int, down: int) -> Image.Image:
-        """Return what `PIL.Image.Image.reduce` returns: means of ``across`` x ``down`` pixels.
-
-        Raises
-        ------
-        DecodeError
-            The pixels are of no agreed range.
-        """
+        """Return what `PIL.Image.Image.reduce` returns: means of ``across`` x ``down`` pixels."""
         width, height = self.size
         if width * height <= STRIP:
             return self._part(0, 0, width, height).reduce((across, down))
@@ -91,16 +94,18 @@ class Upright:
     def _part(self, left: int, top: int, right: int, bottom: int) -> Image.Image:
         """Return what the upright picture has in a box."""
         width, height = self.size
-        image = self._image
-        if (left, top, right, bottom) != (0, 0, width, height):
-            if self._turn in _MIRRORED:
-                left, right = width - right, width - left
-            if self._turn in _FLIPPED:
-                top, bottom = height - bottom, height - top
-            sideways = self._turn in _SIDEWAYS
-            image = image.crop(
-                (top, left, bottom, right) if sideways else (left, top, right, bottom)
-            )
+        if self._turn in _MIRRORED:
+            left, right = width - right, width - left
+        if self._turn in _FLIPPED:
+            top, bottom = height - bottom, height - top
+        if self._turn in _SIDEWAYS:
+            left, top, right, bottom = top, left, bottom, right
+        if isinstance(self._image, np.ndarray):
+            image = Image.fromarray(self._image[top:bottom, left:right])
+        elif (left, top, right, bottom) == (0, 0, *self._image.size):
+            image = self._image
+        else:
+            image = self._image.crop((left, top, right, bottom))
         image = _to_rgb(image)
         return image if self._turn is None else image.transpose(self._turn)
 
@@ -113,21 +118,9 @@ def _strips(length: int, across: int, step: int = 1) -> Iterator[tuple[int, int]
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        image = _from_16_bit(image)
-    if image.mode == "F":
-        raise DecodeError("has floating-point pixels without an agreed range: save it as 8 bit")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         over = Image.new("RGB", rgba.size, "white")
         over.paste(rgba, mask=rgba)
         return over
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Scale grey of 0..65535 to 0..255; Pillow's own conversion would clip it."""
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise DecodeError("has 32-bit pixels without an agreed range: save it as 8 or 16 bit")
-    return Image.fromarray(np.round(values / 257).astype(np.uint8))

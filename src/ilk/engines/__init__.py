@@ -110,7 +110,7 @@ def backbone_job(name: str, weights: Path | None, preprocess: Preprocess) -> Pre
         graph=True,
         name=name,
         weights=str(weights) if weights else None,
-        preprocess=preprocess.model_dump_json(),
+        preprocess=preprocess.model_dump_json(exclude={"conversion"}),  # it is of no network
     )
 
 

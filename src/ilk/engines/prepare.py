@@ -75,7 +75,7 @@ def backbone_file(name: str, weights: Path | None, preprocess: Preprocess) -> Pa
     UsageError
         The weights file is not there.
     """
-    record = [name, preprocess.model_dump(), version("timm"), None]
+    record = [name, preprocess.model_dump(exclude={"conversion"}), version("timm"), None]
     if weights is not None:
         try:
             record[-1] = hashlib.sha256(weights.read_bytes()).hexdigest()

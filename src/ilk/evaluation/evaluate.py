@@ -18,6 +18,7 @@ from ilk.data.columns import refuse_unknown_columns
 from ilk.data.groups import groups_any, with_groups
 from ilk.data.inputs import pictures_of
 from ilk.data.inspection.copies import find_copies
+from ilk.data.limits import pixel_limit
 from ilk.data.sources import open_catalog
 from ilk.data.stream import decoded
 from ilk.errors import DataError, UsageError
@@ -59,6 +60,7 @@ def evaluate(
     exist_ok: bool = False,
     explain: bool = True,
     max_unreadable: float = 0.05,
+    max_pixels: int | None = None,
     batch: int = 32,
     workers: int | None = None,
     progress: ProgressOption = None,
@@ -101,6 +103,8 @@ def evaluate(
         Whether the report shows Grad-CAM overlays on the most confident mistakes.
     max_unreadable : float
         The largest share of files that may be unreadable.
+    max_pixels : int, optional
+        The most pixels of a picture; larger ones are not read.
     batch, workers : int
         The batch size, and the number of decoding threads.
     progress : bool or Progress, optional
@@ -129,7 +133,7 @@ def evaluate(
     shown = progress_of(progress)
     classifier = model if isinstance(model, Classifier) else load(model)
     place = new_folder(Path(runs), name, exist_ok, "evaluate") if runs is not None else None
-    with place or nullcontext() as folder:
+    with pixel_limit(max_pixels), place or nullcontext() as folder:
         threshold = None
         if target_precision is not None or target_coverage is not None:
             threshold = choose_threshold(

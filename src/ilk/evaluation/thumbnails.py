@@ -13,6 +13,7 @@ from ilk.data.catalog import Picture
 from ilk.data.decode import thumbnail
 from ilk.errors import DecodeError
 from ilk.runtime import cores
+from ilk.spec import PLAIN, Conversion
 
 SIDE = 192  # pixels
 LARGEST = 7_000  # bytes
@@ -22,7 +23,8 @@ QUALITIES = (78, 60, 40, 20, 8)
 class Thumbnails:
     """Makes thumbnails in threads; each picture's once, however often it is shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, conversion: Conversion = PLAIN) -> None:
+        self._conversion = conversion
         self._pool = ThreadPoolExecutor(cores())
         self._made: dict[str, Future[str | None]] = {}
 
@@ -36,17 +38,17 @@ class Thumbnails:
         """Begin to make the thumbnails of some pictures."""
         for picture in pictures:
             if picture.path not in self._made:
-                self._made[picture.path] = self._pool.submit(data_uri, picture)
+                self._made[picture.path] = self._pool.submit(data_uri, picture, self._conversion)
 
     def of(self, path: str) -> str | None:
         """Return a thumbnail that was prepared; None if the picture cannot be read."""
         return self._made[path].result()
 
 
-def data_uri(picture: Picture) -> str | None:
+def data_uri(picture: Picture, conversion: Conversion = PLAIN) -> str | None:
     """Return a picture as a JPEG of at most ``LARGEST`` bytes, in a ``data:`` URI."""
     try:
-        image = thumbnail(picture.read(), SIDE)
+        image = thumbnail(picture.read(), SIDE, conversion)
     except (DecodeError, OSError):
         return None
     return as_data_uri(image)

@@ -75,6 +75,7 @@ def write_report(
         title=f"{folder.name}: {Path(evaluation.data).name}",
         facts=_facts(evaluation, spec, facts),
         plots=drawn | ({"curves": curves} if curves else {}),
+        conversion=spec.preprocess.conversion,
         overlays=overlays,
     )
     _write_predictions(folder / "predictions.csv", evaluation, spec)
@@ -97,10 +98,22 @@ def _facts(evaluation: Evaluation, spec: Spec, facts: Mapping[str, str]) -> dict
         f"{len(evaluation.left_out):,} left out",
         "Backbone": f"{spec.backbone.name}, weights from {spec.backbone.weights}",
         "Input": f"{side} x {side} pixels, {RESIZING[spec.preprocess.resize]}",
+        **_conversion(spec),
         "Temperature": f"{spec.temperature:.3f}",
         **facts,
         "Versions": ", ".join(f"{k} {v}" for k, v in runtime.versions().items()),
     }
+
+
+def _conversion(spec: Spec) -> dict[str, str]:
+    """Return what is said about pictures of many bits or channels, if the model reads such."""
+    span, channels = spec.preprocess.conversion.range, spec.preprocess.conversion.channels
+    said = {}
+    if span:
+        said["Values"] = f"{span[0]:g} to {span[1]:g} become 0 to 255, of more than 8 bits"
+    if channels:
+        said["Channels"] = ", ".join(map(str, channels))
+    return said
 
 
 def _write_predictions(path: Path, evaluation: Evaluation, spec: Spec) -> None:

@@ -15,9 +15,10 @@ from ilk.exporting.receipt import Receipt
 from ilk.exporting.reference import ReferenceModel
 from ilk.exporting.verify import check_stamped, verify
 from ilk.folder import digest_of, size_of
-from ilk.formats import format_named
+from ilk.formats import FORMATS, format_named
 from ilk.formats.base import Format
 from ilk.formats.graphs import MIN_CALIBRATION
+from ilk.formats.options import ExportOptions
 from ilk.inference.classifier import model_file
 from ilk.library_warnings import quiet_libraries
 from ilk.models.metadata import RECEIPT_KEY, to_metadata
@@ -36,6 +37,9 @@ def export(
     split: str | None = None,
     max_drop: float = 0.01,
     workers: int | None = None,
+    opset: int | None = None,
+    half: bool = False,
+    imgsz: int | None = None,
     progress: ProgressOption = None,
 ) -> Receipt:
     """Export a model, verify the file in its own runtime, and publish it if it agrees.
@@ -58,6 +62,14 @@ def export(
         How much accuracy a reduced-precision format (int8, bf16) may lose on these pictures.
     workers : int, optional
         Decoding threads.
+    opset : int, optional
+        The opset of an ONNX file, 18 to 23; default 20.
+    half : bool
+        ONNX in float16: half the size. It is verified like other reduced precision.
+    imgsz : int, optional
+        The side of the input in pixels, if it is to be another than in training. The file is
+        compared with the model at that size; the detector of out-of-distribution pictures and
+        the thresholds were made for the other one.
     progress : bool or Progress, optional
         Whether to show progress on stderr. Default: bars, in terminals and notebooks only. True:
         elsewhere lines, every few seconds.
@@ -69,6 +81,8 @@ def export(
 
     Raises
     ------
+    UsageError
+        An option does not apply to the format, or the backbone takes one size only.
     GateError
         The file disagrees with the model, or lost too much accuracy; it is not published.
     ExportError, EngineError
@@ -77,6 +91,8 @@ def export(
         The file cannot be written.
     """
     form = format_named(format)
+    options = ExportOptions(opset, half, imgsz)
+    check_options(form, options)
     check_max_drop(max_drop)
     path = model_file(Path(model))
     target = output_path(Path(output) if output else None, path, form)
@@ -86,8 +102,18 @@ def export(
         hidden_folder(target.parent) as folder,
         shown(f"exporting to {form.name}", 0),
     ):  # first: without it, all work would be lost
-        reference = ReferenceModel.open(path, data, split, workers, max_drop)
+        reference = ReferenceModel.open(path, data, split, workers, max_drop, options)
         return publish(*convert_and_verify(reference, form, folder, max_drop), target)
+
+
+def check_options(form: Format, options: ExportOptions) -> None:
+    """Refuse options that do not apply to a format."""
+    for name in options.given():
+        if name not in form.options:
+            fitting = [other.name for other in FORMATS if name in other.options]
+            raise UsageError(
+                f"--{name} does not apply to --format {form.name}, only to {', '.join(fitting)}."
+            )
 
 
 def check_max_drop(max_drop: float) -> None:
@@ -128,7 +154,12 @@ def convert_and_verify(
         form.save(converted, bare, metadata)
     log.info("%s: comparing it with the model", form.name)
     receipt = verify(reference, form, bare)
-    failed = receipt.failed_gate(form.exact, max_drop)
+    if span := reference.bundle.spec.preprocess.conversion.range:
+        log.warning(
+            "%s takes pixels of 8 bits: of pictures with more, %g to %g become 0 to 255 first, as "
+            "'ilk predict' and ilk.load do.", form.name, *span,
+        )  # fmt: skip
+    failed = receipt.failed_gate(form.exact and not reference.options.half, max_drop)
     if failed:
         raise GateError(f"{form.name} is not exported: {failed}.")
     # What depends on the finished file cannot be part of it.

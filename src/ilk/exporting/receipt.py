@@ -16,6 +16,34 @@ ROUNDING = 1e-9  # in the difference of two shares
 
 
 @dataclass(frozen=True)
+class FromJpeg:
+    """What the file says of JPEGs that Pillow alone decoded, as docs/export.md shows.
+
+    Attributes
+    ----------
+    top1_agreement : Measured
+        How often it is what the model says of the same file.
+    max_probability_difference : float
+    """
+
+    top1_agreement: Measured
+    max_probability_difference: float
+
+    def __str__(self) -> str:
+        return (
+            f"decoded by Pillow as documented: top-1 agrees {self.top1_agreement}, probabilities "
+            f"differ by at most {self.max_probability_difference:.2g}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record in the receipt."""
+        return {
+            "top1_agreement": self.top1_agreement.to_dict(),
+            "max_probability_difference": self.max_probability_difference,
+        }
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What was measured when an exported file was compared with its model, or why it was not.
 
@@ -33,6 +61,10 @@ class Receipt:
         How often it predicts the same class, and marks the same pictures as unknown.
     drop : Comparison or None
         The file's accuracy minus its model's, on the same pictures.
+    from_jpeg : FromJpeg or None
+        None if no picture is a JPEG.
+    options : dict
+        The `ExportOptions` that were given.
     """
 
     format: str
@@ -50,6 +82,8 @@ class Receipt:
     accuracy: Measured | None = None
     reference_accuracy: Measured | None = None
     drop: Comparison | None = None
+    from_jpeg: FromJpeg | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     processor: str = field(default_factory=processor)
 
@@ -57,11 +91,13 @@ class Receipt:
         """Return the record that ``ilk export --json`` prints."""
         measured = (
             "top1_agreement", "unknown_agreement", "accuracy", "reference_accuracy", "drop",
+            "from_jpeg",
         )  # fmt: skip
         record = {name: value for name, value in vars(self).items() if name not in measured}
         for name in measured:
             value = getattr(self, name)
             record[name] = value.to_dict() if value else None
+        record["options"] = dict(self.options)
         return record | {"batches": list(self.batches), "versions": dict(self.versions)}
 
     def failed_gate(self, exact: bool, max_drop: float) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ilk.errors import UsageError
 from ilk.exporting.pictures import Pictures, pictures_for
 from ilk.formats import format_of
 from ilk.formats.graphs import ExportJob
+from ilk.formats.options import ExportOptions
 from ilk.inference.classifier import Classifier, model_file, softmax
 from ilk.inference.records import Records
 from ilk.models.bundle import Bundle
@@ -35,6 +36,8 @@ class ReferenceModel:
     features : float32 array [N, D]
     max_drop : float or None
         See `ExportJob`.
+    options : ExportOptions
+        With an ``imgsz``, bundle, pictures and outputs are of that size.
     """
 
     path: Path
@@ -44,6 +47,7 @@ class ReferenceModel:
     logits: Floats
     features: Floats
     max_drop: float | None = None
+    options: ExportOptions = field(default_factory=ExportOptions)
 
     @classmethod
     def open(
@@ -53,13 +57,14 @@ class ReferenceModel:
         split: str | None = None,
         workers: int | None = None,
         max_drop: float | None = None,
+        options: ExportOptions | None = None,
     ) -> ReferenceModel:
         """Read a model, choose pictures, and run it on them.
 
         Raises
         ------
         UsageError
-            It is no trained model.
+            It is no trained model, or its backbone cannot take the size that is asked for.
         """
         from ilk.engines.pytorch import PyTorchEngine
 
@@ -71,6 +76,9 @@ class ReferenceModel:
         bundle = Bundle.load(path)
         if not bundle.spec.classes:
             raise UsageError(f"{escaped(path)} is a bare backbone without classes; train it first.")
+        options = options or ExportOptions()
+        if options.imgsz:
+            bundle = _resized(bundle, options.imgsz)
         log.info("Reading pictures and running the model on them in PyTorch")
         pictures = pictures_for(bundle.spec, bundle.split_of, path, data, split, workers)
         engine = PyTorchEngine(bundle, "cpu", "fp32")
@@ -78,12 +86,12 @@ class ReferenceModel:
         pixels = pictures.pixels
         parts = [engine.run(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
         features, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return cls(path, bundle, pictures, classifier, logits, features, max_drop)
+        return cls(path, bundle, pictures, classifier, logits, features, max_drop, options)
 
     @cached_property
     def job(self) -> ExportJob:
         """The conversion; formats share the graphs that it caches."""
-        return ExportJob(self.bundle, self.pictures.calibration, self.max_drop)
+        return ExportJob(self.bundle, self.pictures.calibration, self.max_drop, self.options)
 
     @property
     def probabilities(self) -> Floats:
@@ -99,3 +107,19 @@ class ReferenceModel:
         if novelty is None:
             return None
         return novelty.scores(features, logits) > novelty.spec.threshold
+
+
+def _resized(bundle: Bundle, imgsz: int) -> Bundle:
+    """Return a model that takes pictures of another size.
+
+    Raises
+    ------
+    UsageError
+        Its backbone cannot.
+    """
+    from ilk.models.backbones import check_size
+
+    spec = bundle.spec
+    check_size(spec.backbone.name, imgsz)
+    preprocess = spec.preprocess.model_copy(update={"imgsz": imgsz})
+    return replace(bundle, spec=spec.model_copy(update={"preprocess": preprocess}))

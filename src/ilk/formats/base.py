@@ -50,6 +50,8 @@ class Format(ABC):
     """Meant to be published: nothing in it says anything about the training pictures."""
     runs_code: bool = False
     """Can hold code that runs on load, so that users must pass ``--trust``."""
+    options: frozenset[str] = frozenset({"imgsz"})
+    """Which of `ExportOptions` apply."""
     precisions: bool = False
     """Can be run in a precision other than the exported one."""
     runs_elsewhere: str = ""

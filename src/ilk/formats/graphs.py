@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ilk.arrays import Pixels
+from ilk.errors import ExportError
 from ilk.formats.libraries import import_optional, quiet_converter
+from ilk.formats.options import DEFAULT_OPSET, ExportOptions
 from ilk.models.bundle import Bundle
 from ilk.models.metadata import INPUT, OUTPUTS
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 MIN_CALIBRATION = 8  # pictures; fewer give useless ranges of activations
 MAX_BATCH = 32  # for formats that plan their memory ahead
-OPSET = 20  # what onnxscript writes; ONNX Runtime 1.17, TensorRT 10 and OpenVINO 2024 read it
+BATCH_AXIS = "N"
+MODEL_VERSION = 1  # of what goes in and comes out: see docs/export.md
 ONNX_EXPORT = (("onnx", "ilk[onnx]"), ("onnxscript", "ilk[onnx]"))
 
 
@@ -35,11 +38,13 @@ class ExportJob:
     max_drop : float or None
         The share of their predictions that int8 may change before it is worth minutes to find the
         layers that cause it; None: never search.
+    options : ExportOptions
     """
 
     bundle: Bundle
     pixels: Pixels
     max_drop: float | None = None
+    options: ExportOptions = field(default_factory=ExportOptions)
 
     @cached_property
     def network(self) -> Exportable:
@@ -78,23 +83,39 @@ class ExportJob:
 
     @cached_property
     def graph(self) -> Any:
-        """The network as an ONNX ``ModelProto``."""
+        """The network as an ONNX ``ModelProto``.
+
+        Raises
+        ------
+        ExportError
+            It cannot be exported, or not with this opset.
+        """
         for module, package in ONNX_EXPORT:
             import_optional(module, package)
         import torch
 
+        opset = self.options.opset or DEFAULT_OPSET
         with quiet_converter("torch.onnx"):
             result = torch.onnx.export(
                 self.program,
                 (),
                 dynamo=True,
-                opset_version=OPSET,
+                opset_version=opset,
                 input_names=[INPUT],
                 output_names=list(OUTPUTS),
                 verbose=False,
             )
             assert result is not None
-            return result.model_proto
+            model = result.model_proto
+        written = next(entry.version for entry in model.opset_import if not entry.domain)
+        if written != opset:
+            raise ExportError(
+                f"This network needs ONNX opset {written}, not {opset}. Drop --opset, or give "
+                f"--opset {written}."
+            )
+        _name_axes(model)
+        model.model_version = MODEL_VERSION
+        return model
 
     def batches(self, size: int) -> list[Pixels]:
         """Return the calibration pixels in batches."""
@@ -102,6 +123,15 @@ class ExportJob:
             np.ascontiguousarray(self.pixels[i : i + size])
             for i in range(0, len(self.pixels), size)
         ]
+
+
+def _name_axes(model: Any) -> None:
+    """Call the only free axis of inputs, outputs and what lies between ``N``."""
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_param = BATCH_AXIS
 
 
 def exported_program(network: nn.Module, example: Tensor, max_batch: int | None = None) -> Any:

@@ -42,11 +42,12 @@ class Onnx(_OnnxFile):
 
     name = "onnx"
     suffix = ".onnx"
+    options = frozenset({"opset", "half", "imgsz"})
     requires = ONNX_EXPORT
     speed_rank = 6
 
     def convert(self, job: ExportJob) -> Any:
-        return job.graph
+        return _in_half(job.graph) if job.options.half else job.graph
 
 
 class OnnxInt8(_OnnxFile):
@@ -61,6 +62,7 @@ class OnnxInt8(_OnnxFile):
     suffix = "-int8.onnx"
     exact = False
     calibrated = True
+    options = frozenset({"opset", "imgsz"})
     requires = (*ONNX_EXPORT, ("onnxruntime", "ilk[onnx]"))
     speed_rank = 5
     size_rank = 1
@@ -86,7 +88,19 @@ class OnnxInt8(_OnnxFile):
                 weight_type=ort.QuantType.QInt8,
                 calibrate_method=ort.CalibrationMethod.MinMax,
             )
-            return onnx.load(quantized)
+            model = onnx.load(quantized)
+            model.model_version = job.graph.model_version
+            return model
+
+
+def _in_half(graph: Any) -> Any:
+    """Return a graph that computes in float16; what goes in and comes out keeps its type."""
+    float16 = import_optional("onnxruntime.transformers.float16", "ilk[onnx]")
+    onnx = import_optional("onnx", "ilk[onnx]")
+    copied = onnx.ModelProto()
+    copied.CopyFrom(graph)
+    with quiet_converter("ONNX Runtime"):
+        return float16.convert_float_to_float16(copied, keep_io_types=True)
 
 
 class _CalibrationReader:

@@ -14,6 +14,7 @@ import numpy as np
 from ilk.arrays import Floats, Pixels
 from ilk.data.catalog import Picture
 from ilk.data.inputs import pictures_of
+from ilk.data.limits import pixel_limit
 from ilk.data.stream import Batch, Stream
 from ilk.engines import EngineName, Options, open_engine
 from ilk.engines.base import Engine, Precision
@@ -118,6 +119,7 @@ class Classifier:
         *,
         batch: int = 32,
         workers: int | None = None,
+        max_pixels: int | None = None,
         progress: ProgressOption = None,
     ) -> Predictions:
         """Predict the classes of pictures.
@@ -126,9 +128,12 @@ class Classifier:
         ----------
         pictures : path, folder, array, PIL image, bytes, or a list or Catalog of them
             Arrays are ``uint8 [H, W, 3]`` RGB or ``[H, W]`` grey of any size; an array
-            ``[N, H, W, 3]`` is N pictures. Bytes are an encoded picture.
+            ``[N, H, W, 3]`` is N pictures; a model of pictures with more than 8 bits takes other
+            types too. Bytes are an encoded picture.
         batch, workers : int
             Pictures in a batch, and decoding threads.
+        max_pixels : int, optional
+            The most pixels of a picture; larger ones are not read.
         progress : bool or Progress, optional
             Whether to show progress on stderr. Default: bars, in terminals and notebooks only.
             True: elsewhere lines, every few seconds.
@@ -138,10 +143,11 @@ class Classifier:
         Predictions
             A picture that cannot be read has an error in its row; the others are unaffected.
         """
-        found = pictures_of(pictures)
+        deep = self.spec.preprocess.conversion.range is not None
+        found = pictures_of(pictures, deep)
         shown = progress_of(progress) if len(found) > batch else silent
         parts = []
-        with shown("classifying", len(found)) as tick:
+        with pixel_limit(max_pixels), shown("classifying", len(found)) as tick:
             for part in self.stream(found, batch=batch, workers=workers):
                 parts.append(part)
                 tick(len(part))

@@ -12,6 +12,7 @@ import numpy as np
 from ilk.arrays import Floats
 from ilk.data.cache import FeatureCache
 from ilk.data.catalog import Picture
+from ilk.data.decode import DECODER
 from ilk.data.stream import Stream
 from ilk.engines.base import Engine
 from ilk.errors import WeightsError
@@ -95,4 +96,7 @@ def extract(
 
 def _cache_key(bundle: Bundle, engine: Engine, preprocess: Preprocess) -> str:
     rule = f"{preprocess.imgsz}-{preprocess.resize}-{preprocess.interpolation}"
-    return f"{bundle.backbone_digest[:32]}-{rule}-{engine.name}".replace(":", "_")
+    if preprocess.conversion.key:
+        rule += f"-{preprocess.conversion.key}"
+    key = f"{bundle.backbone_digest[:32]}-{rule}-{engine.name}-{DECODER}"
+    return key.replace(":", "_")

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from ilk.errors import UsageError
-from ilk.spec import Backbone, Channels, Preprocess, Resize
+from ilk.spec import Backbone, Channels, Conversion, Preprocess, Resize
 from ilk.text import error_text
 
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
@@ -35,10 +35,15 @@ class BackboneInfo:
             name=self.name, features=self.features, mean=self.mean, std=self.std, weights=weights
         )
 
-    def preprocess(self, imgsz: int | None, resize: Resize) -> Preprocess:
+    def preprocess(
+        self, imgsz: int | None, resize: Resize, conversion: Conversion | None = None
+    ) -> Preprocess:
         """Return its preprocessing, at its own input size by default."""
         return Preprocess(
-            imgsz=imgsz or self.imgsz, resize=resize, interpolation=self.interpolation
+            imgsz=imgsz or self.imgsz,
+            resize=resize,
+            interpolation=self.interpolation,
+            conversion=conversion or Conversion(),
         )
 
 

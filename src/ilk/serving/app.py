@@ -125,6 +125,12 @@ def _about(service: Service, store: Feedback | None) -> dict[str, Any]:
             for served in service.models.all
         ],
         "feedback": store is not None,
-        "formats": service.limits.formats,
+        "formats": sorted(
+            {
+                f
+                for served in service.models.all
+                for f in service.limits.formats_of(served.classifier.spec)
+            }
+        ),
         "megabytes": service.limits.body_bytes / 1e6,
     }

@@ -165,6 +165,6 @@ def export_feedback(file: str | PathLike[str], output: str | PathLike[str] = "fe
 def _suffix(content: bytes) -> str:
     try:
         with opened(content) as image:
-            return f".{str(image.format).lower().replace('jpeg', 'jpg')}"
+            return f".{str(image.format).lower().replace('jpeg2000', 'jp2').replace('jpeg', 'jpg')}"
     except DecodeError:
         return ""

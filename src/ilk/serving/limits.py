@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from fastapi import HTTPException
 from starlette.responses import JSONResponse
 
-from ilk.data.decode import FORMATS
+from ilk.data.containers import FORMATS
 from ilk.errors import UsageError
 from ilk.serving.metrics import Metrics
+from ilk.spec import Spec
 
 UNREAD_BODY = {408, 413, 504}  # statuses sent before the whole body was read
 RETRY = {"retry-after": "1"}  # seconds
+USUAL = ("JPEG", "PNG", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,9 @@ class Limits:
         The most pixels of a picture; checked before it is decoded.
     files : int
         The most pictures in a request.
-    formats : tuple of str
-        Pillow's names of the accepted formats; no other decoder ever sees the bytes.
+    formats : tuple of str or None
+        Pillow's names of the accepted formats; no other decoder ever sees the bytes. None: JPEG,
+        PNG, WebP, and those of the pictures that the model was trained on.
     header_s, body_s : float
         Seconds within which the headers and the body of a request must arrive.
     deadline_s : float
@@ -45,7 +48,7 @@ class Limits:
     body_bytes: int = 10_000_000
     pixels: int = 50_000_000
     files: int = 32
-    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP")
+    formats: tuple[str, ...] | None = None
     header_s: float = 10.0
     body_s: float = 30.0
     deadline_s: float = 30.0
@@ -57,8 +60,8 @@ class Limits:
         for name, value in vars(self).items():
             if name != "formats" and value <= 0:
                 raise UsageError(f"{name} = {value}: must be above 0.")
-        unknown = [name for name in self.formats if name not in FORMATS]
-        if unknown or not self.formats:
+        unknown = [name for name in self.formats or () if name not in FORMATS]
+        if unknown or self.formats == ():
             problem = f"Unknown format {', '.join(unknown)}" if unknown else "No format is given"
             raise UsageError(f"{problem}; choose from {', '.join(FORMATS)}.")
         if self.queue < self.files:
@@ -66,6 +69,14 @@ class Limits:
                 f"queue = {self.queue}: must be at least {self.files}, the number of pictures that "
                 "one request may send."
             )
+
+    def formats_of(self, spec: Spec) -> tuple[str, ...]:
+        """Return the formats that are accepted for a model."""
+        if self.formats is not None:
+            return self.formats
+        trained = spec.provenance.get("formats")
+        listed = trained if isinstance(trained, list) else []
+        return (*USUAL, *(name for name in FORMATS if name in listed and name not in USUAL))
 
 
 class CapacityLimiter:

@@ -261,7 +261,9 @@ class ModelRegistry:
             raise
         batcher = Batcher(
             functools.partial(
-                decode, preprocess=classifier.spec.preprocess, formats=self._limits.formats
+                decode,
+                preprocess=classifier.spec.preprocess,
+                formats=self._limits.formats_of(classifier.spec),
             ),
             classifier.predict_batch,
             self._decoders,

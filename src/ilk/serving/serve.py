@@ -12,9 +12,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from ilk.data.limits import pixel_limit
 from ilk.data.sources import open_catalog
 from ilk.engines import Options
 from ilk.errors import UsageError
@@ -108,7 +108,7 @@ def serve(
             on_ready(server.address, [served.full_name for served in registry.all])
 
     # Small matrix products on one thread: BLAS threads would spin while they wait for more.
-    with _request_log(), _pixel_limit(chosen.pixels), threadpool_limits(1, "blas"):
+    with _request_log(), pixel_limit(chosen.pixels), threadpool_limits(1, "blas"):
         server.run_until_stopped(ready)
 
 
@@ -124,17 +124,6 @@ def _origin(text: str) -> str:
     if not re.fullmatch(r"https?://[^/?#@\s]+", site):
         raise UsageError(f"--cors {text}: give a site such as https://example.org.")
     return site
-
-
-@contextmanager
-def _pixel_limit(pixels: int) -> Iterator[None]:
-    """Set Pillow's limit, which `ilk.data.decode` applies, for as long as the block lasts."""
-    previous = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = pixels
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = previous
 
 
 @contextmanager

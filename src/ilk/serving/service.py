@@ -117,7 +117,8 @@ class Service:
 
     def _overlay(self, served: ServedModel, picture: bytes, label: str | None) -> bytes:
         classifier = served.classifier
-        pixels = decode(picture, classifier.spec.preprocess, self.limits.formats)[None]
+        spec = classifier.spec
+        pixels = decode(picture, spec.preprocess, self.limits.formats_of(spec))[None]
         label = label or classifier.predict_batch(pixels)[0].label
         explainer = self._explainer_of(served)
         heat = explainer.heatmaps(pixels, [classifier.classes.index(label)])

@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ilk.data.limits import pixel_limit
 from ilk.errors import UsageError
 from ilk.folder import new_folder, readable_errors, write_csv
 from ilk.library_warnings import quiet_libraries
@@ -109,7 +110,10 @@ def find_rate(
         )
     if launched_by_torchrun():
         raise UsageError("--lr-find runs in a single process; start it without torchrun.")
-    with new_folder(Path(runs), name, exist_ok, default="lr-find") as folder:
+    with (
+        pixel_limit(chosen.max_pixels),
+        new_folder(Path(runs), name, exist_ok, default="lr-find") as folder,
+    ):
         shown = progress_of(progress)
         catalog = prepare_data(data, chosen, changes, shown)
         plan = prepare(chosen, catalog, folder, changes, progress=shown)

@@ -58,7 +58,7 @@ def preprocess_for(catalog: Catalog, recipe: Recipe) -> Preprocess:
         imgsz = common_side(catalog)
     if imgsz is not None and imgsz != info.imgsz:
         check_size(recipe.model, imgsz)
-    return info.preprocess(imgsz, recipe.resize)
+    return info.preprocess(imgsz, recipe.resize, catalog.conversion)
 
 
 def common_side(catalog: Catalog) -> int:
@@ -87,7 +87,8 @@ def from_pretrained(classes: tuple[str, ...], preprocess: Preprocess, recipe: Re
         The pretrained weights cannot be found.
     """
     bundle = prepared_backbone(recipe.model, recipe.weights, preprocess)
-    return with_new_head(bundle, classes, recipe)
+    spec = bundle.spec.model_copy(update={"preprocess": preprocess})
+    return with_new_head(replace(bundle, spec=spec), classes, recipe)
 
 
 def from_scratch(examples: Examples, preprocess: Preprocess, recipe: Recipe) -> Bundle:

@@ -19,9 +19,10 @@ from ilk.data.split import checked, ensure_splits
 from ilk.errors import DataError, UsageError
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
-from ilk.spec import SPLITS
+from ilk.spec import SPLITS, channels_of
 from ilk.text import escaped, join_limited, pluralize
 from ilk.training.leakage import without_leaks
+from ilk.training.pixel_range import say_channels, with_range
 
 log = logging.getLogger("ilk")
 FEW_PICTURES = 5  # of a class
@@ -41,19 +42,27 @@ def prepare_data(
         ``changes`` ask for a share that cannot be held out, as the data has splits of its own.
     """
     catalog = settled(open_catalog(data, recipe.columns).labelled(), recipe.merge_alike)
-    inspection = inspect(catalog, recipe.workers, progress)
+    inspection = inspect(
+        catalog,
+        recipe.workers,
+        progress,
+        pixel_range=recipe.range,
+        channels=channels_of(recipe.channels),
+    )
     inspection.catalog.refuse_unreadable(recipe.max_unreadable)
+    say_channels(inspection, recipe.channels)
     _refuse_unused_shares(inspection.catalog, recipe, changes)
     cleared = read_cleared(recipe.not_copies, {p.absolute for p in inspection.catalog.pictures})
     pairs = near_pairs(inspection, recipe.workers, progress, cleared)
     catalog = with_copies(with_groups(inspection.catalog, recipe.group_by), pairs)
     catalog = without_leaks(catalog, recipe.allow_leakage)
-    return ensure_splits(
+    split = ensure_splits(
         catalog,
         val_share=recipe.val_share,
         test_share=recipe.test_share,
         seed=recipe.seed,
     )
+    return with_range(split, inspection, recipe)
 
 
 def data_warnings(catalog: Catalog) -> list[str]:

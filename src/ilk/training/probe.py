@@ -21,6 +21,7 @@ from ilk.models.backbones import describe
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
 from ilk.recipe import Recipe
 from ilk.runtime import Progress, silent
+from ilk.spec import Preprocess
 from ilk.training.head import Head, solve
 from ilk.training.prepare_data import drop_unreadable
 from ilk.training.result import HeadFacts, Outputs, TrainingFacts, TrainingResult
@@ -43,12 +44,13 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
         Too many pictures cannot be decoded.
     """
     pictures = catalog.pictures
+    preprocess = describe(recipe.model).preprocess(recipe.imgsz, recipe.resize, catalog.conversion)
     with ThreadPoolExecutor(1) as background:
         background.submit(_import_solver)
         extracted, backbone, engine = run_backbone(
             pictures,
             recipe.model,
-            describe(recipe.model).preprocess(recipe.imgsz, recipe.resize),
+            preprocess,
             weights=recipe.weights,
             options=Options(recipe.device, recipe.engine, cast(Precision, recipe.precision)),
             batch=recipe.batch,
@@ -66,7 +68,7 @@ def train_probe(catalog: Catalog, recipe: Recipe, progress: Progress = silent) -
     with progress("fitting the head", 0):
         warnings = _group_warnings(learned, extracted.features[train], catalog)
         head = _solve(learned, extracted.features[train], catalog.classes, recipe)
-    bundle = _with_head(backbone, head, catalog.classes)
+    bundle = _with_head(backbone, head, catalog.classes, preprocess)
 
     def outputs(indices: Indices, logits: Floats | None = None) -> Outputs:
         features = extracted.features[indices]
@@ -122,8 +124,10 @@ def _solve(
     )
 
 
-def _with_head(backbone: Bundle, head: Head, classes: tuple[str, ...]) -> Bundle:
-    spec = backbone.spec.model_copy(update={"classes": classes})
+def _with_head(
+    backbone: Bundle, head: Head, classes: tuple[str, ...], preprocess: Preprocess
+) -> Bundle:
+    spec = backbone.spec.model_copy(update={"classes": classes, "preprocess": preprocess})
     return replace(
         backbone,
         spec=spec,

@@ -138,6 +138,7 @@ def _with_provenance(bundle: Bundle, recipe: Recipe, run: Run, catalog: Catalog)
     provenance = {
         "data": escaped(Path(catalog.source).name),
         "pictures": dict(Counter(p.split for p in run.catalog.pictures)),
+        "formats": list(catalog.formats),
         "recipe": {k: v for k, v in recipe.applying().items() if k not in machine},
         "accuracy": run.evaluation.accuracy.to_dict() if run.evaluation else None,
         "versions": runtime.versions(),

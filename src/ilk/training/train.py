@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ilk import recipes
+from ilk.data.limits import pixel_limit
 from ilk.data.named import NAMED
 from ilk.errors import UsageError
 from ilk.folder import new_folder
@@ -96,7 +97,11 @@ def train(
     if chosen.not_copies is not None:  # a run may be resumed from another directory
         chosen = chosen.model_copy(update={"not_copies": chosen.not_copies.absolute()})
 
-    with process_group(chosen) as world, _run_folder(resume, runs, name, exist_ok, world) as folder:
+    with (
+        pixel_limit(chosen.max_pixels),
+        process_group(chosen) as world,
+        _run_folder(resume, runs, name, exist_ok, world) as folder,
+    ):
         shown = progress_of(progress) if world.is_main_process else silent
         catalog = world.broadcast(lambda: prepare_data(data, chosen, changes, shown))
         warnings = data_warnings(catalog) if world.is_main_process else []

@@ -139,7 +139,7 @@ def test_what_the_page_does_not_show_is_counted(finding, monkeypatch):
 
 def test_the_page_stays_small_however_much_was_found(finding, tmp_path, monkeypatch):
     full = "data:image/jpeg;base64," + "A" * (4 * thumbnails.LARGEST // 3 + 4)
-    monkeypatch.setattr(thumbnails, "data_uri", lambda picture: full)
+    monkeypatch.setattr(thumbnails, "data_uri", lambda picture, conversion: full)
     kinds = [f"kind.{i}" for i in range(30)]
     found = [
         finding(

@@ -72,8 +72,8 @@ def test_an_unknown_split_of_arrays_is_refused(images, split):
 @pytest.mark.parametrize(
     "image",
     [
-        np.zeros((4, 4, 3)),
-        np.zeros((4, 4, 3), np.uint16),
+        np.zeros((4, 4, 3), bool),
+        np.zeros((4, 4, 3), complex),
         np.zeros((4, 4, 4), np.uint8),
         np.zeros((3, 4, 4), np.uint8),
         np.zeros(4, np.uint8),
@@ -84,6 +84,12 @@ def test_an_unknown_split_of_arrays_is_refused(images, split):
 def test_arrays_of_another_type_or_shape_are_refused_by_number(images, image):
     with pytest.raises(DataError, match=f"Picture 1 is {image.dtype} .*give uint8"):
         from_arrays([images[0], image])
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_arrays_of_more_than_8_bits_are_taken(images, kind):
+    picture = from_arrays([images[0], np.ones((4, 5), kind)]).pictures[1]
+    assert (picture.content.shape, picture.content.dtype) == ((4, 5, 3), kind)
 
 
 def test_what_is_no_array_is_refused():

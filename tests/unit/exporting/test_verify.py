@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from ilk.data.catalog import Picture
+from ilk.data.decode import decode
 from ilk.engines.base import ChunkedEngine
-from ilk.exporting.verify import compare_outputs
+from ilk.exporting.plain_pillow import by_pillow
+from ilk.exporting.verify import compare_from_jpeg, compare_outputs
 from ilk.inference.classifier import softmax
+from ilk.spec import Preprocess
 
 
 class Quarters(ChunkedEngine):
@@ -100,3 +105,49 @@ def test_a_file_that_takes_few_at_once_is_not_asked_for_more(engine, pixels, exp
     runner.max_batch = 1
     assert compare_outputs(runner, pixels, expected).batch_sizes == (1,)
     assert runner.seen == {1}
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(40, 30), (300, 200)])
+def test_pillow_as_documented_gives_the_pixels_of_ilk(noise, encoded, resize, method, size):
+    data = encoded(noise(1, size), "JPEG", subsampling="4:2:0")
+    preprocess = Preprocess(imgsz=16, resize=resize, interpolation=method)
+    assert np.array_equal(by_pillow(data, preprocess), decode(data, preprocess))
+
+
+@pytest.fixture
+def from_jpeg(engine, bundle, noise, encoded):
+    """Compare a file with its model on JPEGs and one PNG, after a change of what ilk decoded."""
+
+    def of(kinds=("JPEG", "JPEG", "PNG"), change=0):
+        files = [encoded(noise(i, (30, 20)), kind) for i, kind in enumerate(kinds)]
+        pixels = np.stack([decode(data, bundle.spec.preprocess) for data in files]) + np.uint8(
+            change
+        )
+        expected = softmax(engine.run(pixels).logits, 0.5)
+        reference = SimpleNamespace(
+            bundle=bundle,
+            probabilities=expected,
+            pictures=SimpleNamespace(
+                pixels=pixels, files=[Picture(str(i), content=data) for i, data in enumerate(files)]
+            ),
+        )
+        runner = Quarters(engine)
+        return compare_from_jpeg(runner, compare_outputs(runner, pixels, expected), reference)
+
+    return of
+
+
+def test_jpegs_by_pillow_agree_with_the_model(from_jpeg):
+    found = from_jpeg()
+    assert (found.top1_agreement.value, found.top1_agreement.n) == (1, 2)
+    assert found.max_probability_difference < 1e-6
+
+
+def test_pixels_that_differ_from_pillows_are_noticed(from_jpeg):
+    assert from_jpeg(change=100).max_probability_difference > 0.01
+
+
+def test_without_a_jpeg_there_is_nothing_to_say(from_jpeg):
+    assert from_jpeg(("PNG",)) is None

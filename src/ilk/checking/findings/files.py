@@ -16,6 +16,7 @@ from ilk.checking.findings.records import Finding
 from ilk.data.catalog import Catalog, LeftOut, Picture
 from ilk.data.inspection.facts import Facts
 from ilk.data.inspection.inspect import Inspection
+from ilk.spec import Conversion
 from ilk.text import escaped
 
 ENDINGS = {
@@ -28,6 +29,9 @@ ENDINGS = {
     "TIFF": (".tif", ".tiff"),
     "AVIF": (".avif",),
     "PPM": (".ppm", ".pgm"),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+    "HEIF": (".heic", ".heif", ".hif"),
+    "JXL": (".jxl",),
 }
 PLAIN_MODES = ("RGB", "L", "P", "RGBA", "LA", "PA")
 EXTREME_RATIO, OUTSIDE_RATIO, FENCE = 4.0, 1.35, 3.0  # see _sizes
@@ -40,14 +44,16 @@ ACTIONS = {
     "file.truncated": "Get the complete file, or delete it.",
     "file.not_a_picture": "Replace or delete it, or save it as JPEG or PNG; "
     "training leaves it out.",
-    "file.bomb": "Make it smaller; training leaves it out.",
+    "file.needs_package": "Install the package, or save it as JPEG or PNG; training leaves it out.",
+    "file.bomb": "Make it smaller, or allow more with --max-pixels; training leaves it out.",
     "file.unreadable": "Repair, replace or delete it; training leaves it out.",
     "file.ignored": "Ignore this if they are not pictures; else correct their extension.",
     "file.link": "Copy its target into the data: a copy of the folder would not contain it.",
     "file.changed": "Wait until nothing writes to the data, then check again.",
     "file.ending": "ilk uses the content, but other tools may fail: rename it.",
-    "file.animated": "Ignore this if the first frame shows its class; else save the right frame.",
-    "file.mode": "Convert it to 8-bit RGB to be sure how it looks.",
+    "file.animated": "Ignore this if the first frame shows its class; else save the right frame, "
+    "or choose pages and channels with --channels.",
+    "file.mode": "Look at it in the report, which shows it as the network sees it.",
     "file.rotated": "ilk corrects this, but other tools may show it sideways: store it upright.",
     "file.size": "Check whether it belongs here; the network sees all pictures at the same size.",
 }
@@ -68,7 +74,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     ):
         alike: dict[str, list[str]] = defaultdict(list)
         for picture, facts in zip(inspection.catalog.pictures, inspection.facts, strict=True):
-            if remark := look(picture, facts):
+            if remark := look(picture, facts, inspection.catalog.conversion):
                 alike[remark].append(picture.path)
         for remark, paths in alike.items():
             yield from per_file(kind, "info", paths, remark, ACTIONS[kind], len(inspection.facts))
@@ -168,7 +174,7 @@ def _linked(folder: str, root: str) -> Iterator[str]:
 # --- files that are unusual -----------------------------------------------------------------------
 
 
-def _ending(picture: Picture, facts: Facts) -> str:
+def _ending(picture: Picture, facts: Facts, _: Conversion) -> str:
     suffix = _suffix(picture.path)
     usual = ENDINGS.get(facts.format, ()) if picture.content is None else ()
     if not usual or suffix in usual:
@@ -176,15 +182,20 @@ def _ending(picture: Picture, facts: Facts) -> str:
     return f"has the extension {escaped(suffix) or 'none'}, but is a {facts.format}"
 
 
-def _animated(picture: Picture, facts: Facts) -> str:
+def _animated(picture: Picture, facts: Facts, conversion: Conversion) -> str:
+    if facts.planes > 1 and conversion.channels:
+        return ""
+    if facts.planes > 1:
+        return "has several pages or channels, of which the first is used (see --channels)"
     return "has several frames or pages, of which only the first is used" if facts.animated else ""
 
 
-def _mode(picture: Picture, facts: Facts) -> str:
+def _mode(picture: Picture, facts: Facts, conversion: Conversion) -> str:
     if facts.mode.startswith("CMYK"):
         return "has CMYK colours, which look different on a screen"
-    if "16" in facts.mode or facts.mode == "I":
-        return "has 16 bits per channel, of which the network gets 8"
+    if facts.deep:
+        low, high = conversion.range or (0, 65535)
+        return f"has more than 8 bits a channel: {low:g} to {high:g} become 0 to 255 (see --range)"
     if facts.transparent:
         return "has transparency, which is put on white"
     if facts.mode == "1":
@@ -192,7 +203,7 @@ def _mode(picture: Picture, facts: Facts) -> str:
     return "" if facts.mode in PLAIN_MODES else f"has unusual colours ({facts.mode})"
 
 
-def _rotated(picture: Picture, facts: Facts) -> str:
+def _rotated(picture: Picture, facts: Facts, _: Conversion) -> str:
     if facts.orientation == 1:
         return ""
     return f"is stored rotated or mirrored (EXIF orientation {facts.orientation}); ilk corrects it"

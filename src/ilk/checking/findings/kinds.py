@@ -19,6 +19,7 @@ KINDS = {
     "file.incomplete": "Truncated files that can be read in part",
     "file.empty": "Empty files",
     "file.not_a_picture": "Files that are not pictures",
+    "file.needs_package": "Pictures that need another package",
     "file.bomb": "Pictures too large to open safely",
     "file.changed": "Files that changed while they were read",
     "file.ignored": "Files that are ignored",

@@ -45,6 +45,8 @@ ACTIONS = {
     "picture.blurred": "Check whether its class is recognisable; keep it if you expect its kind.",
     "picture.grey": "Keep it if you expect its kind, but make sure that not all are of one class.",
 }
+# Of more than 8 bits, or several channels: it may be read in another way than it was meant.
+READ_OTHERWISE = "See whether --range or --channels shows more of it; else it shows little."
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
@@ -84,9 +86,11 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         ),
     )
     paths = evidence.paths
+    odd = np.array([facts.deep or facts.planes > 1 for facts in evidence.inspection.facts])
     for kind, severity, marks, remark in findings:
-        marked = [paths[i] for i in np.flatnonzero(marks)]
-        yield from per_file(kind, severity, marked, remark, ACTIONS[kind], total)
+        for some, action in ((marks & ~odd, ACTIONS[kind]), (marks & odd, READ_OTHERWISE)):
+            marked = [paths[i] for i in np.flatnonzero(some)]
+            yield from per_file(kind, severity, marked, remark, action, total)
 
 
 def _grey(colour: Floats) -> Mask:

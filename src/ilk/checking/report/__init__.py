@@ -112,7 +112,7 @@ def by_kind(findings: Findings) -> dict[tuple[Severity, str], list[Finding]]:
 def sections(findings: Findings) -> list[Section]:
     """Lay out the findings, as many as the page has room for."""
     kinds = by_kind(findings)
-    with Thumbnails() as thumbnails:
+    with Thumbnails(findings.catalog.conversion) as thumbnails:
         layout = _Layout(findings, thumbnails)
         share = 1 / max(1, len(kinds))
         pictures = min(PICTURES_PER_KIND, int(MAX_PICTURES * share))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ilk.data.catalog import Content
 from ilk.data.decode import opened
+from ilk.data.depth import is_deep, plane_count
 from ilk.data.inspection.truncation import ends_early
 
 STILL = ("MPO",)  # a phone's photo with a second view in it, no animation
@@ -34,6 +35,10 @@ class Facts:
         In pixels, before it is turned.
     animated : bool
         There are several frames or pages.
+    deep : bool
+        There are more than 8 bits a channel.
+    planes : int
+        The channels of all pages of a TIFF, or the frames of a DICOM file; 1 of other formats.
     orientation : int
         By EXIF, 1 to 8; 1 stands upright.
     camera : str
@@ -54,6 +59,8 @@ class Facts:
     width: int = 0
     height: int = 0
     animated: bool = False
+    deep: bool = False
+    planes: int = 1
     orientation: int = 1
     camera: str = ""
     day: str = ""
@@ -71,18 +78,21 @@ def facts_of(content: Content, modified: int = 0) -> Facts:
         The content is no picture.
     """
     if isinstance(content, np.ndarray):
-        return Facts(width=content.shape[1], height=content.shape[0], modified=modified)
+        deep = content.dtype != np.uint8
+        mode = str(content.dtype) if deep else "RGB"
+        height, width = content.shape[:2]
+        return Facts(mode=mode, width=width, height=height, deep=deep, modified=modified)
     if not isinstance(content, bytes):
-        return _facts(content, 0, False, modified)
+        return _facts(content, b"", modified)
     with opened(content) as image:
-        return _facts(image, len(content), ends_early(content), modified)
+        return _facts(image, content, modified)
 
 
-def _facts(image: Image.Image, size: int, ends_early: bool, modified: int) -> Facts:
+def _facts(image: Image.Image, data: bytes, modified: int) -> Facts:
     orientation, camera, day = _exif(image)
     deep = ";16" in str(getattr(image, "tile", "")) and ";16" not in image.mode
     return Facts(
-        bytes=size,
+        bytes=len(data),
         format=image.format or "",
         mode=f"{image.mode};16" if deep else image.mode,
         width=image.width,
@@ -91,7 +101,9 @@ def _facts(image: Image.Image, size: int, ends_early: bool, modified: int) -> Fa
         camera=camera,
         day=day,
         transparent=image.has_transparency_data,
-        ends_early=ends_early,
+        ends_early=ends_early(data),
+        deep=is_deep(image),
+        planes=plane_count(image, data),
         modified=modified,
         animated=_is_animated(image),  # last, as looking for frames moves on
     )

@@ -36,6 +36,7 @@ from ilk.data.inspection.inspect import Inspection
 from ilk.data.inspection.statistics import COSINES, LUMA, SKETCH, mirrored
 from ilk.errors import DecodeError
 from ilk.runtime import Progress, cores, silent
+from ilk.spec import Conversion
 
 Numbers = NDArray[np.int64]
 
@@ -175,6 +176,7 @@ class _Compared:
     evidence: Floats  # that is asked for
     large: NDArray[np.bool_]
     cleared: frozenset[tuple[int, int]]  # pairs of rows of this table
+    conversion: Conversion
 
     @classmethod
     def of(cls, inspection: Inspection, cleared: Iterable[Collection[str]]) -> _Compared:
@@ -195,6 +197,7 @@ class _Compared:
             np.where(plain, PLAIN_EVIDENCE, EVIDENCE)[rows].astype(np.float32),
             (shorter >= LARGE)[rows],
             _cleared_rows(inspection.catalog.pictures, pictures, cleared),
+            inspection.catalog.conversion,
         )
 
     def confirm(self, candidates: Numbers) -> list[Pair]:
@@ -216,7 +219,7 @@ class _Compared:
         for side, least in IN_WINDOWS if len(pairs) else ():
             large = self.large[pairs[:, :2]].all(axis=1)
             degrees[large], place[large] = _in_windows(
-                self.pictures, pairs[large], place[large], side
+                self.pictures, pairs[large], place[large], side, self.conversion
             )
             kept = ~large | (degrees >= least)
             pairs, place, degrees = pairs[kept], place[kept], degrees[kept]
@@ -229,7 +232,7 @@ class _Compared:
 
     def _with_like_detail(self, pairs: Numbers, place: Floats) -> tuple[Numbers, Floats, Floats]:
         """Return the pairs whose detail correlates, their places, and the correlation."""
-        degrees, deviations = _detail(self.pictures, pairs, place)
+        degrees, deviations = _detail(self.pictures, pairs, place, self.conversion)
         asked = self.evidence[pairs[:, :2]].max(axis=1)
         sure = (degrees >= DETAIL) & (deviations >= asked)
         less = self.large[pairs[:, :2]].all(axis=1) & (asked == EVIDENCE)
@@ -288,13 +291,15 @@ def _drawn(sketches: Floats) -> Floats:
     return drawn
 
 
-def _detail(pictures: Sequence[Picture], pairs: Numbers, place: Floats) -> tuple[Floats, Floats]:
+def _detail(
+    pictures: Sequence[Picture], pairs: Numbers, place: Floats, conversion: Conversion
+) -> tuple[Floats, Floats]:
     """Decode both pictures of each pair, and return the correlation of their detail.
 
     With it comes Fisher's z (1915): by how many standard deviations a correlation of so many
     independent values exceeds that of unlike pictures.
     """
-    left, right = _both(pictures, pairs, SIDE)
+    left, right = _both(pictures, pairs, SIDE, conversion)
     place = registered(blurred(left), blurred(right), place)
     degree = likeness_of_detail(left, right, place)
     # A copy of lower resolution shows less.
@@ -304,32 +309,38 @@ def _detail(pictures: Sequence[Picture], pairs: Numbers, place: Floats) -> tuple
 
 
 def _in_windows(
-    pictures: Sequence[Picture], pairs: Numbers, place: Floats, side: int
+    pictures: Sequence[Picture],
+    pairs: Numbers,
+    place: Floats,
+    side: int,
+    conversion: Conversion,
 ) -> tuple[Floats, Floats]:
     """Decode both pictures of each pair; return how far their texture agrees, and their places."""
     degrees = np.zeros(len(pairs), np.float32)
     places = place.copy()
     for start in range(0, len(pairs), PART):
         part = slice(start, start + PART)
-        left, right = _both(pictures, pairs[part], side)
+        left, right = _both(pictures, pairs[part], side, conversion)
         places[part] = refined(left, right, place[part])
         degrees[part] = likeness_in_windows(left, right, places[part])
     return degrees, places
 
 
-def _both(pictures: Sequence[Picture], pairs: Numbers, side: int) -> tuple[Floats, Floats]:
+def _both(
+    pictures: Sequence[Picture], pairs: Numbers, side: int, conversion: Conversion
+) -> tuple[Floats, Floats]:
     """Decode both pictures of each pair, the first one mirrored where the pair says so."""
     rows, where = np.unique(pairs[:, :2], return_inverse=True)
-    luma = np.stack([_luma(pictures[row], side) for row in rows])
+    luma = np.stack([_luma(pictures[row], side, conversion) for row in rows])
     one, other = where.reshape(-1, 2).T
     left = np.where(pairs[:, 2, None, None] == 1, luma[one][:, :, ::-1], luma[one])
     return left, luma[other]
 
 
-def _luma(picture: Picture, side: int) -> Floats:
+def _luma(picture: Picture, side: int, conversion: Conversion) -> Floats:
     """Return a picture's luma, squashed to a square; zeros if it can no longer be read."""
     try:
-        luma = reduced(picture.read(), side) @ LUMA
+        luma = reduced(picture.read(), side, conversion) @ LUMA
     except (OSError, DecodeError):
         return np.zeros((side, side), np.float32)
     image = Image.fromarray(luma).resize((side, side), Image.Resampling.BILINEAR)

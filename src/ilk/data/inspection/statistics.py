@@ -9,6 +9,7 @@ from PIL import Image, ImageFilter
 from ilk.arrays import Floats, Pixels
 from ilk.data.catalog import Content
 from ilk.data.decode import reduced
+from ilk.spec import PLAIN, Conversion
 
 SIDE = 128  # pixels: what statistics are taken of; a smaller picture is taken as it is
 SMALL = 64  # pixels: what edges are looked for in
@@ -32,7 +33,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of ITU-R BT.601
 BLANK = 1.0  # grey levels: pictures whose low frequencies vary less have no sketch
 
 
-def statistics_of(content: Content) -> Floats:
+def statistics_of(content: Content, conversion: Conversion = PLAIN) -> Floats:
     """Decode a picture at reduced size; return its statistics followed by its sketch.
 
     Raises
@@ -40,7 +41,7 @@ def statistics_of(content: Content) -> Floats:
     DecodeError
         The picture cannot be decoded.
     """
-    pixels = reduced(content, SIDE)
+    pixels = reduced(content, SIDE, conversion)
     luma = pixels @ LUMA
     return np.concatenate([_statistics(pixels, luma), sketch(luma)]).astype(np.float32)
 

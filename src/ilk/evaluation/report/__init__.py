@@ -14,6 +14,7 @@ from ilk.evaluation.mistakes import MAX_IN_REPORT, Mistake
 from ilk.evaluation.report.advice import advice
 from ilk.evaluation.result import Evaluation
 from ilk.evaluation.thumbnails import Thumbnails
+from ilk.spec import PLAIN, Conversion
 from ilk.text import pluralize
 
 # Limits that keep the page below 5 MB: about 100 thumbnails of 7 kB.
@@ -41,6 +42,7 @@ def write(
     facts: dict[str, str],
     plots: Mapping[str, Path],
     overlays: Mapping[str, str] | None = None,
+    conversion: Conversion = PLAIN,
 ) -> None:
     """Write the report of an evaluation.
 
@@ -55,8 +57,10 @@ def write(
         that do not exist are skipped.
     overlays : mapping of str to str, optional
         Pictures with heat maps as data URIs, by the path of the picture.
+    conversion : Conversion
+        How the model reads pictures of many bits or channels.
     """
-    with Thumbnails() as thumbnails:
+    with Thumbnails(conversion) as thumbnails:
         gallery = _Gallery(evaluation, thumbnails, overlays or {})
         page.write(
             path,

@@ -248,8 +248,8 @@ def test_an_animation(root, encoded, noise):
     ("changes", "words"),
     [
         ({"mode": "CMYK"}, "CMYK"),
-        ({"mode": "I;16"}, "16 bits"),
-        ({"mode": "RGB;16"}, "16 bits"),
+        ({"mode": "I;16", "deep": True}, "more than 8 bits"),
+        ({"mode": "F", "deep": True}, "more than 8 bits"),
         ({"mode": "RGBA", "transparent": True}, "transparency"),
         ({"mode": "P", "transparent": True}, "transparency"),
         ({"mode": "1"}, "black and white"),
