@@ -101,6 +101,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Run the command that the process was started with, and exit with its code."""
+    # Pillow then keeps some memory from picture to picture; mapping it anew takes time.
+    os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")
     from ilk.library_warnings import quiet_libraries
 
     with quiet_libraries():
