@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ilk.arrays import Floats, Pixels
+from ilk.data.decode import size_of as picture_size
+from ilk.data.limits import too_many
 from ilk.engines.base import ChunkedEngine
 from ilk.errors import EngineError, GateError, ModelError
 from ilk.evaluation.comparison import compared
@@ -120,11 +122,15 @@ def compare_from_jpeg(
 ) -> FromJpeg | None:
     """Compare what the file says of JPEGs that Pillow decoded with what the model says of them.
 
-    Only pixels that differ are run again; usually there are none.
+    Those beyond Pillow's limit of pixels are left out. Only pixels that differ are run again;
+    usually there are none.
     """
     pictures, preprocess = reference.pictures, reference.bundle.spec.preprocess
     encoded = ((i, picture.read()) for i, picture in enumerate(pictures.files))
-    pixels = {i: by_pillow(data, preprocess) for i, data in encoded if is_jpeg(data)}
+    jpegs = (
+        (i, data) for i, data in encoded if is_jpeg(data) and not too_many(*picture_size(data))
+    )
+    pixels = {i: by_pillow(data, preprocess) for i, data in jpegs}
     if not pixels:
         return None
     probabilities = found.probabilities.copy()
