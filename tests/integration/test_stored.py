@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import ilk
 import ilk.cli
@@ -245,12 +246,10 @@ def test_a_stored_run_is_exported_by_the_pictures_that_it_kept(stored, tmp_path)
 
 def values_of(recipe):
     """Return what a recipe says, whatever its keys are called, in order."""
-    import yaml
-
     return list(yaml.safe_load(recipe.read_text()).values())
 
 
-def test_a_stored_recipe_and_stored_features_train_the_same_model(stored, tmp_path, monkeypatch):
+def test_a_stored_recipe_trains_the_same_model(stored, tmp_path, monkeypatch):
     shutil.copytree(stored.folder / "cache", tmp_path / "cache")
     monkeypatch.setenv("ILK_CACHE", str(tmp_path / "cache"))
     before = stored.folder / "runs" / "probe"
@@ -258,10 +257,13 @@ def test_a_stored_recipe_and_stored_features_train_the_same_model(stored, tmp_pa
     run = ilk.train(stored.folder / "pictures", before / "recipe.yaml", runs=tmp_path)
 
     number = stored.expected["features"]["pictures"]
-    made_by, here = stored.expected["made_by"], made_here()
-    same = all(made_by[package] == here[package] for package in ("torch", "timm"))
-    assert run.metrics["training"]["features_computed"] == (0 if same else number)
-    assert values_of(run.folder / "recipe.yaml") == values_of(before / "recipe.yaml")
+    # JPEGs are decoded to other pixels since then: their features are not taken from the cache.
+    assert run.metrics["training"]["features_computed"] == number
+    then, now = (
+        ilk.Recipe(**yaml.safe_load((folder / "recipe.yaml").read_text()))
+        for folder in (before, run.folder)
+    )
+    assert now == then
     expected = stored.expected["models"]["probe"]
     found = ilk.load(run.model, **FIXED).predict([stored.folder / f for f in expected["files"]])
     np.testing.assert_allclose(found.probabilities, expected["probabilities"], atol=0.01)
