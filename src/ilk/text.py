@@ -30,9 +30,9 @@ def split_commas(values: Iterable[str]) -> list[str]:
     return [name for value in values for part in value.split(",") if (name := part.strip())]
 
 
-def pluralize(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str, many: str = "") -> str:
     """Return a number with its noun: "1 picture", "1,500 pictures"."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.arrays import Floats, Indices, Targets
+from ilk.arrays import Floats, Indices, Targets, numbered
 from ilk.inference.hellinger import hellinger
 from ilk.runtime import cores
 
@@ -61,7 +61,7 @@ def out_of_fold(
     """
     from threadpoolctl import threadpool_limits
 
-    names = np.arange(len(targets)) if groups is None else np.array(groups)
+    names = np.arange(len(targets)) if groups is None else numbered(groups)
     fold = assign_folds(targets, names, seed)
     used = np.flatnonzero(fold >= 0)
     if len(np.unique(targets[used])) < 2:

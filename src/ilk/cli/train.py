@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 else:
     FLAGS = grouped_flags()
 
+MAX_NAMED = 10  # classes
+
 
 def train(
     *data: str,
@@ -93,8 +95,12 @@ def train(
     if json:
         print_json(run.metrics)
         return
-    pictures, classes = len(run.catalog.of("train")), len(run.catalog.classes)
-    print(f"Trained on {pictures:,} pictures of {classes:,} classes in {run.facts.seconds:.1f} s")
+    pictures, names = len(run.catalog.of("train")), run.catalog.classes
+    named = f" ({', '.join(map(escaped, names))})" if len(names) <= MAX_NAMED else ""
+    print(
+        f"Trained on {pictures:,} pictures of {len(names):,} classes{named} in "
+        f"{run.facts.seconds:.1f} s"
+    )
     if run.evaluation:
         print_scores(run.evaluation)
         print(f"report  {escaped(run.report)}")

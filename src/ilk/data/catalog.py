@@ -21,7 +21,7 @@ from ilk.errors import DataError, DecodeError
 from ilk.folder import write_csv
 from ilk.runtime import cores
 from ilk.spec import PLAIN, SPLITS, Conversion
-from ilk.text import escaped, join_limited
+from ilk.text import escaped
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -160,7 +160,7 @@ class Catalog:
             raise DataError(
                 f"{len(bad):,} of {len(bad) + len(self.pictures):,} files of {self.source} "
                 f"cannot be read, more than --max-unreadable {limit:g} allows. "
-                f"The first: {join_limited((f'{escaped(x.path)} {x.reason}' for x in bad), 1)}."
+                f"The first: {escaped(bad[0].path)} {bad[0].reason}."
             )
 
     @property

@@ -27,8 +27,8 @@ def plain(name: str) -> str:
         c for c in unicodedata.normalize("NFKD", name) if not "\u0300" <= c <= "\u036f"
     )
     spaced = re.sub(r"[\s_\-\u2010-\u2015]+", " ", letters.casefold()).strip()
-    if whole := re.fullmatch(r"0*(\d+)(\.0*)?", spaced):
-        return whole[1]
+    if whole := re.fullmatch(r"(\d+)(\.0*)?", spaced):
+        return whole[1].lstrip("0") or "0"
     return re.sub(r"(?<!\d) | (?!\d)", "", spaced) or name
 
 

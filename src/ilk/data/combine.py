@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ilk.data.catalog import Catalog, LeftOut, Picture
@@ -22,9 +22,9 @@ def combined(catalogs: Sequence[Catalog]) -> Catalog:
         return catalogs[0]
     pictures: dict[str, Picture] = {}
     left_out: dict[str, LeftOut] = {}
-    for catalog in catalogs:
+    for number, catalog in enumerate(catalogs, 1):
         corrected = []
-        for picture in catalog.pictures:
+        for picture in _named_apart(catalog, number):
             before = pictures.get(picture.absolute, picture)
             corrected += [picture.path] if before.label != picture.label else []
             pictures[picture.absolute] = replace(
@@ -45,6 +45,13 @@ def combined(catalogs: Sequence[Catalog]) -> Catalog:
             )  # fmt: skip
     source = " + ".join(catalog.source for catalog in catalogs)
     return _with_splits(Catalog(tuple(pictures.values()), tuple(left_out.values()), source))
+
+
+def _named_apart(catalog: Catalog, number: int) -> Iterator[Picture]:
+    """Yield the pictures; those in memory, which have no place, under names of their own."""
+    for picture in catalog.pictures:
+        in_memory = picture.content is not None and number > 1
+        yield replace(picture, path=f"{number}/{picture.path}") if in_memory else picture
 
 
 def _with_splits(catalog: Catalog) -> Catalog:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ilk.data.catalog import Catalog, LeftOut, Picture
@@ -15,6 +15,8 @@ from ilk.data.names import (
     has_picture_suffix,
     is_picture_without_suffix,
     is_system_folder,
+    mask_folders,
+    tables_among,
 )
 from ilk.errors import DataError
 from ilk.text import escaped, pluralize
@@ -73,11 +75,6 @@ def _hint(root: Path, files: Sequence[str]) -> str:
     )
 
 
-def tables_among(files: Iterable[str]) -> list[str]:
-    """Return the files that may be tables of labels."""
-    return [file for file in files if file.lower().endswith((".csv", ".tsv", ".parquet"))]
-
-
 def _class_folder(
     root: Path, folder: Path, label: str, split: str | None
 ) -> Iterator[Picture | LeftOut]:
@@ -103,8 +100,15 @@ def _loose(file: str, split: str | None) -> LeftOut:
     return _not_a_picture(file, None, split)
 
 
+def _masks(folder: str, label: str | None, split: str | None) -> LeftOut:
+    reason = "is a folder of masks beside the pictures, by its name"
+    return LeftOut(folder, reason, label, split, False, "file.ignored")
+
+
 def _not_a_picture(path: str, label: str | None, split: str | None) -> LeftOut:
     """Leave out a file without a picture's suffix; a broken link may have been a class."""
+    if os.path.isdir(path):  # noqa: PTH112 -- as above
+        return _masks(path, label, split)
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 -- as above
         reason = f"is a broken link, to {escaped(os.readlink(path))}"  # noqa: PTH115
         return LeftOut(path, reason, label, split, False, "file.link")
@@ -115,6 +119,10 @@ def _files(folder: Path, label: str | None, split: str | None) -> Iterator[Pictu
     errors: list[OSError] = []
     for place, inner, names in os.walk(folder, onerror=errors.append):
         inner[:] = sorted(n for n in inner if not (n.startswith(".") or is_system_folder(n)))
+        aside = mask_folders(inner)
+        for name in sorted(aside):
+            inner.remove(name)
+            yield _masks(os.path.join(place, name), label, split)  # noqa: PTH118 -- as below
         for name in inner:
             path = os.path.join(place, name)  # noqa: PTH118 -- as in _has_picture_suffix
             if os.path.islink(path):  # noqa: PTH114

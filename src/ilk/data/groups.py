@@ -75,6 +75,8 @@ def groups_any(pictures: Sequence[Picture], by: str) -> bool:
 
 def group_names(pictures: Sequence[Picture], by: str) -> list[str]:
     """Return the name of each picture's group, '' where it has none: see `with_groups`."""
+    if by in columns_of(pictures):
+        return column(pictures, by)
     return _matches(by, pictures) if "(" in by else _joined(by, pictures)
 
 
@@ -88,7 +90,7 @@ def _matches(by: str, pictures: Sequence[Picture]) -> list[str]:
     """Return what the parentheses of a regular expression match in each path; '' where nothing."""
     try:
         expression = re.compile(by)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(
             f"--group-by {escaped(by)} is not a regular expression: {error}."
         ) from None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from ilk.arrays import Pixels
 from ilk.data.catalog import Catalog, Picture
 from ilk.errors import DataError, UsageError
 from ilk.spec import SPLITS
+from ilk.text import pluralize
 
 
 def from_arrays(
-    images: Sequence[Pixels] | Pixels,
+    images: Any,
     labels: Iterable[str] | None = None,
     *,
     splits: Iterable[str] | None = None,
@@ -25,9 +27,9 @@ def from_arrays(
 
     Parameters
     ----------
-    images : sequence of arrays, one array, or a tensor
-        Each ``[H, W, 3]`` RGB (tensors ``[3, H, W]`` too) or ``[H, W]`` grey; ``uint8``, or of
-        another numeric type if all are of about the same range.
+    images : sequence of arrays, PIL images, bytes or paths; one array, or a tensor
+        Arrays: each ``[H, W, 3]`` RGB (tensors ``[3, H, W]`` too) or ``[H, W]`` grey; ``uint8``,
+        or of another numeric type if all are of about the same range.
     labels, splits : iterables of str, optional
         One entry a picture. Labels that are numbers are turned into names; one-hot rows ``[N, K]``
         are the number of their column; a label that is missing (None, NaN) stays so.
@@ -49,11 +51,12 @@ def from_arrays(
     number = len(images)
     given_labels = [None] * number if labels is None else labels_of(labels)
     given_splits: list[str | None] = [None] * number if splits is None else list(splits)
-    if not len(given_labels) == len(given_splits) == number:
-        raise DataError(
-            f"{number} pictures came with {len(given_labels)} labels and {len(given_splits)} "
-            "splits; give one of each a picture."
-        )
+    for what, given in (("label", given_labels), ("split", given_splits)):
+        if len(given) != number:
+            raise DataError(
+                f"There are {pluralize(number, 'picture')} and {pluralize(len(given), what)}: give "
+                f"each picture one {what}."
+            )
     unknown = [] if splits is None else [s for s in given_splits if s not in SPLITS]
     if unknown:
         raise DataError(
@@ -62,13 +65,21 @@ def from_arrays(
     width = len(str(number))
     return Catalog(
         tuple(
-            Picture(f"{name}/{i:0{width}d}", label, split, content=rgb(image, i))
+            _picture(image, i, f"{name}/{i:0{width}d}", label, split)
             for i, (image, label, split) in enumerate(
                 zip(images, given_labels, given_splits, strict=True)
             )
         ),
         source=name,
     )
+
+
+def _picture(image: Any, index: int, name: str, label: str | None, split: str | None) -> Picture:
+    if isinstance(image, str | PathLike):
+        return Picture(str(image), label, split)
+    if hasattr(image, "getexif") or isinstance(image, bytes):  # a PIL image, or a file's content
+        return Picture(name, label, split, content=image)
+    return Picture(name, label, split, content=rgb(without_torch(image), index))
 
 
 def rgb(image: Any, index: int, deep: bool = True) -> Pixels:
@@ -82,7 +93,10 @@ def rgb(image: Any, index: int, deep: bool = True) -> Pixels:
         The array is of another type or shape; ``index`` names it in the message.
     """
     if not isinstance(image, np.ndarray):
-        raise DataError(f"Picture {index} is a {type(image).__name__}; give a NumPy array.")
+        raise DataError(
+            f"Picture {index} is of type {type(image).__name__}; give an array, a PIL image, a "
+            "file's bytes or a path."
+        )
     grey = image.ndim == 2
     shaped = grey or (image.ndim == 3 and image.shape[2] == 3)
     numbers = image.dtype.kind in "uif" if deep else image.dtype == np.uint8

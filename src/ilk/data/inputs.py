@@ -160,6 +160,6 @@ def _picture(item: Any, index: int, deep: bool) -> Picture:
     if isinstance(item, ENCODED):
         return Picture(name, content=bytes(item))
     raise UsageError(
-        f"Picture {index} is a {type(item).__name__}; give a path, encoded bytes, a file opened in "
-        "binary mode, a PIL image, or a uint8 array [H, W, 3]."
+        f"Picture {index} is of type {type(item).__name__}; give a path, encoded bytes, a file "
+        "opened in binary mode, a PIL image, or a uint8 array [H, W, 3]."
     )

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ilk.data.names import SPLIT_NAMES, has_picture_suffix, is_system_folder
+from ilk.data.names import (
+    SPLIT_NAMES,
+    has_picture_suffix,
+    is_system_folder,
+    mask_folders,
+    tables_among,
+)
 from ilk.errors import DataError
 from ilk.text import escaped, join_limited
 
@@ -53,16 +59,36 @@ def layout_of(root: Path) -> Layout:
         There are classes both in splits and beside them, or a folder cannot be listed.
     """
     contents = cache(_contents)
-    root = _unwrapped(root, contents)
+    given, root = root, _unwrapped(root, contents)
     folders, files = contents(root)
-    loose = tuple((file, None) for file in files)
+    around = [level for level in root.parents if level.is_relative_to(given)]
+    loose = tuple((file, None) for level in [root, *around] for file in contents(level)[1])
     places = _splits(root, folders, contents)
     # A class may be called 'test' too.
     if any(contents(place)[0] for place in places.values()):
         return _by_split(root, folders, places, contents, loose)
+    if len(folders) > 1 and set(folders) == set(places):
+        _refuse_flat_splits(root, folders, files)
     if len(folders) > 1 and all(_has_splits_only(root / name, contents) for name in folders):
         return _by_class(root, folders, contents, loose)
     return Layout(root, tuple((root / name, name, None) for name in folders), loose)
+
+
+def _refuse_flat_splits(root: Path, folders: Sequence[str], files: Sequence[str]) -> None:
+    """Refuse splits that hold pictures but no classes, which a table may name."""
+    if "train" not in {SPLIT_NAMES[name.lower()] for name in folders}:
+        return  # classes may be called 'test' and 'eval'
+    tables = tables_among(files)
+    how = (
+        f"If a table has the labels, give that: {escaped(tables[0])}."
+        if tables
+        else "Put the pictures of each class into a folder of their own in each split, or list "
+        "them in a table with the columns path,label."
+    )
+    raise DataError(
+        f"{escaped(root)} has the split folders {join_limited(folders)}, but no class folders in "
+        f"them. {how}"
+    )
 
 
 def _by_class(
@@ -172,7 +198,10 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
                     files.append(entry.path)
     except OSError as error:
         raise DataError(f"{escaped(folder)} cannot be listed: {error.strerror}.") from None
-    return sorted(folders, key=os.fsencode), sorted(files, key=os.fsencode)
+    masks = mask_folders(folders)  # left out as files are
+    files += [os.path.join(folder, name) for name in masks]  # noqa: PTH118 -- as in the others
+    kept = (name for name in folders if name not in masks)
+    return sorted(kept, key=os.fsencode), sorted(files, key=os.fsencode)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Iterable
 
 PICTURE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"),
@@ -37,6 +38,25 @@ NOT_DOWNLOADED = (
 def is_web_address(name: str) -> bool:
     """Return whether a name is an address such as ``https://example.org/cat.jpg``, and no file."""
     return _ADDRESS.search(name) is not None and not os.path.lexists(name)
+
+
+IMAGE_FOLDERS = {"image", "images", "img", "imgs", "photos", "pictures"}
+MASK_FOLDERS = {
+    *("mask", "masks", "annotation", "annotations", "label", "labels", "segmentation"),
+    *("segmentations", "seg", "gt", "groundtruth", "ground_truth"),
+}
+
+
+def mask_folders(names: Collection[str]) -> set[str]:
+    """Return the folders of masks among folders side by side: there is one of images too."""
+    if not any(name.lower() in IMAGE_FOLDERS for name in names):
+        return set()
+    return {name for name in names if name.lower() in MASK_FOLDERS}
+
+
+def tables_among(files: Iterable[str]) -> list[str]:
+    """Return the files that may be tables of labels."""
+    return [file for file in files if file.lower().endswith((".csv", ".tsv", ".parquet"))]
 
 
 def is_system_folder(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ilk.data.combine import combined
 from ilk.data.folders import from_folder
 from ilk.data.in_memory import from_arrays
 from ilk.data.named import NAMED
-from ilk.data.names import NOT_DOWNLOADED, is_web_address
+from ilk.data.names import NOT_DOWNLOADED, SPLIT_NAMES, is_web_address
 from ilk.data.table_files import TABLE_READERS
 from ilk.data.tables import from_frame, from_table, parse_columns
 from ilk.errors import UsageError
@@ -52,11 +53,23 @@ def open_catalog(data: Any, columns: Mapping[str, str] | str | None = None) -> C
         opened = [_opened(source, names) for source in data]
         if names and not any(was_table for _, was_table in opened):
             _refuse_columns(names)
-        return combined([catalog for catalog, _ in opened])
+        return combined(_split_by_name(data, [catalog for catalog, _ in opened]))
     catalog, is_table = _opened(data, names)
     if names and not is_table:
         _refuse_columns(names)
     return catalog
+
+
+def _split_by_name(data: Sequence[Any], catalogs: list[Catalog]) -> list[Catalog]:
+    """Return the catalogs with splits if the sources are named so: train.csv and test.csv."""
+    names = [Path(x).stem.lower() if isinstance(x, str | os.PathLike) else "" for x in data]
+    splits = [SPLIT_NAMES.get(name) for name in names]
+    if "train" not in splits or None in splits or any(catalog.splits for catalog in catalogs):
+        return catalogs
+    return [
+        replace(catalog, pictures=tuple(replace(p, split=split) for p in catalog.pictures))
+        for catalog, split in zip(catalogs, splits, strict=True)
+    ]
 
 
 def _are_sources(data: Any) -> bool:
@@ -85,15 +98,16 @@ def _opened(data: Any, columns: Mapping[str, str]) -> tuple[Catalog, bool]:
             f"{escaped(data)} {NOT_DOWNLOADED}. Unpack an archive, and give the folder."
         )
     path = Path(data)
-    if not path.exists() and str(data) in NAMED:
+    exists = os.path.exists(path)  # noqa: PTH110 -- any length of name
+    if not exists and str(data) in NAMED:
         return NAMED[str(data)](), False
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 -- as above
         return from_folder(path), False
-    if path.suffix.lower() in TABLE_READERS and path.exists():
+    if path.suffix.lower() in TABLE_READERS and exists:
         return from_table(path, columns), True
-    if path.name.lower().endswith(ARCHIVES) and path.exists():
+    if path.name.lower().endswith(ARCHIVES) and exists:
         raise UsageError(f"{escaped(path)} is an archive: unpack it, and give the folder.")
-    if path.exists():
+    if exists:
         raise UsageError(f"{escaped(path)} is not a folder or a table that ilk reads. {ALLOWED}")
     raise UsageError(f"There is no {escaped(path)}. {ALLOWED}")
 

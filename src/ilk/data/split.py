@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilk.data.catalog import Catalog
-from ilk.data.folders import tables_among
+from ilk.data.names import tables_among
 from ilk.errors import DataError
 from ilk.text import escaped, join_limited, pluralize
 
@@ -131,9 +131,12 @@ def _groups_by_class(catalog: Catalog, seed: int) -> Iterator[tuple[str, dict[st
 def _shuffled(digests: Iterable[str], seed: int) -> list[str]:
     """Return digests in a pseudorandom order that depends on them and the seed only."""
     salt = str(seed).encode()
-    return sorted(
-        digests, key=lambda d: hashlib.blake2b(d.encode(), key=salt, digest_size=16).digest()
-    )
+
+    def place(name: str) -> bytes:
+        content = name.encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(content, key=salt, digest_size=16).digest()
+
+    return sorted(digests, key=place)
 
 
 def _refuse_if_unwritable(classes: Iterable[str]) -> None:

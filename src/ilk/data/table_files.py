@@ -6,7 +6,8 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ilk.data.catalog import OWN_COLUMNS
@@ -34,7 +35,9 @@ def _read_csv(path: Path) -> Table:
         with io.StringIO(text, newline="") as file:
             reader = csv.DictReader(file, restval="", strict=True, delimiter=separator,
                                     skipinitialspace=True)  # fmt: skip
-            names = {name: column_name(name) for name in reader.fieldnames or []}
+            fields = list(reader.fieldnames or [])
+            refuse_repeated(map(column_name, fields))
+            names = {name: column_name(name) for name in fields}
             rows = [
                 {names[k]: cell_text(names[k], v) for k, v in row.items() if k is not None}
                 for row in reader
@@ -57,9 +60,17 @@ def _decoded(content: bytes) -> str:
     return content.decode("utf-8-sig", "surrogateescape")
 
 
+def refuse_repeated(names: Iterable[str]) -> None:
+    """Raise a ValueError if a column that ilk reads is there twice."""
+    counts = Counter(names)
+    twice = [name for name in OWN_COLUMNS if counts[name] > 1]
+    if twice:
+        raise ValueError(f"the column {twice[0]} is there {counts[twice[0]]} times")
+
+
 def column_name(name: str) -> str:
     """Return a column's name: those that ilk knows in any case, all without outer spaces."""
-    plain = name.strip()
+    plain = cell_text("", name)
     return plain.lower() if plain.lower() in OWN_COLUMNS else plain
 
 
@@ -83,7 +94,8 @@ def _read_parquet(path: Path) -> Table:
         ) from None
     try:
         table = parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
+        refuse_repeated(map(column_name, table.column_names))
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         first = str(error).splitlines()[0]
         raise DataError(f"{escaped(path)} cannot be read as Parquet: {first}.") from None
     names = {name: column_name(name) for name in table.column_names}

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ilk.data.names import PICTURE_SUFFIXES, has_picture_suffix, is_system_folder
 
+LONGEST = 6  # folders of a name that are compared
 MOST_FILES = 500_000  # looked through for those that are not where the table says
+
+# The path of each picture by its name, with the last folders above it.
+Index = dict[str, list[tuple[str, tuple[str, ...]]]]
 
 
 class TablePaths:
@@ -26,24 +31,34 @@ class TablePaths:
         self.folder = folder
         self.moved: dict[str, str] = {}
         self._stems: dict[str, dict[str, list[str]]] = {}
+        self._taken: set[str] = set()
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep the files that are where a cell says from being found for another cell."""
+        asked = (str(self.folder / name) for name in names)
+        self._taken.update(os.path.abspath(file) for file in asked if os.path.lexists(file))  # noqa: PTH100
 
     def find(self, name: str) -> str:
         """Return the file that a cell names: as it stands if that is there, else as it is meant.
 
         It may be written with ``file://``, with backslashes, with spaces around it, or without the
         file's ending; or lie in another folder below, or have been in a folder of another machine,
-        if only one file has its name. Otherwise the name is returned as it stands.
+        if only one file has its name, and no other cell names that. Otherwise the name is returned
+        as it stands.
         """
         asked = str(self.folder / name)
         if os.path.lexists(asked):
             return asked
+        if name in self.moved:
+            return self.moved[name]
         names = _spellings(name)
         for file in self._beside(names):
             if os.path.isfile(file):  # noqa: PTH113
                 return file
         found = next(filter(None, map(self._below, names)), None)
-        if found is None:
+        if found is None or os.path.abspath(found) in self._taken:  # noqa: PTH100
             return asked
+        self._taken.add(os.path.abspath(found))  # noqa: PTH100
         self.moved[name] = found
         return found
 
@@ -65,12 +80,16 @@ class TablePaths:
         parts = tuple(part for part in name.split("/") if part not in {"", ".", ".."})
         if not parts:
             return None
-        found = self._index.get(parts[-1], [])
-        if not found and _lacks_ending(name):
-            found = self._index_of_stems.get(parts[-1], [])
-        for length in range(len(parts) - 1, 0 if len(parts) > 1 else -1, -1):
+        index = self._index
+        if parts[-1] not in index and _lacks_ending(name):
+            index = self._index_of_stems
+        if len(parts) == 1:
+            found = index.get(parts[-1], [])
+            return found[0][0] if len(found) == 1 else None
+        found = [entry for entry in index.get(parts[-1], []) if entry[1][-1:] == parts[-2:-1]]
+        for length in range(min(len(parts) - 1, LONGEST), 0, -1):
             folders = parts[-1 - length : -1]
-            alike = [file for file in found if Path(file).parts[-1 - length : -1] == folders]
+            alike = [file for file, above in found if above[-length:] == folders]
             if alike:
                 return alike[0] if len(alike) == 1 else None
         return None
@@ -81,7 +100,7 @@ class TablePaths:
             stems = self._stems[folder] = {}
             try:
                 names = sorted(os.listdir(folder))  # noqa: PTH208
-            except OSError:
+            except (OSError, ValueError):
                 names = []
             for name in names:
                 stem, ending = os.path.splitext(name)  # noqa: PTH122
@@ -90,23 +109,25 @@ class TablePaths:
         return self._stems[folder]
 
     @cached_property
-    def _index(self) -> dict[str, list[str]]:
+    def _index(self) -> Index:
         """The pictures below the folder by name; empty if there are too many files."""
-        index: dict[str, list[str]] = {}
+        index: Index = {}
         seen = 0
         for place, inner, names in os.walk(self.folder):
             inner[:] = sorted(n for n in inner if not (n.startswith(".") or is_system_folder(n)))
             seen += len(names)
             if seen > MOST_FILES:
                 return {}
+            above = Path(place).parts[-LONGEST:]
             for name in sorted(names):
                 if has_picture_suffix(name):
-                    index.setdefault(name, []).append(os.path.join(place, name))  # noqa: PTH118
+                    entry = os.path.join(place, name), above  # noqa: PTH118
+                    index.setdefault(name, []).append(entry)
         return index
 
     @cached_property
-    def _index_of_stems(self) -> dict[str, list[str]]:
-        index: dict[str, list[str]] = {}
+    def _index_of_stems(self) -> Index:
+        index: Index = {}
         for name, files in self._index.items():
             index.setdefault(os.path.splitext(name)[0], []).extend(files)  # noqa: PTH122
         return index
@@ -115,7 +136,8 @@ class TablePaths:
 def _spellings(name: str) -> list[str]:
     names = [name.strip()]
     if names[0].lower().startswith("file:"):
-        names.append(unquote(urlsplit(names[0]).path))
+        with suppress(ValueError):  # what follows is no address
+            names.append(unquote(urlsplit(names[0]).path))
     return names + [other.replace("\\", "/") for other in names if "\\" in other]
 
 

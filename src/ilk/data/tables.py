@@ -10,12 +10,14 @@ from typing import Any
 
 from ilk.data.catalog import OWN_COLUMNS, Catalog, LeftOut, Picture
 from ilk.data.names import NOT_DOWNLOADED, SPLIT_NAMES, has_picture_suffix, is_web_address
-from ilk.data.table_files import TABLE_READERS, Table, cell_text, column_name
+from ilk.data.table_files import TABLE_READERS, Table, cell_text, column_name, refuse_repeated
 from ilk.data.table_paths import TablePaths
 from ilk.errors import DataError, UsageError
+from ilk.spec import SPLITS
 from ilk.text import escaped, join_limited, pluralize
 
 log = logging.getLogger("ilk")
+IS_VALID = {"true": "val", "1": "val", "false": "train", "0": "train"}
 ONE = {"1", "1.0", "true", "True", "TRUE"}
 ZERO_OR_ONE = ONE | {"0", "0.0", "false", "False", "FALSE"}
 RENAMABLE = ("path", "label", "split", "group", "left_out")
@@ -39,8 +41,13 @@ def parse_columns(columns: Mapping[str, str] | str | None) -> dict[str, str]:
     if isinstance(columns, str):
         parts = (part.partition("=") for part in columns.split(","))
         pairs = [(ours.strip().lower(), theirs.strip()) for ours, _, theirs in parts]
-    else:
+    elif isinstance(columns, Mapping):
         pairs = columns.items()
+    else:
+        raise UsageError(
+            f"The columns are of type {type(columns).__name__}; give a dict or a str such "
+            "as path=NAME,label=NAME."
+        )
     for ours, theirs in pairs:
         if ours not in RENAMABLE or not theirs:
             raise UsageError(
@@ -67,6 +74,11 @@ def from_table(path: Path, columns: Mapping[str, str] | None = None) -> Catalog:
 
 def from_frame(frame: Any, columns: Mapping[str, str] | None = None) -> Catalog:
     """Make a Catalog of a DataFrame, as of a table; paths are relative to the working directory."""
+    try:
+        refuse_repeated(column_name(str(name)) for name in frame.columns)
+    except ValueError as error:
+        raise DataError(f"The DataFrame cannot be read: {error}.") from None
+    frame = frame.loc[:, ~frame.columns.duplicated()]
     names = {name: column_name(str(name)) for name in frame.columns}
     missing = frame.isna()
     rows = [
@@ -88,7 +100,10 @@ def _from_rows(
     missing = [name for name in ("path", "label") if name not in header]
     if missing:
         raise DataError(_lacking(source, header, missing, rows, paths))
-    pictures: list[Picture] = []
+    if "split" not in header and "is_valid" in header:
+        rows = [{**row, "split": row["is_valid"]} for row in rows]
+    paths.reserve(row["path"] for row in rows)
+    listed: list[Picture] = []
     left_out: list[LeftOut] = []
     for row in rows:
         file = paths.find(row["path"])
@@ -105,7 +120,9 @@ def _from_rows(
             kind = "file.unlabelled" if unlabelled else ""
             left_out.append(LeftOut(file, reason, label, split, gone, kind, others))
         else:
-            pictures.append(Picture(file, label, split, columns=others))
+            listed.append(Picture(file, label, split, columns=others))
+    pictures, several = _once_each(listed, source)
+    left_out += several
     if paths.moved:
         name, file = next(iter(paths.moved.items()))
         log.warning(
@@ -121,6 +138,36 @@ def _from_rows(
             f"{escaped(bare)}). Fill in the split column everywhere, or drop it."
         )
     return Catalog(tuple(pictures), tuple(left_out), source=source)
+
+
+def _once_each(listed: Sequence[Picture], source: str) -> tuple[list[Picture], list[LeftOut]]:
+    """Return each file once, and those with several labels, which are left out.
+
+    A file that is in several splits stays in train, else in val.
+    """
+    rows: dict[str, list[Picture]] = {}
+    for picture in listed:
+        rows.setdefault(picture.absolute, []).append(picture)
+    if len(rows) == len(listed):
+        return list(listed), []
+    pictures, left_out, again = [], [], 0
+    for same in rows.values():
+        labels = sorted({str(p.label) for p in same})
+        kept = min(same, key=lambda p: SPLITS.index(p.split) if p.split else 0)
+        if len(labels) > 1:
+            reason = f"has several labels in the table: {join_limited(labels)}"
+            left_out.append(
+                LeftOut(kept.path, reason, None, kept.split, True, "label.conflict", kept.columns)
+            )
+        else:
+            pictures.append(kept)
+            again += len(same) - 1
+    if again:
+        log.warning(
+            "%s of %s again: each file counts once, in train if one of its rows is",
+            pluralize(again, "row names a file", "rows name a file"), escaped(source),
+        )  # fmt: skip
+    return pictures, left_out
 
 
 def _with_header(header: list[str], rows: list[dict[str, str]], paths: TablePaths) -> Table:
@@ -202,7 +249,8 @@ def _lacking(
         has = f"its first line is '{escaped(header[0])}'"
     meant = _meant(header, missing, rows, paths)
     return (
-        f"{escaped(source)} lacks the column {' and '.join(missing)}; {has}. "
+        f"{escaped(source)} lacks the column{'s' * (len(missing) > 1)} {' and '.join(missing)}; "
+        f"{has}. "
         + (f"Perhaps --columns {meant}. " if meant else "")
         + "Expected path,label and optionally split in the first line, or --columns "
         "path=NAME,label=NAME."
@@ -225,16 +273,21 @@ def _meant(
     if "label" in missing:
         label = next((name for name in header if name.casefold() in LABEL_NAMES), "")
         found |= {"label": label} if label else {}
+    if "label" in missing and "path" in found:
+        named = [{**row, "path": row[found["path"]]} for row in rows]
+        others = ["path", *(name for name in header if name != found["path"])]
+        if "label" in _without_indicators(others, named)[0]:
+            return f"path={found['path']}"
     complete = found.keys() >= set(missing)
     return ",".join(f"{ours}={theirs}" for ours, theirs in found.items()) if complete else ""
 
 
 def _row_trouble(file: str, label: str | None) -> str:
-    if Path(file).is_dir():
+    if os.path.isdir(file):  # noqa: PTH112 -- any length of name
         return "is a folder, where the table should name a file"
     if is_web_address(file):
         return NOT_DOWNLOADED
-    if not Path(file).is_file():
+    if not os.path.isfile(file):  # noqa: PTH113 -- as above
         return "is named in the table but is not there"
     return "" if label else "has no label in the table"
 
@@ -242,6 +295,7 @@ def _row_trouble(file: str, label: str | None) -> str:
 def _split_name(text: str | None, table: str) -> str | None:
     if not text:
         return None
+    text = IS_VALID.get(text.lower(), text)
     if text.lower() not in SPLIT_NAMES:
         raise DataError(
             f"{escaped(table)} has the unknown split '{escaped(text)}'. "

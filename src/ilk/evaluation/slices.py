@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ilk.arrays import Mask
+from ilk.arrays import Mask, numbered
 from ilk.errors import UsageError
 from ilk.evaluation.intervals import Measured, share
 from ilk.evaluation.units import Units
@@ -29,6 +27,7 @@ class Slice:
     value: str
     accuracy: Measured
     differs: bool
+    pictures: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry in ``metrics.json``."""
@@ -36,6 +35,7 @@ class Slice:
             "value": self.value,
             "accuracy": self.accuracy.to_dict(),
             "differs": self.differs,
+            "pictures": self.pictures,
         }
 
 
@@ -79,7 +79,7 @@ def sliced(
     """
     from scipy.stats import fisher_exact
 
-    names, of = np.unique(np.array(values, dtype=object).astype(str), return_inverse=True)
+    names, of = sorted(set(values)), numbered(values)
     level = SIGNIFICANCE / (tests or len(names))
     slices = []
     for k, name in enumerate(names):
@@ -87,8 +87,8 @@ def sliced(
         table = [_effective_counts(right, chosen, units) for chosen in (mine, ~mine)]
         differs = len(names) > 1 and fisher_exact(table).pvalue < level
         measured = share(right[mine], units[mine] if units else None)
-        slices.append(Slice(str(name), measured, bool(differs)))
-    return sorted(slices, key=lambda s: (s.accuracy.value, s.accuracy.n))
+        slices.append(Slice(str(name), measured, bool(differs), int(mine.sum())))
+    return sorted(slices, key=lambda s: (s.accuracy.value, s.pictures))
 
 
 def _effective_counts(right: Mask, chosen: Mask, units: Units | None) -> tuple[int, int]:

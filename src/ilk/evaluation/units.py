@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ilk.arrays import Indices, Mask, Reals
+from ilk.arrays import Indices, Mask, Reals, numbered
 from ilk.data.catalog import Picture
 
 PRIOR = 5.0  # groups' worth of evidence that predictions within a group agree
@@ -34,10 +34,10 @@ class Units:
     @classmethod
     def of(cls, pictures: Sequence[Picture]) -> Units | None:
         """Return the units of digested pictures; None if each is independent of the others."""
-        group = _numbers([p.origin or p.path for p in pictures])
+        group = numbered([p.origin or p.path for p in pictures])
         if not len(group) or group.max() + 1 == len(group):
             return None
-        copy = _numbers([p.distinct or p.path for p in pictures])
+        copy = numbered([p.distinct or p.path for p in pictures])
         return cls(group, copy, any(p.group for p in pictures))
 
     def __len__(self) -> int:
@@ -78,10 +78,6 @@ class Units:
             )
             agreement = (min(1.0, max(0.0, seen)) * evidence + PRIOR) / (evidence + PRIOR)
         return float(number**2 / (np.square(copies).sum() + agreement * pairs))
-
-
-def _numbers(names: Sequence[str]) -> Indices:
-    return np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)[1]
 
 
 def _sums(unit: Indices, values: Reals) -> tuple[Reals, Reals]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ilk.arrays import Floats, Indices, Targets
+from ilk.arrays import Floats, Indices, Targets, numbered
 from ilk.checking.out_of_fold import assign_folds
 from ilk.runtime import cores
 
@@ -85,8 +85,8 @@ def solve(
     weighting = "balanced" if balanced else None
     tried = STRENGTHS if strength is None else (strength,)
     each = np.arange(len(targets))
-    copy = np.unique(each if copies is None else copies, return_inverse=True)[1]
-    group = np.unique(copy if groups is None else groups, return_inverse=True)[1]
+    copy = each if copies is None else numbered(copies)
+    group = copy if groups is None else numbered(groups)
     _, first = np.unique(copy * (targets.max() + 1) + targets, return_index=True)
     chosen = _enough(targets, np.sort(first), seed)
     with _quietly_on_one_blas_thread():

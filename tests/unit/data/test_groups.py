@@ -52,3 +52,15 @@ def test_pictures_without_a_group_stand_alone_and_are_counted(caplog):
 def test_what_groups_nothing_is_refused(by, error, message):
     with pytest.raises(error, match=message):
         with_groups(catalog("1", "2", site=["x", "x"]), by)
+
+
+@pytest.mark.parametrize("name", ["patient (id)", "plate+well"])
+def test_a_column_of_any_name_groups(name):
+    data = Catalog(tuple(Picture(str(i), columns={name: "xy"[i % 2]}) for i in range(4)))
+    assert groups(data, name) == ["x", "y", "x", "y"]
+
+
+@pytest.mark.parametrize("by", ["(a{99999999999})", "(" * 3000 + ")" * 3000])
+def test_expressions_beyond_all_bounds_are_refused(by):
+    with pytest.raises(UsageError, match="not a regular expression"):
+        with_groups(catalog("1", "2"), by)

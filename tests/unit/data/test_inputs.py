@@ -44,7 +44,7 @@ def test_open_files_are_read(tmp_path, write_picture):
 
 
 def test_a_file_opened_as_text_is_refused():
-    with pytest.raises(UsageError, match=r"is a str; .* binary mode"):
+    with pytest.raises(UsageError, match=r"is of type str; .* binary mode"):
         pictures_of(io.StringIO("x"))
 
 

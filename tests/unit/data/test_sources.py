@@ -11,8 +11,10 @@ import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pyarrow import parquet
 
+import ilk
 from ilk.data import sources
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.folders import find_pictures
@@ -466,7 +468,7 @@ def test_an_empty_split_column_is_none(table):
     ],
 )
 def test_a_missing_column_is_named_with_those_that_are_there(table, header, lacks, has):
-    with pytest.raises(DataError, match=f"lacks the column {lacks}.*it has {has}"):
+    with pytest.raises(DataError, match=f"lacks the columns? {lacks}.*it has {has}"):
         open_catalog(table(f"{header}\n1,2\n"))
 
 
@@ -863,3 +865,109 @@ def test_any_table_is_read_or_refused_in_a_sentence(
     with pytest.raises((DataError, UsageError)) as caught:
         open_catalog(path, columns)
     assert len(str(caught.value)) < 1500
+
+
+def test_a_file_that_another_row_names_is_not_taken_for_one_that_is_gone(table):
+    data = open_catalog(table("path,label,split\ntrain/cat/1.png,cat,train\ncat/1.png,cat,val\n"))
+    assert [(p.path.endswith("photos/cat/1.png"), p.split) for p in data.pictures] == [
+        (True, "val")
+    ]
+    assert [x.reason for x in data.left_out] == ["is named in the table but is not there"]
+
+
+def test_a_file_in_several_rows_counts_once(table, caplog):
+    text = "path,label,split\ncat/1.png,cat,val\ncat/1.png,cat,train\ndog/2.png,dog,train\n"
+    data = open_catalog(table(text))
+    assert [(p.label, p.split) for p in data.pictures] == [("cat", "train"), ("dog", "train")]
+    assert "1 row names a file" in caplog.text
+
+
+def test_a_file_with_several_labels_is_left_out_with_them(table):
+    data = open_catalog(table("path,label\ncat/1.png,rust\ncat/1.png,scab\ndog/2.png,rust\n"))
+    assert [p.label for p in data.pictures] == ["rust"]
+    assert [x.reason for x in data.left_out] == ["has several labels in the table: rust, scab"]
+
+
+@pytest.mark.parametrize("header", ["path,label,Label", "path,label,label", "path,path,label"])
+def test_a_column_that_is_there_twice_is_refused(table, header):
+    with pytest.raises(DataError, match="is there 2 times"):
+        open_catalog(table(f"{header}\ncat/1.png,cat,dog\n"))
+
+
+@pytest.mark.parametrize("path", ["file://[x/y.jpg", "a\0b/c", "x" * 5000])
+def test_a_cell_that_no_file_can_be_called_loses_itself_only(table, path):
+    data = open_catalog(table(f"path,label\n{path},cat\ncat/1.png,cat\n"))
+    assert len(data) == 1
+    assert len(data.left_out) == 1
+
+
+def test_a_name_that_no_file_can_have_is_refused(root):
+    with pytest.raises(UsageError, match="There is no xxx"):
+        open_catalog("x" * 5000)
+
+
+def test_many_files_of_one_name_are_looked_up_quickly(tmp_path, write_picture):
+    write_picture(tmp_path / "first.png", 0)
+    for i in range(300):
+        (tmp_path / f"P{i}").mkdir()
+        os.link(tmp_path / "first.png", tmp_path / f"P{i}" / "0.png")
+    lines = (f"/old/place/P{i}/0.png,{'ab'[i % 2]}" for i in range(300))
+    (tmp_path / "t.csv").write_text("path,label\n" + "\n".join(lines))
+    assert len(open_catalog(tmp_path / "t.csv")) == 300
+
+
+def test_a_header_in_windows_1252_is_read(table):
+    data = open_catalog(table("path,label,Gr\u00f6\u00dfe\ncat/1.png,cat,1\n".encode("cp1252")))
+    assert data.pictures[0].columns == {"Gr\u00f6\u00dfe": "1"}
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Training", "Validation", "Testing")])
+def test_sources_that_are_named_as_splits_are_splits(tree, root, names):
+    tree(*(f"{name}/{c}/{name}.png" for name in names for c in ("cat", "dog")))
+    data = open_catalog([root / name for name in names])
+    assert [p.split for p in data.of("train")] == ["train", "train"]
+    assert len(data.splits) == len(names)
+
+
+def test_the_column_is_valid_is_a_split(table):
+    data = open_catalog(table("path,label,is_valid\ncat/1.png,cat,False\ndog/2.png,dog,True\n"))
+    assert [p.split for p in data.pictures] == ["train", "val"]
+
+
+def test_splits_without_classes_are_refused_with_the_table(tree, root):
+    tree("train/1.png", "test/2.png")
+    with pytest.raises(DataError, match=r"split folders test, train, but no class folders"):
+        open_catalog(root)
+    (root / "labels.csv").write_text("id,label\n")
+    with pytest.raises(DataError, match=r"give that: .*labels\.csv"):
+        open_catalog(root)
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_folders_of_masks_beside_images_are_left_out(tree, root, inner):
+    form = "{1}/{0}/1.png" if inner else "{0}/{1}/1.png"
+    data = open_catalog(tree(*(form.format(k, c) for k in ("images", "masks") for c in "ab")))
+    assert data.classes == ("a", "b")
+    assert len(data) == 2
+    reasons = {x.reason for x in data.left_out}
+    assert reasons == {"is a folder of masks beside the pictures, by its name"}
+
+
+def test_arrays_of_several_sources_stay_apart():
+    arrays = np.zeros((2, 8, 8, 3), np.uint8)
+    data = open_catalog([ilk.from_arrays(arrays, ["a", "b"]), ilk.from_arrays(arrays, ["b", "a"])])
+    assert [p.label for p in data.pictures] == ["a", "b", "b", "a"]
+    assert len({p.path for p in data.pictures}) == 4
+
+
+def test_labels_of_paths_and_images(tree, root):
+    tree("1.png", "2.png")
+    with Image.open(root / "2.png") as image:
+        data = open_catalog(([root / "1.png", image], ["cat", "dog"]))
+    assert [p.label for p in data.pictures] == ["cat", "dog"]
+    assert data.pictures[0].path == str(root / "1.png")
+
+
+def test_a_one_hot_table_with_another_name_of_the_path_says_what_suffices(table):
+    with pytest.raises(DataError, match=r"Perhaps --columns path=image\. "):
+        open_catalog(table("image,cat,dog\ncat/1.png,1,0\ndog/2.png,0,1\n"))

@@ -50,6 +50,7 @@ def read_cleared(file: Path | None, known: Collection[str]) -> Cleared:
             names = [
                 n.strip() for n in next(csv.reader([line], skipinitialspace=True)) if n.strip()
             ]
+            names = list(dict.fromkeys(names))
             if len(names) < 2:
                 raise DataError(
                     f"Line {number} of {escaped(file)}, given as --not-copies, names "

@@ -175,7 +175,7 @@ class _Compared:
     sketches: Floats
     evidence: Floats  # that is asked for
     large: NDArray[np.bool_]
-    cleared: frozenset[tuple[int, int]]  # pairs of rows of this table
+    cleared: Mapping[int, set[int]]  # the groups of each row
     conversion: Conversion
 
     @classmethod
@@ -203,7 +203,11 @@ class _Compared:
     def confirm(self, candidates: Numbers) -> list[Pair]:
         """Return the candidates [M, 3] that are near copies, as pairs of rows of this table."""
         if self.cleared:
-            new = [tuple(pair[:2]) not in self.cleared for pair in candidates.tolist()]
+            groups = self.cleared
+            new = [
+                groups.get(one, set()).isdisjoint(groups.get(other, set()))
+                for one, other, _ in candidates.tolist()
+            ]
             candidates = candidates[new]
             if not len(candidates):
                 return []
@@ -242,18 +246,16 @@ class _Compared:
 
 def _cleared_rows(
     every: Sequence[Picture], compared: Sequence[Picture], cleared: Iterable[Collection[str]]
-) -> frozenset[tuple[int, int]]:
-    """Return the pairs of rows that were cleared; what holds for a file holds for its copies."""
-    groups = list(cleared)
-    if not groups:
-        return frozenset()
+) -> Mapping[int, set[int]]:
+    """Return the cleared groups of each row; what holds for a file holds for its copies."""
     row = {picture.digest: i for i, picture in enumerate(compared)}
     digest = {picture.absolute: picture.digest for picture in every}
-    pairs: set[tuple[int, int]] = set()
-    for paths in groups:
-        rows = {row[digest[p]] for p in paths if digest.get(p) in row}
-        pairs.update(combinations(sorted(rows), 2))
-    return frozenset(pairs)
+    groups: dict[int, set[int]] = defaultdict(set)
+    for number, paths in enumerate(cleared):
+        for path in paths:
+            if digest.get(path) in row:
+                groups[row[digest[path]]].add(number)
+    return groups
 
 
 def _neighbours(sketches: Floats) -> Numbers:

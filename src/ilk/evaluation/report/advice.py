@@ -27,9 +27,12 @@ def advice(evaluation: Evaluation) -> Iterator[str]:
             f"Look at the {pluralize(len(suspects), 'picture')} below whose label may be wrong: "
             "each wrong label counts as a mistake of the model."
         )
-    if evaluation.n < SMALL_SAMPLE:
+    if evaluation.distinct < SMALL_SAMPLE:
+        grouped = evaluation.units is not None and evaluation.units.grouped
+        what = "groups" if grouped else "pictures"
         yield (
-            f"Hold out more pictures: with {evaluation.n}, the accuracy could be anywhere between "
+            f"Hold out more {what}: with {evaluation.distinct}, the accuracy could be anywhere "
+            "between "
             f"{100 * evaluation.accuracy.low:.0f} and {100 * evaluation.accuracy.high:.0f} %."
         )
     worst = next((p for p in evaluation.most_confused if p["count"] >= FREQUENT), None)
