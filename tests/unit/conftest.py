@@ -93,7 +93,7 @@ def fake_backbone(monkeypatch):
 
 @pytest.fixture(scope="module")
 def train_once(tmp_path_factory):
-    """Return ``train_once(data)``: a run as with `fake_backbone`, for tests that do not change it."""
+    """Return ``train_once(data)``: a run as with `fake_backbone`, which no test may change."""
 
     def train(data):
         place = tmp_path_factory.mktemp("once")
