@@ -11,6 +11,8 @@ WORKERS ?= 2
 PYTEST := $(BIN)/pytest -n $(WORKERS)
 
 export HF_HUB_OFFLINE ?= 1
+# Each process of a test would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check lint-fix setup clean
 
@@ -24,7 +26,7 @@ test: check
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy -n $(WORKERS)
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit/test_public.py
 

@@ -8,6 +8,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # torch is not to use all cores in each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import io
+import itertools
 import shutil
 from contextlib import contextmanager
 
@@ -38,10 +39,18 @@ def warm_cache(colours_place, tmp_path_factory):
     return shutil.copytree(colours_place / "cache", tmp_path_factory.mktemp("warm") / "cache")
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory):
+    """Paths of folders for caches; to let pytest number thousands of them would take seconds."""
+    place = tmp_path_factory.mktemp("caches")
+    return (place / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
+def cache(caches, monkeypatch):
     """Keep each test's cache in its own folder, and hubs out of reach."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = next(caches)
+    folder.mkdir()
     monkeypatch.setenv("ILK_CACHE", str(folder))
     monkeypatch.delenv("ILK_CACHE_GB", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -72,7 +81,7 @@ def encoded():
     return _encoded
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_picture():
     """Return ``write_picture(path, seed)``: a small PNG, its folders made."""
 

@@ -138,15 +138,20 @@ def installed(module: str) -> bool:
 
 def versions(*more: str) -> dict[str, str]:
     """Return the versions of what decides the numbers, and of ``more`` packages that are there."""
+    numbers = {package: _version(package) for package in (*PACKAGES, *more)}
+    found = {package: number for package, number in numbers.items() if number is not None}
+    return {"python": platform.python_version(), **found}
+
+
+@cache  # reading the metadata takes long
+def _version(package: str) -> str | None:
+    """Return the version of a package, or None if it is not there."""
     from importlib import metadata  # late, as it takes longer than the rest of this module
 
-    found = {"python": platform.python_version()}
-    for package in (*PACKAGES, *more):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def cache_dir(kind: str) -> Path:

@@ -28,7 +28,7 @@ def environment(warm_cache: Path) -> dict[str, str]:
 def ilk(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ilk:
     """Run one ilk command; check its exit code, and that no traceback ever shows.
 
-    It runs within this process unless ``apart``.
+    It runs within this process unless ``apart``, where its plots are blank unless ``plots``.
     """
     home = tmp_path_factory.mktemp("home")
 
@@ -39,11 +39,15 @@ def ilk(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
         stdin: str | bytes = b"",
         env: Mapping[str, str] | None = None,
         apart: bool = False,
+        plots: bool = False,
     ) -> Done:
         words = [os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments]
         given = stdin.encode() if isinstance(stdin, str) else stdin
         place = {**environment, **(env or {})}
-        done = (run_apart if apart else run_here)(words, cwd, given, place)
+        if apart:
+            done = run_apart(words, cwd, given, place)
+        else:
+            done = run_here(words, cwd, given, place, plots)
         told = f"{arguments}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, told
         assert done.returncode == code, told

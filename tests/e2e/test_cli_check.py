@@ -74,14 +74,14 @@ def test_clean_data_gives_a_short_report(tiny, ilk, tmp_path):
 def test_a_report_is_not_replaced_unless_asked_for(ilk, refused, pictures, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("precious")
-    ilk("check", pictures, "--out", "out", cwd=tmp_path)
+    ilk("check", pictures, "--quick", "--out", "out", cwd=tmp_path)
     first = (tmp_path / "out" / "check.html").stat().st_mtime_ns
-    message = refused("check", pictures, "--out", "out", code=1, cwd=tmp_path)
+    message = refused("check", pictures, "--quick", "--out", "out", code=1, cwd=tmp_path)
     assert "out already exists. Choose another --out, or pass --exist-ok" in message
     assert (tmp_path / "out" / "check.html").stat().st_mtime_ns == first
-    ilk("check", pictures, "--out", "out", "--exist-ok", cwd=tmp_path)
+    ilk("check", pictures, "--quick", "--out", "out", "--exist-ok", cwd=tmp_path)
     assert (tmp_path / "out" / "mine.txt").read_text() == "precious"
-    ilk("check", pictures, "--out", ".", cwd=tmp_path)
+    ilk("check", pictures, "--quick", "--out", ".", cwd=tmp_path)
     assert (tmp_path / "check.html").is_file()
 
 
@@ -90,7 +90,8 @@ def test_a_report_is_not_replaced_unless_asked_for(ilk, refused, pictures, tmp_p
     [("leakage,unreadable", 3), ("duplicate.exact", 3), ("error", 3), ("leakage", 0)],
 )
 def test_the_gate(ilk, data, tmp_path, kinds, code):
-    done = ilk("check", "data", "--fail-on", kinds, "--json", code=code, cwd=tmp_path)
+    gate = ("--fail-on", kinds)
+    done = ilk("check", "data", *gate, "--quick", "--json", code=code, cwd=tmp_path)
     assert json.loads(done.stdout)["n"] == 27
     assert done.stderr.startswith("--fail-on: " if code else "")
 
@@ -98,14 +99,14 @@ def test_the_gate(ilk, data, tmp_path, kinds, code):
 def test_quarantine_and_undo_restore_every_byte(ilk, data, tmp_path):
     before = content(data)
     kinds = ("--kinds", "unreadable", "--kinds", "duplicate.exact")
-    done = ilk("check", "data", "--quarantine", "away", *kinds, cwd=tmp_path)
+    done = ilk("check", "data", "--quick", "--quarantine", "away", *kinds, cwd=tmp_path)
     assert "Moved 2 files to away. To move them back: ilk check --undo away/manifest.json" in (
         done.stderr
     )
     gone = set(before) - set(content(data))
     assert len(gone) == 2
     assert content(tmp_path / "away" / "files").keys() == {p.relative_to("red") for p in gone}
-    left = json.loads(ilk("check", "data", "--json", cwd=tmp_path).stdout)["counts"]
+    left = json.loads(ilk("check", "data", "--quick", "--json", cwd=tmp_path).stdout)["counts"]
     assert not {"file.unreadable", "duplicate.exact"} & set(left)
 
     done = ilk("check", "--undo", "away/manifest.json", cwd=tmp_path)
@@ -114,7 +115,8 @@ def test_quarantine_and_undo_restore_every_byte(ilk, data, tmp_path):
 
 
 def test_files_that_cannot_be_moved_back_are_reported(ilk, data, tmp_path):
-    ilk("check", "data", "--quarantine", "away", "--kinds", "unreadable", cwd=tmp_path)
+    away = ("--quarantine", "away", "--kinds", "unreadable")
+    ilk("check", "data", "--quick", *away, cwd=tmp_path)
     (data / "red" / "\x1b[2Jbad.png").write_text("new")
     done = ilk("check", "--undo", "away/manifest.json", code=1, cwd=tmp_path)
     assert done.stdout == "Moved 0 files back.\n"
@@ -124,7 +126,8 @@ def test_files_that_cannot_be_moved_back_are_reported(ilk, data, tmp_path):
 
 
 def test_nothing_to_move_makes_no_folder(ilk, data, tmp_path):
-    done = ilk("check", "data", "--quarantine", "away", "--kinds", "leakage", cwd=tmp_path)
+    away = ("--quarantine", "away", "--kinds", "leakage")
+    done = ilk("check", "data", "--quick", *away, cwd=tmp_path)
     assert done.stderr == (
         "--quarantine: there is nothing to move.\n"
         "Errors that --kinds does not select remain: file.not_a_picture, label.conflict.\n"

@@ -14,7 +14,7 @@ def report(tiny, ilk, trained, tmp_path_factory):
     (root / "wrong" / "blue").rename(root / "wrong" / "red")
     (root / "wrong" / "aside").rename(root / "wrong" / "blue")
     ilk("evaluate", trained.model, "wrong", "--slices", "shape", "--corruptions",
-        "--corrupted", "2", cwd=root)  # fmt: skip
+        "--corrupted", "2", cwd=root, plots=True)  # fmt: skip
     return root / "runs" / "evaluate" / "report.html"
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 import ilk
+from quick import blank_plots
 from shared import once
 
 
@@ -26,6 +27,7 @@ def cache(shared_cache, monkeypatch):
     """Take the place of the fixture of the same name that gives each test its own cache."""
     monkeypatch.setenv("ILK_CACHE", str(shared_cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    blank_plots(monkeypatch)
     return shared_cache
 
 

@@ -34,7 +34,7 @@ def kills(shared_cache, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("number", [4, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [2, pytest.param(15, marks=pytest.mark.slow)])
 def test_at_random_moments(kills, number):
     at_random = kills("--kills", str(number), "--seed", str(number))
     assert len(at_random) == number

@@ -47,9 +47,8 @@ def run_of(few, shared_cache, tmp_path_factory, request):
 
 
 def quick_ones():
-    """Return all recipes as parameters; those of large backbones are slow."""
-    large = {"finetune", "case-study"}
-    return [pytest.param(n, marks=pytest.mark.slow) if n in large else n for n in shipped()]
+    """Return all recipes as parameters; that of a large backbone is slow."""
+    return [pytest.param(n, marks=pytest.mark.slow) if n == "case-study" else n for n in shipped()]
 
 
 @pytest.mark.parametrize("name", quick_ones())

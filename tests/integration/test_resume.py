@@ -28,7 +28,7 @@ mode: scratch
 model: test_resnet
 imgsz: 16
 batch: 16
-epochs: 12
+epochs: 8
 optimizer: muon
 lr: 0.2
 rates: {}
@@ -105,7 +105,7 @@ def assert_same(run, other):
         for text in ((r / "history.csv").read_text() for r in (run, other))
     ]
     assert histories[0] == histories[1]
-    assert len(histories[0]) == 1 + 12
+    assert len(histories[0]) == 1 + 8
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,19 @@ import pytest
 
 import ilk.cli
 import ilk.progress
+from quick import blank_plots
 
 PROGRESS = re.compile(r"^[\w /]+: ([\d,]+ s|[\d,]+ of [\d,]+(, .*)?)\n", re.MULTILINE)
 Done = subprocess.CompletedProcess[str]
 
 
-def run_here(words: Sequence[str], cwd: Path, stdin: bytes, env: Mapping[str, str]) -> Done:
-    """Run a command in this process, with streams, variables and a folder of its own."""
+def run_here(
+    words: Sequence[str], cwd: Path, stdin: bytes, env: Mapping[str, str], plots: bool = False
+) -> Done:
+    """Run a command in this process, with streams, variables and a folder of its own.
+
+    Its plots are blank unless ``plots``.
+    """
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(cwd)
@@ -32,6 +38,8 @@ def run_here(words: Sequence[str], cwd: Path, stdin: bytes, env: Mapping[str, st
         patch.setattr(sys, "stderr", err)
         patch.setattr(logging.getLogger("ilk"), "handlers", [])  # which keep the stream
         patch.setattr(ilk.progress, "FIRST_S", 600)
+        if not plots:
+            blank_plots(patch)
         code = ilk.cli.run(words)
     said = [stream.buffer.getvalue().decode("utf-8") for stream in (out, err)]
     return Done(words, code, *said)

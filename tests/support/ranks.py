@@ -12,12 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 
 import ilk.cli
 import ilk.training.step
 import ilk.training.train
+from quick import blank_plots
 
 PATCHED: Any = ilk.training.train
 ORIGINAL = PATCHED.write_run
@@ -54,6 +56,7 @@ def diverge(step: int) -> None:
 def main() -> None:
     folder, trainings, rank = Path(sys.argv[1]), json.loads(sys.argv[2]), int(os.environ["RANK"])
     dist.init_process_group("gloo")
+    blank_plots(pytest.MonkeyPatch())
     codes = []
     for training in trainings:
         keep_results(folder / f"{training['name']}-{rank}.safetensors")

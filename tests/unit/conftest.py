@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+import ilk
 from ilk.data.in_memory import from_arrays
 from ilk.engines.base import Engine, Outputs
 from ilk.models.bundle import HEAD_BIAS, HEAD_WEIGHT, Bundle
@@ -74,9 +75,7 @@ def make_quarters():
     return make
 
 
-@pytest.fixture
-def fake_backbone(monkeypatch):
-    """Make `run_backbone` use the quarters; returns the engine, which counts its pictures."""
+def use_quarters(monkeypatch):
     from ilk.inference import backbone as home
 
     backbone = make_bundle()
@@ -84,6 +83,27 @@ def fake_backbone(monkeypatch):
     monkeypatch.setattr(home, "find_prepared", lambda *_: backbone)
     monkeypatch.setattr(home, "open_backbone", lambda *_: (backbone, engine))
     return engine
+
+
+@pytest.fixture
+def fake_backbone(monkeypatch):
+    """Make `run_backbone` use the quarters; returns the engine, which counts its pictures."""
+    return use_quarters(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def train_once(tmp_path_factory):
+    """Return ``train_once(data)``: a run as with `fake_backbone`, which no test may change."""
+
+    def train(data):
+        place = tmp_path_factory.mktemp("once")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ILK_CACHE", str(place / "cache"))
+            use_quarters(patch)
+            draw_nothing(patch)
+            return ilk.train(data, runs=place / "runs", imgsz=8, allow_leakage=True)
+
+    return train
 
 
 @pytest.fixture
@@ -113,7 +133,7 @@ def coloured(number, seed=0, classes=("blue", "green", "red")):
     return pictures, labels
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def colours():
     return coloured
 
@@ -126,6 +146,10 @@ def catalog():
 @pytest.fixture
 def quick_plots(monkeypatch):
     """Spare each run a second of drawing; the plots have tests of their own."""
+    draw_nothing(monkeypatch)
+
+
+def draw_nothing(monkeypatch):
     from ilk.evaluation import plots
 
     def draw(_, path):

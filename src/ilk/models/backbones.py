@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -113,6 +114,7 @@ def create(name: str, classes: int | None = 0) -> Any:
     return timm.create_model(name, pretrained=False, **extra).eval()
 
 
+@cache  # making a network takes long, even without its weights
 def _from_timm(name: str) -> BackboneInfo:
     import torch
 

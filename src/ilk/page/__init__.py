@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ilk.runtime import write_whole
 from ilk.text import escaped
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 SHARED = ("base.html", "figure.html")
 
@@ -48,14 +52,18 @@ def write(path: Path, package: str, template: str, **values: Any) -> None:
     **values
         The template's variables. All text is escaped; the base needs ``title``.
     """
+    text = _template(package, template).render(**values)
+    write_whole(path, text.encode("utf-8", "backslashreplace"))
+
+
+@cache  # compiling takes longer than filling
+def _template(package: str, name: str) -> Template:
     from jinja2 import DictLoader, Environment
 
-    texts = {name: _text(__name__, name) for name in SHARED}
-    own = _text(package, template)
+    texts = {shared: _text(__name__, shared) for shared in SHARED}
     pages = Environment(autoescape=True, loader=DictLoader(texts))
     pages.filters["thousands"] = "{:,}".format
-    text = pages.from_string(own).render(**values)
-    write_whole(path, text.encode("utf-8", "backslashreplace"))
+    return pages.from_string(_text(package, name))
 
 
 def _text(package: str, name: str) -> str:

@@ -34,10 +34,22 @@ def train(fake_backbone, tmp_path):
 @pytest.fixture
 def loaded(as_engine):
     def call(run):
-        bundle = Bundle.load(run.model)
-        return Classifier(bundle.spec, as_engine(bundle), str(run.model), Records.of(bundle))
+        model = getattr(run, "model", run)
+        bundle = Bundle.load(model)
+        return Classifier(bundle.spec, as_engine(bundle), str(model), Records.of(bundle))
 
     return call
+
+
+@pytest.fixture(scope="module")
+def run(train_once, colours):
+    """A training on ``colours(60)``; never to be changed."""
+    return train_once(colours(60))
+
+
+@pytest.fixture
+def classifier(loaded, run):
+    return loaded(run)
 
 
 @pytest.fixture
@@ -76,8 +88,7 @@ def test_each_split_can_be_scored(train, loaded, colours):
         ilk.evaluate(classifier, data, split="holdout")
 
 
-def test_other_data_is_scored_whole_by_default(train, loaded, colours, caplog):
-    classifier = loaded(train(colours(60)))
+def test_other_data_is_scored_whole_by_default(classifier, colours, caplog):
     found = ilk.evaluate(classifier, colours(30, seed=9))
     assert (found.n, found.split) == (30, None)
     assert caplog.text == ""
@@ -93,10 +104,11 @@ def test_a_val_split_that_the_model_was_chosen_on_is_not_scored_with_test(train,
     assert found.n == 15 + 3
 
 
-def test_models_are_not_compared_on_pictures_that_either_was_trained_on(train, loaded, colours):
+def test_models_are_not_compared_on_pictures_that_either_was_trained_on(
+    train, classifier, loaded, colours
+):
     images, labels = colours(60)
-    one = loaded(train((images, labels), name="one"))
-    other = loaded(train((images, labels), name="other", seed=5))
+    one, other = classifier, loaded(train((images, labels), seed=5))
     data = ilk.from_arrays(images, labels, splits=["test"] * 60)
     found = ilk.compare(one, other, data)
     assert 0 < found.overall.difference.n < 15
@@ -109,9 +121,8 @@ def test_models_are_not_compared_on_pictures_that_either_was_trained_on(train, l
         ilk.compare(one, other, ([images[i] for i in learned], [labels[i] for i in learned]))
 
 
-def test_training_pictures_are_not_scored_unless_asked_for(train, loaded, colours, caplog):
+def test_training_pictures_are_not_scored_unless_asked_for(classifier, colours, caplog):
     images, labels = colours(60)
-    classifier = loaded(train((images, labels)))
     more, more_labels = colours(30, seed=9)
     grown = ([*images, *more], [*labels, *more_labels])
     found = ilk.evaluate(classifier, grown)
@@ -121,9 +132,8 @@ def test_training_pictures_are_not_scored_unless_asked_for(train, loaded, colour
     assert "trained on 45 of these 45 pictures: the score is optimistic" in caplog.text
 
 
-def test_a_test_split_that_was_in_the_training_is_warned_of(train, loaded, colours, caplog):
+def test_a_test_split_that_was_in_the_training_is_warned_of(classifier, colours, caplog):
     images, labels = colours(60)
-    classifier = loaded(train((images, labels)))
     data = ilk.from_arrays(images, labels, splits=["train"] * 30 + ["test"] * 30)
     ilk.evaluate(classifier, data)
     assert "of these 30 pictures: the score is optimistic" in caplog.text
@@ -141,8 +151,7 @@ def test_data_that_brings_its_splits_keeps_them(train, loaded, colours):
         ilk.evaluate(classifier, data, split="test")
 
 
-def test_unknown_and_missing_classes_are_reported(train, loaded, colours):
-    classifier = loaded(train(colours(60)))
+def test_unknown_and_missing_classes_are_reported(classifier, colours):
     images, labels = colours(30, seed=9)
     renamed = [{"red": "violet", "green": "green", "blue": "blue"}[label] for label in labels]
     found = ilk.evaluate(classifier, (images, renamed))
@@ -153,16 +162,13 @@ def test_unknown_and_missing_classes_are_reported(train, loaded, colours):
         ilk.evaluate(classifier, (images, ["violet"] * 30))
 
 
-def test_no_picture_that_can_be_scored_is_an_error(train, loaded, catalog):
-    classifier = loaded(train(catalog))
+def test_no_picture_that_can_be_scored_is_an_error(classifier, catalog):
     junk = Catalog(tuple(p.__class__(p.path, p.label, content=b"x") for p in catalog.pictures))
     with pytest.raises(DataError, match="60 of 60 files"):
         ilk.evaluate(classifier, junk)
 
 
-def test_pictures_without_a_label_are_left_out_not_scored(train, loaded, colours):
-    images, labels = colours(60)
-    classifier = loaded(train((images, labels)))
+def test_pictures_without_a_label_are_left_out_not_scored(classifier, colours):
     images, labels = colours(30, seed=9)
     found = ilk.evaluate(classifier, (images, [None, *labels[1:]]))
     assert found.n == 29
@@ -174,16 +180,14 @@ def test_pictures_without_a_label_are_left_out_not_scored(train, loaded, colours
         ilk.compare(classifier, classifier, ilk.from_arrays(images))
 
 
-def test_comparing_on_training_pictures_warns_once(train, loaded, colours, caplog):
+def test_comparing_on_training_pictures_warns_once(classifier, colours, caplog):
     data = colours(60)
-    classifier = loaded(train(data))
     ilk.compare(classifier, classifier, data, split="all")
     assert caplog.text.count("the score is optimistic") == 1
 
 
-def test_an_evaluation_writes_its_report_to_a_numbered_folder(train, loaded, colours, tmp_path):
+def test_an_evaluation_writes_its_report_to_a_numbered_folder(classifier, colours, tmp_path):
     data = colours(60)
-    classifier = loaded(train(data))
     assert ilk.evaluate(classifier, data).folder is None
     runs = tmp_path / "evaluations"
     found = ilk.evaluate(classifier, data, runs=runs, explain=False)
@@ -205,10 +209,9 @@ def test_an_evaluation_writes_its_report_to_a_numbered_folder(train, loaded, col
 
 
 def test_an_evaluation_decodes_with_the_given_number_of_threads(
-    train, loaded, colours, tmp_path, monkeypatch
+    classifier, colours, tmp_path, monkeypatch
 ):
     pictures, labels = colours(60)
-    classifier = loaded(train((pictures, labels)))
     told = []
     monkeypatch.setattr(
         "ilk.evaluation.explain.explain", lambda *_, workers: told.append(workers) or []
@@ -219,10 +222,9 @@ def test_an_evaluation_decodes_with_the_given_number_of_threads(
 
 
 def test_explaining_leaves_no_thread_if_it_fails_or_is_not_begun(
-    train, loaded, colours, monkeypatch, no_decoders
+    classifier, colours, monkeypatch, no_decoders
 ):
     pictures, labels = colours(60)
-    classifier = loaded(train((pictures, labels)))
     monkeypatch.setattr("ilk.evaluation.explain.Explainer", lambda _: None)
     found = ilk.explain(classifier, pictures, labels)
     assert no_decoders()
@@ -232,21 +234,20 @@ def test_explaining_leaves_no_thread_if_it_fails_or_is_not_begun(
     del caught
 
 
-def test_a_failed_evaluation_leaves_no_folder(train, loaded, colours, tmp_path):
-    classifier = loaded(train(colours(60)))
+def test_a_failed_evaluation_leaves_no_folder(classifier, colours, tmp_path):
     with pytest.raises(DataError):
         ilk.evaluate(classifier, colours(9, seed=9), split="test", runs=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
-def test_a_target_coverage_chooses_uses_and_stores_a_threshold(train, loaded, colours, tmp_path):
+def test_a_target_coverage_chooses_uses_and_stores_a_threshold(run, loaded, colours, tmp_path):
     data = colours(60)
-    run = train(data)
-    copy = shutil.copy(run.model, tmp_path / "copy.safetensors")
-    found = ilk.evaluate(loaded(run), data, target_coverage=0.5)
-    assert Bundle.load(run.model).spec.thresholds == {"accept": found.abstention.value}
-    assert Bundle.load(copy).spec.thresholds == {}
-    threshold = ilk.choose_threshold(loaded(run), target_coverage=0.5)
+    mine, other = (shutil.copytree(run.folder, tmp_path / name) for name in ("mine", "other"))
+    model = mine / "model.safetensors"
+    found = ilk.evaluate(loaded(model), data, target_coverage=0.5)
+    assert Bundle.load(model).spec.thresholds == {"accept": found.abstention.value}
+    assert Bundle.load(other / "model.safetensors").spec.thresholds == {}
+    threshold = ilk.choose_threshold(loaded(model), target_coverage=0.5)
     assert threshold.value == found.abstention.value
 
 

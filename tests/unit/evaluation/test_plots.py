@@ -52,11 +52,12 @@ def test_classes_without_pictures_leave_their_row_empty(evaluated):
 @pytest.mark.parametrize("number", [2, MAX_NUMBERED + 1, MAX_NAMED + 1])
 def test_many_classes_have_no_counts_and_then_fewer_names(noisy, number, tmp_path):
     evaluation = noisy(tuple(f"a long class name {k}" for k in range(number)))
-    axes = draw_confusion(evaluation).axes[0]
+    figure = draw_confusion(evaluation)
+    axes = figure.axes[0]
     assert bool(axes.texts) is (number <= MAX_NUMBERED)
     assert (len(labels_of(axes.xaxis)) == number) is (number <= MAX_NAMED)
     file = tmp_path / "plots" / "confusion.png"
-    save_figure(draw_confusion(evaluation), file)
+    save_figure(figure, file)
     with Image.open(file) as image:
         assert image.format == "PNG"
         assert 300 < image.width < 2500
@@ -66,11 +67,12 @@ def test_many_classes_have_no_counts_and_then_fewer_names(noisy, number, tmp_pat
 def test_any_name_can_be_drawn(noisy, tmp_path):
     names = ("$x^2$", "50 %", "a\nb", "<b>&", "_", "x" * 300, r"\frac{", "tab\t", "猫", "$")
     evaluation = noisy(names, 200)
-    shown = labels_of(draw_confusion(evaluation).axes[0].yaxis)
+    figure = draw_confusion(evaluation)
+    shown = labels_of(figure.axes[0].yaxis)
     assert shown[0] == r"\$x^2\$"  # not a formula
     assert shown[2] == r"a\nb"
     assert len(shown[5]) < 30
-    save_figure(draw_confusion(evaluation), tmp_path / "plot.png")  # warnings are errors
+    save_figure(figure, tmp_path / "plot.png")  # warnings are errors
 
 
 def test_the_reliability_diagram_shows_both_temperatures_and_the_risk():

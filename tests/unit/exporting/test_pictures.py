@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-import ilk
 from ilk.errors import DataError, UsageError
 from ilk.exporting.pictures import pictures_for
 from ilk.models.bundle import Bundle
 
 
-@pytest.fixture
-def folder(tmp_path, write_picture):
-    """Twelve pictures a class, in files."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, write_picture):
+    """Twelve pictures a class, in files; never to be changed."""
+    place = tmp_path_factory.mktemp("folder") / "data"
     for label in ("cat", "dog"):
         for i in range(12):
-            write_picture(tmp_path / "data" / label / f"{i}.png", i if label == "cat" else 100 + i)
-    return tmp_path / "data"
+            write_picture(place / label / f"{i}.png", i if label == "cat" else 100 + i)
+    return place
+
+
+@pytest.fixture(scope="module")
+def run(train_once, folder):
+    """A training on it; never to be changed."""
+    return train_once(folder)
 
 
 @pytest.fixture
-def run(fake_backbone, folder, tmp_path):
-    return ilk.train(folder, imgsz=8, runs=tmp_path / "runs", allow_leakage=True)
+def gone(folder):
+    """Take its pictures away, for as long as a test lasts."""
+    aside = folder.rename(folder.with_name("aside"))
+    yield
+    aside.rename(folder)
 
 
 def chosen(run, data=None, split=None):
@@ -42,9 +52,9 @@ def test_by_default_they_are_those_of_the_training_held_out_apart(run):
     assert found.description == "the test split of its training's pictures"
 
 
-def test_where_they_have_gone_those_that_the_run_kept_take_their_place(run, folder):
+def test_where_they_have_gone_those_that_the_run_kept_take_their_place(run, request):
     before = chosen(run)
-    shutil.rmtree(folder)
+    request.getfixturevalue("gone")
     found = chosen(run)
     assert found.description == "the test split of the pictures kept by its run"
     assert len(found.pixels) == len(before.pixels)
@@ -66,11 +76,12 @@ def test_pictures_that_are_given_come_first_and_the_runs_own_calibrate(
     assert len(found.calibration) == sum(p.split == "train" for p in run.catalog.pictures)
 
 
-def test_without_any_it_asks_for_data(run, folder):
-    shutil.rmtree(folder)
-    shutil.rmtree(run.folder / "kept")
+@pytest.mark.usefixtures("gone")
+def test_without_any_it_asks_for_data(run, tmp_path):
+    alone = replace(run, folder=tmp_path)
+    shutil.copy(run.model, alone.model)
     with pytest.raises(UsageError, match="Give --data: pictures to verify on"):
-        chosen(run)
+        chosen(alone)
 
 
 def test_pictures_of_other_classes_are_refused(run, tmp_path, write_picture):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ilk
-from ilk import recipes
+from ilk import engines, recipes
 from ilk.engines import prepare
 from ilk.errors import IlkError, ModelError, UsageError
 from ilk.formats import FORMATS
@@ -84,7 +84,11 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [10, 500, -1])
-def test_a_damaged_model_is_refused(model, cut, colours):
+def test_a_damaged_model_is_refused(model, cut, colours, monkeypatch):
+    def prepare_in_subprocess(job, _processes=None, _bundle=None):
+        return prepare.prepare_here(job)  # spares a process that imports torch
+
+    monkeypatch.setattr(engines, "prepare_in_subprocess", prepare_in_subprocess)
     file = model / "model.safetensors"
     data = file.read_bytes()
     file.write_bytes(data[:cut] if cut > 0 else data[:-8] + bytes(8))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ilk.evaluation.report import verdict
 from ilk.evaluation.result import Evaluation
 from ilk.spec import Spec
 from ilk.text import escaped
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 def write(path: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, str]) -> None:
@@ -24,13 +28,7 @@ def write(path: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, st
     facts : mapping of str to str
         As in the report.
     """
-    from jinja2 import Environment
-
-    text = resources.files(__name__).joinpath("card.md").read_text(encoding="utf-8")
-    card = Environment(autoescape=False, trim_blocks=True, keep_trailing_newline=True).from_string(
-        text
-    )
-    filled = card.render(
+    filled = _template().render(
         header=_header(evaluation, spec),
         name=_plain(Path(evaluation.data).name),
         e=evaluation,
@@ -46,6 +44,15 @@ def write(path: Path, evaluation: Evaluation, spec: Spec, facts: Mapping[str, st
         ],
     )
     path.write_text(filled, encoding="utf-8", errors="backslashreplace")
+
+
+@cache  # compiling takes longer than filling
+def _template() -> Template:
+    from jinja2 import Environment
+
+    text = resources.files(__name__).joinpath("card.md").read_text(encoding="utf-8")
+    cards = Environment(autoescape=False, trim_blocks=True, keep_trailing_newline=True)
+    return cards.from_string(text)
 
 
 def _header(evaluation: Evaluation, spec: Spec) -> str:
