@@ -104,14 +104,14 @@ def test_no_pictures_at_all(classifier):
 
 @pytest.mark.parametrize("inputs", [None, 3, 3.5, object()])
 def test_what_is_no_picture_is_a_usage_error(classifier, inputs):
-    with pytest.raises(UsageError, match=r"Picture 0 is a .*give a path"):
+    with pytest.raises(UsageError, match=r"Picture 0 is of type .*give a path"):
         classifier.predict(inputs)
 
 
 @pytest.mark.parametrize("item", [None, 3.5, object(), ["a.png"]])
 def test_what_is_no_picture_in_a_list_is_a_row_even_alone(classifier, item):
     (row,) = classifier.predict([item])
-    assert row.error.startswith(f"is a {type(item).__name__}; give a path")
+    assert row.error.startswith(f"is of type {type(item).__name__}; give a path")
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 4), (8,), (8, 8, 1)])

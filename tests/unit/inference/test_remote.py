@@ -124,5 +124,5 @@ def test_what_cannot_be_sent_does_not_lose_the_others(answering):
     found = remote.predict([b"x", np.zeros((8, 8, 3), np.uint8), None, "x" * 5000, b"y"])
     assert [p.label for p in found] == ["cat", None, None, None, "cat"]
     assert found[1].error == "cannot be sent: a server accepts files and encoded pictures"
-    assert found[2].error.startswith("is a NoneType; give a path, encoded bytes, a file opened in")
+    assert found[2].error.startswith("is of type NoneType; give a path, encoded bytes, a file")
     assert found[3].error == "cannot be opened: File name too long"
