@@ -216,7 +216,9 @@ def _open_any(data: bytes, conversion: Conversion, formats: tuple[str, ...]) -> 
         refuse_too_large(*image.size)
         needed = image.width * image.height * BYTES_OF_DECODERS.get(image.format or "", 0)
         with _alone_if(needed):
-            yield Upright(converted(image, data, conversion), _turn(image))
+            pixels = converted(image, data, conversion)
+            # A TIFF is upright by now, whether Pillow or `ilk.data.tiff` has read it.
+            yield Upright(pixels, None if image.format == "TIFF" else _turn(image))
 
 
 def _alone_if(needed: int) -> AbstractContextManager[object]:
