@@ -19,7 +19,7 @@ from ilk.data.catalog import Content
 from ilk.data.containers import FORMATS, open_image
 from ilk.data.depth import converted, scaled
 from ilk.data.jpeg import in_one_pass, refuse_many_scans
-from ilk.data.limits import refuse_too_large, too_many, too_many_of_a_jpeg
+from ilk.data.limits import most_pixels, refuse_too_large, too_many, too_many_of_a_jpeg
 from ilk.data.upright import Upright
 from ilk.errors import DecodeError
 from ilk.spec import PLAIN, Conversion, Preprocess
@@ -216,7 +216,9 @@ def _open_any(data: bytes, conversion: Conversion, formats: tuple[str, ...]) -> 
         refuse_too_large(*image.size)
         needed = image.width * image.height * BYTES_OF_DECODERS.get(image.format or "", 0)
         with _alone_if(needed):
-            yield Upright(converted(image, data, conversion), _turn(image))
+            pixels = converted(image, data, conversion)
+            # A TIFF is upright by now, whether Pillow or `ilk.data.tiff` has read it.
+            yield Upright(pixels, None if image.format == "TIFF" else _turn(image))
 
 
 def _alone_if(needed: int) -> AbstractContextManager[object]:
@@ -236,7 +238,7 @@ def _as_decode_error(formats: tuple[str, ...] = FORMATS) -> Iterator[None]:
         reason = f"is not a picture in a format that is read ({names})"
         raise DecodeError(reason, "file.not_a_picture") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        limit = f"{Image.MAX_IMAGE_PIXELS:,}"
+        limit = f"{most_pixels():,}"
         reason = f"has more pixels than the limit of {limit}: make it smaller, or use --max-pixels"
         raise DecodeError(reason, "file.bomb") from None
     # Pillow's parsers meet hostile bytes with errors of many kinds (OSError, SyntaxError,

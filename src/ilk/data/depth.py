@@ -99,7 +99,7 @@ def stored_values(
         values |= low
         return values, False
     image.load()
-    return np.asarray(image), False
+    return np.asarray(image), tiff.is_white_zero(getattr(image, "tag_v2", {}))
 
 
 def scaled(values: NDArray[Any], white_is_zero: bool, span: Range | None) -> Pixels:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from threading import Lock
+from typing import Any
 
 from PIL import Image
 
@@ -16,34 +20,88 @@ USUAL = 2**30 // 4 // 3  # pixels: Pillow's own limit, 89 megapixels
 JPEG_FACTOR = 3  # a JPEG that is scaled down by its DCT takes no memory for the rest
 
 
+class _Pillow:
+    """Keeps Pillow's own limit, one for the process, from refusing what a block allows.
+
+    It is raised to the highest limit in force, and is as before once no block is left.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._usual: int | None = None
+        self._active: list[int] = []
+
+    @property
+    def usual(self) -> int | None:
+        """Pillow's limit without any block."""
+        with self._lock:
+            return self._usual if self._active else Image.MAX_IMAGE_PIXELS
+
+    def enter(self, pixels: int) -> None:
+        with self._lock:
+            if not self._active:
+                self._usual = Image.MAX_IMAGE_PIXELS
+            self._active.append(pixels)
+            self._apply()
+
+    def leave(self, pixels: int) -> None:
+        with self._lock:
+            self._active.remove(pixels)
+            self._apply()
+
+    def _apply(self) -> None:
+        if self._usual is not None:
+            Image.MAX_IMAGE_PIXELS = max(self._usual, *self._active, 0)
+
+
+_pillow = _Pillow()
+_own: ContextVar[int | None] = ContextVar("pixel_limit", default=None)
+
+
+class Threads(ThreadPoolExecutor):
+    """A pool whose threads apply the limit that holds where a task is submitted."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Schedule a call, as `concurrent.futures.Executor.submit`."""
+        return super().submit(copy_context().run, fn, *args, **kwargs)
+
+
 @contextmanager
 def pixel_limit(pixels: int | None) -> Iterator[None]:
-    """Set Pillow's limit, which decoding applies, for as long as the block lasts; None: leave it.
+    """Set the limit of pixels for as long as the block lasts; None: leave it.
 
-    It is one for the whole process.
+    It holds for this thread and for the pools of `Threads` that it submits to: blocks in other
+    threads have limits of their own.
     """
     if pixels is None:
         yield
         return
     if pixels < 1:
         raise UsageError(f"{FLAG} {pixels}: give 1 or more.")
-    previous = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = pixels
+    _pillow.enter(pixels)
+    token = _own.set(pixels)
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = previous
+        _own.reset(token)
+        _pillow.leave(pixels)
+
+
+def most_pixels() -> int | None:
+    """Return the limit that holds here; None: there is none."""
+    own = _own.get()
+    return _pillow.usual if own is None else own
 
 
 def too_many(width: int, height: int) -> bool:
     """Say whether a picture has more pixels than the limit."""
-    limit = Image.MAX_IMAGE_PIXELS
+    limit = most_pixels()
     return limit is not None and width * height > limit
 
 
 def too_many_of_a_jpeg(width: int, height: int) -> bool:
     """Say whether a JPEG has more pixels than the limit, which is higher unless it was set."""
-    limit = Image.MAX_IMAGE_PIXELS
+    limit = most_pixels()
     factor = JPEG_FACTOR if limit == USUAL else 1
     return limit is not None and width * height > factor * limit
 
@@ -64,7 +122,7 @@ def refuse_too_large(width: int, height: int) -> None:
         )
     if too_many(width, height):
         raise DecodeError(
-            f"has {width} x {height} pixels, over the limit of {Image.MAX_IMAGE_PIXELS:,}: make it "
+            f"has {width} x {height} pixels, over the limit of {most_pixels():,}: make it "
             f"smaller, or allow more with {FLAG}",
             "file.bomb",
         )
@@ -78,7 +136,7 @@ def refuse_too_many_bytes(size: int) -> None:
     DecodeError
         They do.
     """
-    limit = Image.MAX_IMAGE_PIXELS
+    limit = most_pixels()
     if limit is not None and size > BYTES * limit:
         raise DecodeError(
             f"takes {size / 1e6:,.0f} MB with all its channels, over the limit of "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from ilk.data.catalog import Content, Picture
 from ilk.data.containers import FORMATS, open_image
 from ilk.data.depth import stored_values
-from ilk.data.limits import refuse_too_large
+from ilk.data.limits import Threads, refuse_too_large
 from ilk.errors import DataError
 from ilk.runtime import cores
 from ilk.spec import Conversion, Range
@@ -54,7 +53,7 @@ def measured_range(
     """
     rng = np.random.default_rng(seed)
     chosen = sorted(rng.choice(len(pictures), min(SAMPLE, len(pictures)), replace=False))
-    with ThreadPoolExecutor(workers or cores(), thread_name_prefix="ilk-range") as pool:
+    with Threads(workers or cores(), thread_name_prefix="ilk-range") as pool:
         found = pool.map(lambda i: _values_of(pictures[i], channels), chosen)
         values = [part for part in found if part is not None and part.size]
     return natural(np.concatenate(values)) if values else None

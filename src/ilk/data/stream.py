@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from ilk.arrays import Pixels
 from ilk.data.catalog import Picture
 from ilk.data.decode import decode
+from ilk.data.limits import Threads
 from ilk.errors import DecodeError, UsageError
 from ilk.runtime import cores
 from ilk.spec import Preprocess
@@ -58,7 +59,7 @@ class Stream:
         self._preprocess = preprocess
         self._batch = batch
         self._next = 0
-        self._pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="ilk-decode")
+        self._pool = Threads(workers or cores(), thread_name_prefix="ilk-decode")
         self._pending: deque[Future[Batch]] = deque()
         ahead = LOOKAHEAD_BYTES // (preprocess.imgsz**2 * 3 * batch)
         for _ in range(0, len(pictures), batch)[: min(max(2, ahead), MOST_AHEAD)]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -168,6 +168,11 @@ def refuse_missing(channels: Sequence[int], number: int) -> None:
         )
 
 
+def is_white_zero(tags: Mapping[int, Any]) -> bool:
+    """Say whether the highest value is black; so it is without the tag, as Pillow has it."""
+    return bool(tags) and tags.get(PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO
+
+
 def _pages(data: bytes) -> Iterator[Page]:
     stream = io.BytesIO(data)
     header = data[: 16 if data[2:3] == b"+" or data[3:4] == b"+" else 8]
@@ -191,13 +196,13 @@ def _page(tags: dict[int, Any], order: str) -> Page:
     letter = TYPES.get(kinds[0], "") if alike else ""
     size = bits[0] // 8 if bits[0] % 8 == 0 else 0
     dtype = np.dtype(f"{order}{letter}{size}") if size in SIZES.get(letter, ()) else None
-    photometric = tags.get(PHOTOMETRIC, 1)
+    photometric = tags.get(PHOTOMETRIC, WHITE_IS_ZERO)
     return Page(
         int(tags[WIDTH]),
         int(tags[HEIGHT]),
         samples,
         dtype if photometric in {0, 1, 2} else None,  # others are no plain values: Pillow's work
-        photometric == WHITE_IS_ZERO,
+        is_white_zero(tags),
         photometric == RGB and samples >= 3,
         tags,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ilk.arrays import Floats, Pixels, Targets
+from ilk.data.limits import Threads
 from ilk.evaluation.intervals import Measured, share
 from ilk.runtime import Progress, cores, silent
 
@@ -82,7 +82,7 @@ def _corrupted(pixels: Pixels) -> Iterator[tuple[str, Pixels]]:
     from ilk.evaluation.corrupt import CORRUPTIONS, SEVERITIES, corrupt
 
     jobs = list(product(CORRUPTIONS, SEVERITIES))
-    with ThreadPoolExecutor(cores()) as pool:
+    with Threads(cores()) as pool:
 
         def begin(name: str, severity: int) -> Iterator[Pixels]:
             changed = partial(corrupt, name=name, severity=severity)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 from PIL import Image
 
 from ilk.data.catalog import Picture
 from ilk.data.decode import thumbnail
+from ilk.data.limits import Threads
 from ilk.errors import DecodeError
 from ilk.runtime import cores
 from ilk.spec import PLAIN, Conversion
@@ -25,7 +26,7 @@ class Thumbnails:
 
     def __init__(self, conversion: Conversion = PLAIN) -> None:
         self._conversion = conversion
-        self._pool = ThreadPoolExecutor(cores())
+        self._pool = Threads(cores())
         self._made: dict[str, Future[str | None]] = {}
 
     def __enter__(self) -> Thumbnails:

@@ -6,7 +6,6 @@ import functools
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -16,6 +15,7 @@ from fastapi import HTTPException
 
 from ilk.data.catalog import Catalog
 from ilk.data.decode import decode
+from ilk.data.limits import Threads
 from ilk.engines import Options
 from ilk.errors import UsageError
 from ilk.folder import digest_of
@@ -140,7 +140,7 @@ class ModelRegistry:
         self._golden = golden
         self._served: tuple[ServedModel, ...] = ()
         self._closing: list[ServedModel] = []
-        self._decoders = ThreadPoolExecutor(cores(), "ilk-decode", lower_thread_priority)
+        self._decoders = Threads(cores(), "ilk-decode", lower_thread_priority)
         self._loading = threading.Lock()
         self._swapping = threading.Lock()
 

@@ -7,7 +7,7 @@ import functools
 import io
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ilk.data.catalog import Content
 from ilk.data.decode import decode
+from ilk.data.limits import Threads
 from ilk.errors import DecodeError
 from ilk.inference.explain import Explainer, overlay
 from ilk.models.bundle import Bundle
@@ -63,8 +64,8 @@ class Service:
         self.bodies = CapacityLimiter(self.limits.buffer_bytes, self.metrics)
         self._explanations = CapacityLimiter(EXPLANATIONS, self.metrics)
         self._explainer: tuple[str, Explainer] | None = None  # of the model with this digest
-        self._parsing = ThreadPoolExecutor(1, "ilk-parse", lower_thread_priority)
-        self._explaining = ThreadPoolExecutor(1, "ilk-explain", lower_thread_priority)
+        self._parsing = Threads(1, "ilk-parse", lower_thread_priority)
+        self._explaining = Threads(1, "ilk-explain", lower_thread_priority)
         self.metrics.set_gauges(lambda: self.queue.held, lambda: self.ready)
 
     @property

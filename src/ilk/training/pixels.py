@@ -9,7 +9,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ import numpy as np
 from ilk.arrays import Indices, Pixels
 from ilk.data.catalog import Picture
 from ilk.data.decode import decode
+from ilk.data.limits import Threads
 from ilk.data.stream import Stream
 from ilk.errors import DataError, DecodeError
 from ilk.runtime import Progress, cache_dir, cores, silent
@@ -73,7 +74,7 @@ class StreamedPixels(PixelSource):
         """Yield each batch's pixels, without the pictures that cannot be decoded."""
         waiting: deque[tuple[Indices, list[Future[Pixels | None]]]] = deque()
         todo = iter(batches)
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="ilk-decode")
+        pool = Threads(self._workers, thread_name_prefix="ilk-decode")
         try:
             while True:
                 while len(waiting) < BATCHES_AHEAD and (batch := next(todo, None)) is not None:

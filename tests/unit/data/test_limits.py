@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from ilk.data import limits
 from ilk.data.catalog import Catalog, Picture
 from ilk.data.decode import decode, reduced, size_of, thumbnail
 from ilk.data.inspection.inspect import inspect
-from ilk.data.limits import pixel_limit
+from ilk.data.limits import Threads, pixel_limit
 from ilk.errors import DecodeError, UsageError
 from ilk.spec import Preprocess
 
@@ -69,6 +70,32 @@ def test_a_limit_that_is_set_holds_for_every_format_and_ends_with_the_block(smal
             assert decode(stored(name), SMALL).shape == (16, 16, 3)
     with pixel_limit(PIXELS - 1), pytest.raises(DecodeError, match="--max-pixels"):
         decode(stored("JPEG"), SMALL)
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_limits_of_threads_are_apart_and_leave_pillow_as_it_was():
+    before = Image.MAX_IMAGE_PIXELS
+    data = stored("PNG")
+    entered, left = threading.Event(), threading.Event()
+
+    def other():
+        with pixel_limit(10):
+            entered.set()
+            left.wait(10)
+            with pytest.raises(DecodeError, match="--max-pixels"):
+                decode(data, SMALL)
+
+    with Threads(1) as pool:
+        task = pool.submit(other)
+        entered.wait(10)
+        assert decode(data, SMALL).shape == (16, 16, 3)  # no limit is set here
+        with pixel_limit(10**9):
+            left.set()
+            task.result()
+            assert limits.most_pixels() == 10**9
+            assert pool.submit(limits.most_pixels).result() == 10**9
+            assert decode(data, SMALL).shape == (16, 16, 3)
+        assert pool.submit(limits.most_pixels).result() == before
     assert before == Image.MAX_IMAGE_PIXELS
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from ilk.data.decode import decode, opened
+from ilk.data.decode import decode, opened, reduced
 from ilk.data.inspection.facts import facts_of
 from ilk.data.tiff import planes_of, read_planes
 from ilk.errors import DecodeError
@@ -90,6 +93,31 @@ def test_orientation_is_applied(write_tiff, orientation):
               8: np.rot90(upright)}[orientation]  # fmt: skip
     data = write_tiff(wide, more=[(274, "H", [orientation])])
     assert np.array_equal(read_planes(data, None)[0], turned)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["u2", "f4"])
+def test_orientation_is_applied_once_with_and_without_a_range(write_tiff, orientation, kind):
+    wide = np.tile(GREYS, (1, 2))
+    tag = [(274, "H", [orientation])]
+    expected = reduced(write_tiff(wide, more=tag), 100)
+    conversion = Conversion(range=(0, 255))
+    found = reduced(write_tiff(wide.astype(kind), more=tag), 100, conversion)
+    assert np.array_equal(found, expected)
+    chosen = Conversion(range=(0, 255), channels=(1,))
+    pages = wide.astype(kind), wide.astype(kind)
+    assert np.array_equal(reduced(write_tiff(*pages, more=tag), 100, chosen), expected)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("span", [None, (0, 65535)])
+def test_white_is_zero_is_turned_round_with_and_without_a_range(write_tiff, order, span):
+    data = write_tiff(((255 - GREYS) * 257.0).astype("u2"), order=order, photometric=0)
+    assert np.array_equal(read(data, span)[..., 0], GREYS)
+    if order == ">":
+        return  # Pillow does not open it
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(read(image, span)[..., 0], GREYS)
 
 
 def test_facts_count_pages_and_channels_but_not_those_of_a_usual_picture(

@@ -17,6 +17,7 @@ from ilk.data.catalog import Catalog, LeftOut, Picture, digest_of
 from ilk.data.inspection.facts import Facts, facts_of
 from ilk.data.inspection.statistics import STATISTICS, WIDTH, statistics_of
 from ilk.data.inspection.truncation import ends_early
+from ilk.data.limits import Threads
 from ilk.data.ranges import measured_range
 from ilk.errors import DecodeError
 from ilk.runtime import Progress, cores, silent
@@ -97,7 +98,7 @@ def inspect(
     conversion = Conversion(channels=channels)
     with (
         warnings.catch_warnings(),
-        ThreadPoolExecutor(workers or cores(), thread_name_prefix="ilk-inspect") as pool,
+        Threads(workers or cores(), thread_name_prefix="ilk-inspect") as pool,
         progress("reading files", len(catalog)) as tick,
     ):
         # What Pillow warns about is reported as a finding, or is harmless.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -34,6 +33,7 @@ from ilk.data.inspection.alignment import (
 )
 from ilk.data.inspection.inspect import Inspection
 from ilk.data.inspection.statistics import COSINES, LUMA, SKETCH, mirrored
+from ilk.data.limits import Threads
 from ilk.errors import DecodeError
 from ilk.runtime import Progress, cores, silent
 from ilk.spec import Conversion
@@ -96,7 +96,7 @@ def near_pairs(
     batches = [candidates[at : at + BATCH] for at in range(0, len(candidates), BATCH)]
     best: dict[tuple[int, int], Pair] = {}
     with (
-        ThreadPoolExecutor(workers or cores(), thread_name_prefix="ilk-near") as pool,
+        Threads(workers or cores(), thread_name_prefix="ilk-near") as pool,
         progress("comparing pictures", len(candidates)) as tick,
     ):
         for batch, found in zip(batches, pool.map(compared.confirm, batches), strict=True):
