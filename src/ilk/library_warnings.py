@@ -31,29 +31,17 @@ def quiet_libraries() -> Iterator[None]:
         _router.leave()
 
 
-class _Router:
-    """Stands in for `warnings.showwarning` while any thread is within `quiet_libraries`."""
+class _Route:
+    """Stands in for `warnings.showwarning` while any thread is within `quiet_libraries`.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._active = 0
-        self._before: Any = warnings.showwarning
-        self._routed: Any = self._show  # one object, to be known again
+    Each has what was there before it, which never changes. So however late a caller puts one back,
+    they cannot lead to each other in a circle.
+    """
 
-    def enter(self) -> None:
-        with self._lock:
-            self._active += 1
-            if self._active == 1:
-                self._before = warnings.showwarning
-                warnings.showwarning = self._routed
+    def __init__(self, before: Any) -> None:
+        self.before: Any = before.before if isinstance(before, _Route) else before
 
-    def leave(self) -> None:
-        with self._lock:
-            self._active -= 1
-            if self._active == 0 and warnings.showwarning is self._routed:
-                warnings.showwarning = self._before
-
-    def _show(
+    def __call__(
         self,
         message: Warning | str,
         category: type[Warning],
@@ -62,10 +50,30 @@ class _Router:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if _is_library(filename):
+        if _router.active and _is_library(filename):
             log.debug("%s: %s (%s:%d)", category.__name__, message, filename, lineno)
         else:
-            self._before(message, category, filename, lineno, file, line)
+            self.before(message, category, filename, lineno, file, line)
+
+
+class _Router:
+    """Puts a route in place when the first thread enters, and takes it away after the last."""
+
+    def __init__(self) -> None:
+        self.active = 0
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        with self._lock:
+            self.active += 1
+            if self.active == 1:
+                warnings.showwarning = _Route(warnings.showwarning)
+
+    def leave(self) -> None:
+        with self._lock:
+            self.active -= 1
+            if self.active == 0 and isinstance(warnings.showwarning, _Route):
+                warnings.showwarning = warnings.showwarning.before
 
 
 _router = _Router()

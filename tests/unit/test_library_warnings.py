@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import warnings
 
@@ -84,6 +85,30 @@ def test_a_name_that_a_caller_gave_to_showing_stays(shown):
         warnings.showwarning = lambda message, *_: later.append(str(message))
     warn(USERS[0])
     assert (later, shown) == (["hm"], [])
+
+
+def test_contexts_may_be_left_out_of_order(shown):
+    for _ in range(3):
+        quiet, inner = quiet_libraries(), warnings.catch_warnings()
+        quiet.__enter__()
+        inner.__enter__()
+        quiet.__exit__(None, None, None)
+        inner.__exit__(None, None, None)
+    warn(LIBRARIES[0], "outside")
+    with quiet_libraries():
+        warn(LIBRARIES[0], "inside")
+        warn(USERS[0], "the caller's")
+    assert shown == ["outside", "the caller's"]
+
+
+def test_who_wraps_what_shows_warnings_may_keep_it(shown):
+    with quiet_libraries():
+        before = warnings.showwarning
+        warnings.showwarning = functools.partial(before)
+    with quiet_libraries():
+        warn(LIBRARIES[0], "inside")
+        warn(USERS[0])
+    assert shown == ["hm"]
 
 
 def test_many_classes_of_two_pictures_are_no_reason_to_warn():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,10 +13,10 @@ from ilk.data.names import (
     PICTURE_SUFFIXES,
     has_picture_suffix,
     is_picture_without_suffix,
-    is_system_folder,
     mask_folders,
     tables_among,
 )
+from ilk.data.walk import matches, walk
 from ilk.errors import DataError
 from ilk.text import escaped, pluralize
 
@@ -117,8 +116,7 @@ def _not_a_picture(path: str, label: str | None, split: str | None) -> LeftOut:
 
 def _files(folder: Path, label: str | None, split: str | None) -> Iterator[Picture | LeftOut]:
     errors: list[OSError] = []
-    for place, inner, names in os.walk(folder, onerror=errors.append):
-        inner[:] = sorted(n for n in inner if not (n.startswith(".") or is_system_folder(n)))
+    for place, inner, names in walk(folder, errors):
         aside = mask_folders(inner)
         for name in sorted(aside):
             inner.remove(name)
@@ -162,8 +160,7 @@ def find_pictures(paths: Sequence[str], stdin: str = "") -> Catalog:
         elif os.path.exists(path):  # noqa: PTH110 -- as above; it may look like a pattern
             found.append(Picture(path))
         else:
-            matches = sorted(glob.iglob(path, recursive=True))  # noqa: PTH207 -- as above
-            files = [Picture(m) for m in matches if os.path.isfile(m)]  # noqa: PTH113
+            files = [Picture(m) for m in matches(path) if os.path.isfile(m)]  # noqa: PTH113
             found += files or [Picture(path)]
     return Catalog(
         tuple(x for x in found if isinstance(x, Picture)),

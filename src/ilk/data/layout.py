@@ -15,6 +15,7 @@ from ilk.data.names import (
     mask_folders,
     tables_among,
 )
+from ilk.data.walk import DEEPEST
 from ilk.errors import DataError
 from ilk.text import escaped, join_limited
 
@@ -171,18 +172,27 @@ def _unwrapped(folder: Path, contents: Contents, name: str | None = None) -> Pat
 
     A folder is around the data if it holds no picture but one folder, which holds no picture but
     folders. A split is looked into only if the folder in it has the same ``name``.
+
+    Raises
+    ------
+    DataError
+        More than ``DEEPEST`` folders are around the data.
     """
     folders, files = contents(folder)
     if len(folders) != 1 or name not in {None, folders[0]} or any(map(has_picture_suffix, files)):
         return folder
-    inner = folder / folders[0]
-    if not _has_folders_only(contents(inner)):
-        return folder
-    names = contents(inner)[0]
-    if name is None and len(names) == 1 and not is_split(names[0]):  # one class, or another around
-        deeper = _unwrapped(inner, contents)
-        return folder if deeper == inner else deeper
-    return inner
+    place = folder
+    for _ in range(DEEPEST):
+        place = place / folders[0]
+        if not _has_folders_only(contents(place)):
+            return folder
+        folders, _ = contents(place)
+        if name is not None or len(folders) != 1 or is_split(folders[0]):
+            return place  # else that is one class, or another folder around
+    raise DataError(
+        f"{escaped(folder)} is nested too deep: more than {DEEPEST} folders within one another. "
+        f"Give the folder that holds the class folders."
+    )
 
 
 def _contents(folder: Path) -> tuple[list[str], list[str]]:

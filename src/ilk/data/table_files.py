@@ -7,7 +7,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ilk.data.catalog import OWN_COLUMNS
@@ -15,6 +15,8 @@ from ilk.errors import DataError
 from ilk.text import escaped
 
 Table = tuple[list[str], list[dict[str, str]]]  # the header, and the rows by column
+MOST_COLUMNS = 5_000
+MOST_MISSING = 10_000_000  # cells that short lines lack: a small file could fill the memory
 SEPARATORS = ",;\t|"
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE)
 BYTE_ORDER_MARKS = (  # UTF-32 first: it begins as UTF-16 does
@@ -33,18 +35,42 @@ def _read_csv(path: Path) -> Table:
         first, _, _ = text.partition("\n")
         separator = named[1] if named else max(SEPARATORS, key=first.count)
         with io.StringIO(text, newline="") as file:
-            reader = csv.DictReader(file, restval="", strict=True, delimiter=separator,
-                                    skipinitialspace=True)  # fmt: skip
-            fields = list(reader.fieldnames or [])
-            refuse_repeated(map(column_name, fields))
-            names = {name: column_name(name) for name in fields}
-            rows = [
-                {names[k]: cell_text(names[k], v) for k, v in row.items() if k is not None}
-                for row in reader
-            ]
-        return [name for name in names.values() if name], rows
+            reader = csv.reader(file, strict=True, delimiter=separator, skipinitialspace=True)
+            header = next(reader, [])
+            _refuse_wide(path, header)
+            refuse_repeated(map(column_name, header))
+            names = {name: column_name(name) for name in header}
+            return [name for name in names.values() if name], _filled(path, header, names, reader)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{escaped(path)} cannot be read as CSV: {error}.") from None
+
+
+def _refuse_wide(path: Path, header: Sequence[str]) -> None:
+    if len(header) > MOST_COLUMNS:
+        raise DataError(
+            f"{escaped(path)} has {len(header):,} columns; up to {MOST_COLUMNS:,} are allowed. "
+            "Keep those with the path, the label and what else ilk shall know of a picture."
+        )
+
+
+def _filled(
+    path: Path, header: Sequence[str], names: Mapping[str, str], lines: Iterable[Sequence[str]]
+) -> list[dict[str, str]]:
+    """Return rows by column; where a line is too short, the rest of its row is empty."""
+    rows, missing = [], 0
+    for cells in filter(None, lines):
+        row = dict.fromkeys(names.values(), "")
+        for name, text in dict(zip(header, cells, strict=False)).items():
+            row[names[name]] = cell_text(names[name], text)
+        rows.append(row)
+        missing += max(0, len(header) - len(cells))
+        if missing > MOST_MISSING:
+            raise DataError(
+                f"{escaped(path)} has {len(header):,} columns, but most lines have fewer: more "
+                f"than {MOST_MISSING:,} cells are missing. Leave out the columns that are not "
+                "filled."
+            )
+    return rows
 
 
 def _decoded(content: bytes) -> str:
@@ -93,6 +119,7 @@ def _read_parquet(path: Path) -> Table:
             f"Reading {escaped(path)} needs pyarrow: pip install 'ilk[parquet]'."
         ) from None
     try:
+        _refuse_wide(path, parquet.read_schema(path).names)
         table = parquet.read_table(path)
         refuse_repeated(map(column_name, table.column_names))
     except (OSError, ValueError, pyarrow.ArrowException) as error:

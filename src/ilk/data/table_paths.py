@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ilk.data.names import PICTURE_SUFFIXES, has_picture_suffix, is_system_folder
+from ilk.data.names import PICTURE_SUFFIXES, has_picture_suffix
+from ilk.data.walk import walk
 
 LONGEST = 6  # folders of a name that are compared
 MOST_FILES = 500_000  # looked through for those that are not where the table says
@@ -113,8 +114,7 @@ class TablePaths:
         """The pictures below the folder by name; empty if there are too many files."""
         index: Index = {}
         seen = 0
-        for place, inner, names in os.walk(self.folder):
-            inner[:] = sorted(n for n in inner if not (n.startswith(".") or is_system_folder(n)))
+        for place, _, names in walk(self.folder):
             seen += len(names)
             if seen > MOST_FILES:
                 return {}

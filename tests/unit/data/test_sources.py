@@ -598,6 +598,75 @@ def test_a_pattern_gives_the_files_that_match_sorted(tree, root):
     assert str(root / "deep/er/d.png") in paths(find_pictures([str(root / "**/*.png")]))
 
 
+def test_patterns_do_not_follow_links_in_circles(tree, root, monkeypatch):
+    tree("a.png", "cat/b.png", "cat/deep/c.png")
+    for name in ("one", "two"):
+        (root / name).symlink_to(".")
+    expected = ["a.png", "cat/b.png", "cat/deep/c.png"]
+    whole = [str(root / name) for name in expected]
+    for pattern in ("**/*.png", "**", "**/**/*.png", "**/*.p*"):
+        assert paths(find_pictures([str(root / pattern)])) == whole
+    monkeypatch.chdir(root)
+    assert paths(find_pictures(["**/*.png"])) == expected
+    assert paths(find_pictures(["c*/**/*.png"])) == expected[1:]
+    assert paths(find_pictures(["./**/deep/*"])) == ["./cat/deep/c.png"]
+
+
+def deep(folder, depth=1500):
+    """Make folders within one another; a path to the last would be too long for the system."""
+    folder.mkdir(parents=True, exist_ok=True)
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+
+
+@pytest.fixture
+def remove_deep(root):
+    yield
+    os.system(f"rm -rf '{root}'")  # shutil.rmtree would recurse
+
+
+@pytest.mark.usefixtures("remove_deep")
+def test_what_is_nested_too_deep_in_a_class_is_left_out(tree, root):
+    tree("cat/1.png", "cat/d/d/2.png", "dog/3.png")
+    deep(root / "dog")
+    data = open_catalog(root)
+    assert len(data.pictures) == 3
+    assert ["nested too deep" in x.reason for x in data.left_out] == [True]
+    assert len(find_pictures([str(root)]).pictures) == 3
+    assert len(find_pictures([str(root / "**/*.png")]).pictures) == 3
+
+
+@pytest.mark.usefixtures("remove_deep")
+def test_a_root_that_is_nested_too_deep_is_refused(root):
+    deep(root)
+    with pytest.raises(DataError, match="nested too deep: more than 100 folders"):
+        open_catalog(root)
+
+
+@pytest.mark.usefixtures("remove_deep")
+def test_a_table_finds_moved_files_beside_deep_folders(table, root):
+    path = table("path,label\nold/1.png,cat\ncat/1.png,cat\n2.png,dog\n")
+    deep(root / "deep")
+    assert str(root / "dog/2.png") in paths(open_catalog(path))
+
+
+def test_a_table_of_very_many_columns_is_refused(table):
+    wide = ",".join(["path", "label", *(f"c{i}" for i in range(6000))])
+    with pytest.raises(DataError, match=r"has 6,002 columns; up to 5,000 are allowed"):
+        open_catalog(table(wide + "\ncat/1.png,cat\n"))
+
+
+def test_a_table_of_very_many_short_lines_is_refused(table):
+    wide = ",".join(["path", "label", *(f"c{i}" for i in range(4000))])
+    with pytest.raises(DataError, match=r"cells are missing"):
+        open_catalog(table(wide + "\n" + "cat/1.png,cat\n" * 3000))
+
+
 def test_a_pattern_that_matches_nothing_is_kept_for_the_error():
     assert paths(find_pictures(["nothing*.png"])) == ["nothing*.png"]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -145,19 +146,31 @@ def _stars(
 ) -> Iterator[Pair]:
     """Yield the pairs within the groups that connected pictures form.
 
-    The picture with the most near copies is compared with all that are left; those that are near
-    copies of it form a group. What is left is grouped likewise.
+    The picture with the most near copies is the centre of a group: its near copies, and the near
+    copies of those that are near copies of it too, and so on. What is left is grouped likewise.
+    Only pictures that a pair links to the group are compared with its centre, so that the number of
+    comparisons is at most twice that of the pairs, however long a chain is.
     """
     left = set(component)
-    while len(left) > 1:
-        centre = max(sorted(left), key=lambda row: len(like[row] & left))
-        if not like[centre] & left:
-            return
-        unknown = sorted(left - like[centre] - {centre})
-        ends = [(min(centre, row), max(centre, row), flip) for row in unknown for flip in (0, 1)]
-        if ends:
-            _keep_best(best, compared.confirm(np.array(ends, np.int64)))
-        group = {row for row in left if (min(centre, row), max(centre, row)) in best} | {centre}
+    most = [(-len(like[row]), row) for row in component]  # near copies that are left, or were
+    heapify(most)
+    while most:
+        number, centre = heappop(most)
+        known = like[centre] & left
+        if centre not in left or not known:
+            continue
+        if len(known) < -number:
+            heappush(most, (-len(known), centre))
+            continue
+        group, new, compared_with = {centre}, known, {centre} | known
+        while new:
+            group |= new
+            linked = sorted(set().union(*(like[row] for row in new)) & left - compared_with)
+            compared_with.update(linked)
+            ends = [(min(centre, r), max(centre, r), flip) for r in linked for flip in (0, 1)]
+            if ends:
+                _keep_best(best, compared.confirm(np.array(ends, np.int64)))
+            new = {row for row in linked if (min(centre, row), max(centre, row)) in best}
         yield from (best[ends] for ends in combinations(sorted(group), 2) if ends in best)
         left -= group
 

@@ -117,6 +117,25 @@ def test_a_chain_of_copies_is_no_group():
                    for c in group) for group in joined)  # fmt: skip
 
 
+def test_the_comparisons_of_a_chain_grow_with_its_length_only(monkeypatch):
+    compared = []
+    confirm = near._Compared.confirm
+
+    def counting(self, ends):
+        compared.append(len(ends))
+        return confirm(self, ends)
+
+    monkeypatch.setattr(near._Compared, "confirm", counting)
+    wide = photo(0, (600, 60))
+    views = [wide.crop((x, 0, x + 80, 60)) for x in range(0, 480, 8)]
+    numbers = []
+    for length in (30, 60):
+        compared.clear()
+        assert found(*views[:length])
+        numbers.append(sum(compared))
+    assert numbers[1] < 2.5 * numbers[0], numbers
+
+
 def garment(seed, size=240):
     """A thing of one shape before a plain ground; only its texture differs."""
     texture = photo(seed, (size, size)).convert("L").point(lambda v: 20 + v // 2)
