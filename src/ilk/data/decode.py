@@ -20,6 +20,7 @@ from ilk.data.containers import FORMATS, open_image
 from ilk.data.depth import converted, scaled
 from ilk.data.jpeg import in_one_pass, refuse_many_scans
 from ilk.data.limits import most_pixels, refuse_too_large, too_many, too_many_of_a_jpeg
+from ilk.data.tiff import StoredTiff, refuse_large_tiles
 from ilk.data.upright import Upright
 from ilk.errors import DecodeError
 from ilk.spec import PLAIN, Conversion, Preprocess
@@ -214,11 +215,20 @@ def _open_jpeg(data: bytes, least: int | None) -> Upright | None:
 def _open_any(data: bytes, conversion: Conversion, formats: tuple[str, ...]) -> Iterator[Upright]:
     with open_image(data, formats) as image:
         refuse_too_large(*image.size)
-        needed = image.width * image.height * BYTES_OF_DECODERS.get(image.format or "", 0)
+        needed = image.width * image.height * _bytes_of_a_pixel(image)
+        refuse_large_tiles(getattr(image, "tag_v2", {}))
         with _alone_if(needed):
             pixels = converted(image, data, conversion)
             # A TIFF is upright by now, whether Pillow or `ilk.data.tiff` has read it.
             yield Upright(pixels, None if image.format == "TIFF" else _turn(image))
+
+
+def _bytes_of_a_pixel(image: Image.Image) -> int:
+    """Return what a decoder takes for a pixel, at most."""
+    usual = BYTES_OF_DECODERS.get(image.format or "", 0)
+    if isinstance(image, StoredTiff):
+        return max(usual, 3 * image.bytes_of_a_pixel)  # packed, without its predictor, and as cut
+    return usual
 
 
 def _alone_if(needed: int) -> AbstractContextManager[object]:

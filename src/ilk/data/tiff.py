@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import io
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import IO, Any
 
 import numpy as np
@@ -25,11 +27,17 @@ from ilk.errors import DecodeError
 Values = NDArray[Any]
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 MOST_PAGES = 10_000
+MOST_SAMPLES = 10_000  # channels of a page
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 OFFSETS, ORIENTATION, SAMPLES, COUNTS, PLANAR = 273, 274, 277, 279, 284
 PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = 317, 322, 324, 325, 338, 339
 SUBFILE, ROWS, TILE_HEIGHT, FILL_ORDER = 254, 278, 323, 266
 LONG = 4  # the type of a number of 32 bits
+READ = {
+    SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, OFFSETS, ORIENTATION,
+    SAMPLES, ROWS, COUNTS, PLANAR, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS,
+    EXTRA, FORMAT,
+}  # fmt: skip
 KEPT = (HEIGHT, COMPRESSION, ROWS, TILE_HEIGHT)
 # None, LZW, deflate (two numbers), PackBits, LZMA, zstd: they know nothing of channels.
 GENERIC = {1, 5, 8, 32946, 32773, 34925, 50000}
@@ -80,6 +88,7 @@ class StoredTiff(ImageFile.ImageFile):
         self._mode = MODES.get(page.dtype.str[1:], "I")
         if page.colours and self._mode == "L":
             self._mode = "RGB"
+        self.bytes_of_a_pixel = page.samples * page.dtype.itemsize
         self.n_frames = len(pages)
         self.is_animated = len(pages) > 1
         self.tile = []
@@ -142,11 +151,16 @@ def read_planes(
     pages = planes_of(data) if pages is None else pages
     if channels is None:
         channels = (0, 1, 2) if pages[0].colours else (0,)
-    places = [(i, s) for i, page in enumerate(pages) for s in range(page.samples)]
-    refuse_missing(channels, len(places))
-    wanted = [places[channel] for channel in channels]
-    read = {i: _values(data, pages[i]) for i, _ in dict.fromkeys(wanted)}
-    found = [read[i][..., s] for i, s in wanted]
+    refuse_missing(channels, plane_count(pages))
+    ends = list(accumulate(page.samples for page in pages))
+    on = [bisect_right(ends, channel) for channel in channels]  # the page of each
+    wanted = [(i, c - ends[i] + pages[i].samples) for i, c in zip(on, channels, strict=True)]
+    read: dict[tuple[int, int], Values] = {}
+    for i in dict.fromkeys(on):
+        samples = [s for page, s in dict.fromkeys(wanted) if page == i]
+        cube = _values(data, pages[i], samples)
+        read |= {(i, s): cube[..., k] for k, s in enumerate(samples)}
+    found = [read[place] for place in wanted]
     values = found[0] if len(found) == 1 else np.stack(found, axis=-1)
     first = pages[wanted[0][0]]
     return _upright(values, first.tags.get(ORIENTATION, 1)), first.white_is_zero
@@ -178,13 +192,16 @@ def _pages(data: bytes) -> Iterator[Page]:
     header = data[: 16 if data[2:3] == b"+" or data[3:4] == b"+" else 8]
     directory = ImageFileDirectory_v2(header)
     seen: set[int] = set()
-    place = directory.next
+    place, budget = directory.next, len(data)  # pages may not share their tags by the hundred
     while place and place not in seen and len(seen) < MOST_PAGES:
         seen.add(place)
         stream.seek(place)
         directory = ImageFileDirectory_v2(header)
+        directory._tag_data_limit = budget
         directory.load(stream)
-        yield _page(dict(directory), "<" if data[:1] == b"I" else ">")
+        budget -= directory._tag_data_size
+        tags = {tag: directory[tag] for tag in READ if tag in directory}
+        yield _page(tags, "<" if data[:1] == b"I" else ">")
         place = directory.next
 
 
@@ -192,6 +209,8 @@ def _page(tags: dict[int, Any], order: str) -> Page:
     bits = tags.get(BITS, (1,))
     kinds = tags.get(FORMAT, (1,))
     samples = int(tags.get(SAMPLES, 1))
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise DecodeError(f"has {samples:,} channels, and may have 1 to {MOST_SAMPLES:,}: split it")
     alike = len(set(bits)) == 1 and len(set(kinds)) == 1
     letter = TYPES.get(kinds[0], "") if alike else ""
     size = bits[0] // 8 if bits[0] % 8 == 0 else 0
@@ -208,12 +227,28 @@ def _page(tags: dict[int, Any], order: str) -> Page:
     )
 
 
+def refuse_large_tiles(tags: Mapping[int, Any]) -> None:
+    """Refuse tiles that take more memory than pictures may.
+
+    Raises
+    ------
+    DecodeError
+        They do.
+    """
+    width, height = int(tags.get(TILE_WIDTH, 0)), int(tags.get(TILE_HEIGHT, 0))
+    if width and height:
+        refuse_too_large(width, height)
+        refuse_too_many_bytes(
+            width * height * int(tags.get(SAMPLES, 1)) * max(1, max(tags.get(BITS, (1,))) // 8)
+        )
+
+
 def _preview(page: Page) -> bool:
     return bool(page.tags.get(SUBFILE, 0) & 1)
 
 
-def _values(data: bytes, page: Page) -> Values:
-    """Return the values of a page, ``[H, W, samples]``.
+def _values(data: bytes, page: Page, wanted: Sequence[int]) -> Values:
+    """Return the values of some channels of a page, ``[H, W, len(wanted)]``.
 
     Raises
     ------
@@ -221,13 +256,14 @@ def _values(data: bytes, page: Page) -> Values:
         It is too large, or of a layout that is not read.
     """
     refuse_too_large(page.width, page.height)
+    refuse_large_tiles(page.tags)
     if not page.readable or page.dtype is None:
         raise DecodeError("has a page of a kind whose values cannot be read: save it as 16 bit")
     refuse_too_many_bytes(page.width * page.height * page.samples * page.dtype.itemsize)
     if page.tags.get(PLANAR, 1) == 2 and page.samples > 1:
-        planes = [_decoded(data, page, 1, plane) for plane in range(page.samples)]
+        planes = [_decoded(data, page, 1, plane) for plane in wanted]
         return np.concatenate(planes, axis=2)
-    return _decoded(data, page, page.samples, None)
+    return _decoded(data, page, page.samples, None)[..., list(wanted)]
 
 
 def _decoded(data: bytes, page: Page, samples: int, plane: int | None) -> Values:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ilk.data import decode as decode_module
+from ilk.data import tiff
 from ilk.data.decode import decode, opened, reduced
 from ilk.data.inspection.facts import facts_of
 from ilk.data.tiff import planes_of, read_planes
@@ -118,6 +121,46 @@ def test_white_is_zero_is_turned_round_with_and_without_a_range(write_tiff, orde
         return  # Pillow does not open it
     with Image.open(io.BytesIO(data)) as image:
         assert np.array_equal(read(image, span)[..., 0], GREYS)
+
+
+def test_countless_channels_are_refused_before_anything_is_made_of_them(write_tiff):
+    data = write_tiff(GREYS.astype("u2"), GREYS.astype("u2"))
+    entry = struct.pack("<HHI", 277, 3, 1) + struct.pack("<I", 1)
+    assert entry in data
+    data = data.replace(entry, struct.pack("<HHI", 277, 4, 1) + struct.pack("<I", 400_000_000))
+    with pytest.raises(DecodeError, match="channels"):
+        read(data, channels=(0,))
+
+
+def test_of_planes_only_those_that_are_chosen_are_decoded(write_tiff, monkeypatch):
+    copies, real = [], tiff._with_directory
+    monkeypatch.setattr(tiff, "_with_directory", lambda *a: copies.append(1) or real(*a))
+    data = write_tiff(CUBE.astype("u2"), planar=True)
+    assert np.array_equal(read(data, channels=(3,))[..., 0], CUBE[..., 3])
+    assert len(copies) == 1
+
+
+def test_a_picture_of_many_channels_is_decoded_alone(write_tiff, monkeypatch):
+    monkeypatch.setattr("ilk.data.decode.MOST_BYTES", SIDE * SIDE * 20)
+    needed, real = [], decode_module._alone_if
+    monkeypatch.setattr(decode_module, "_alone_if", lambda n: needed.append(n) or real(n))
+    read(write_tiff(np.repeat(CUBE, 20, axis=2)))
+    assert needed[0] >= SIDE * SIDE * CUBE.shape[2] * 20
+
+
+def test_tags_that_pages_share_are_not_read_for_each(write_tiff):
+    more = [(65000, "I", list(range(20_000)))]
+    data = write_tiff(GREYS, GREYS, more=more)
+    assert all(65000 not in page.tags for page in planes_of(data))
+    assert len(planes_of(data)) == 2
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+@pytest.mark.parametrize("channels", [None, (0,)])
+def test_tiles_beyond_the_limit_are_refused(write_tiff, kind, channels):
+    tiles = [(322, "I", [20_000]), (323, "I", [40_000]), (324, "I", [8]), (325, "I", [9])]
+    with pytest.raises(DecodeError, match="20000 x 40000"):
+        read(write_tiff(GREYS.astype(kind), more=tiles), channels=channels)
 
 
 def test_facts_count_pages_and_channels_but_not_those_of_a_usual_picture(
