@@ -126,14 +126,14 @@ def test_the_comparisons_of_a_chain_grow_with_its_length_only(monkeypatch):
         return confirm(self, ends)
 
     monkeypatch.setattr(near._Compared, "confirm", counting)
-    wide = photo(0, (600, 60))
-    views = [wide.crop((x, 0, x + 80, 60)) for x in range(0, 480, 8)]
+    wide = photo(0, (920, 90))
+    views = [wide.crop((x, 0, x + 120, 90)) for x in range(0, 800, 10)]
     numbers = []
-    for length in (30, 60):
+    for length in (40, 80):
         compared.clear()
         assert found(*views[:length])
         numbers.append(sum(compared))
-    assert numbers[1] < 2.5 * numbers[0], numbers
+    assert numbers[1] < 2.2 * numbers[0], numbers
 
 
 def garment(seed, size=240):
